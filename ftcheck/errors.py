@@ -1,0 +1,95 @@
+"""Every error that a user can see. `str(error)` is the whole message: where, what was expected, what came, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+
+class FtcheckError(Exception):
+    """Base of all errors that ftcheck raises on purpose; shown without a traceback."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Location:
+    """A place in a suite file. `path` is shown as given; `line` counts from 1, 0 where it is unknown."""
+
+    path: str
+    line: int = 0
+    key: str = ""
+
+    def __str__(self) -> str:
+        place = f"{self.path}:{self.line}" if self.line else self.path
+        return f"{place} {self.key}" if self.key else place
+
+
+class UsageError(FtcheckError):
+    """A command-line option or a setting that can't be followed, e.g. a device that isn't there."""
+
+
+class SuiteError(FtcheckError):
+    """One mistake in a suite file."""
+
+    def __init__(self, location: Location, message: str) -> None:
+        self.location = location
+        self.message = message
+        super().__init__(f"{location}: {message}")
+
+
+class SuiteErrors(FtcheckError):
+    """All mistakes of one suite file at once."""
+
+    def __init__(self, errors: Sequence[SuiteError]) -> None:
+        self.errors = tuple(errors)
+        super().__init__("\n".join(str(error) for error in self.errors))
+
+
+class DataError(FtcheckError):
+    """The data can't be read, or isn't what the task needs (column, split, label, alignment)."""
+
+
+class CheckpointError(FtcheckError):
+    """The checkpoint or its tokenizer can't be found, read or used for the task."""
+
+
+class TrainingError(FtcheckError):
+    """The training was refused or stopped: bad arguments, NaN loss, out of memory."""
+
+
+class MetricError(FtcheckError):
+    """A metric that can't be computed from what the model predicted."""
+
+
+class StoreError(FtcheckError):
+    """The run store can't be read or written, or a wanted result isn't in it."""
+
+
+class IdentityError(FtcheckError):
+    """An input whose identity can't be established, so no key can be made (never a guess)."""
+
+
+class MissingExtraError(FtcheckError):
+    """An optional library is missing; the message names the extra that brings it."""
+
+    def __init__(self, what: str, library: str, extra: str) -> None:
+        super().__init__(f"{what} needs {library}: pip install 'ftcheck[{extra}]'")
+
+
+def one_of(name: str, known: Iterable[str]) -> str:
+    """A hint for an unknown name: the nearest known one, else the list of what is known."""
+    from difflib import get_close_matches
+
+    names = sorted(known)
+    near = get_close_matches(name, names, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean {near[0]}?"
+    return f"known: {', '.join(names)}" if len(names) <= 40 else ""
+
+
+def shown(text: object, limit: int = 120) -> str:
+    """`text` as it may be printed anywhere: control, bidirectional and undecodable characters escaped, cut to `limit`."""
+    escaped = "".join(
+        char if char.isprintable() and not 0xD800 <= ord(char) <= 0xDFFF else char.encode("unicode_escape").decode("ascii")
+        for char in str(text)
+    )
+    return escaped if len(escaped) <= limit else escaped[: limit - 1] + "…"

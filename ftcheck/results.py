@@ -1,0 +1,158 @@
+"""CaseResult and its parts: plain data, to and from JSON. What crosses processes and what every report is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+SCHEMA_VERSION = 1
+
+Verdict = Literal["pass", "fail", "inconclusive", "new", "incomparable", "error", "skipped", "smoke"]
+Json = Any
+"""JSON values: None, bool, int, float, str, lists and string-keyed dicts of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """A two-sided interval for a metric. `about` says what it speaks of: the recipe, or this one model."""
+
+    low: float
+    high: float
+    confidence: float
+    method: str
+    about: Literal["recipe", "model"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricResult:
+    """One metric of one case: the mean over runs, each run's value, and the interval where there is one."""
+
+    name: str
+    value: float
+    per_seed: tuple[float, ...]
+    greater_is_better: bool
+    signature: str
+    interval: Interval | None = None
+    no_interval: str = ""
+    """Why there is no interval, where there is none."""
+    examples: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateResult:
+    """What one bound of one gate said."""
+
+    metric: str
+    bound: Literal["min", "max"]
+    limit: float
+    value: float
+    verdict: Verdict
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageOrigin:
+    """Where a stage's result came from, its key, and how long it took when it was made (seconds)."""
+
+    source: Literal["computed", "store", "none"]
+    key: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """One (case, seed): where its stages came from, what it cost, what was warned of."""
+
+    seed: int
+    train: StageOrigin
+    predict: StageOrigin
+    costs: Mapping[str, float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    environment: Mapping[str, Json] = field(default_factory=dict)
+    log_history: tuple[Mapping[str, Json], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confusion:
+    """How often `gold` was predicted as `predicted`, summed over runs."""
+
+    gold: str
+    predicted: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorstExample:
+    """One of the examples that the first run got most wrong. Text is the data's own: escape it where it is shown."""
+
+    index: int
+    input: str
+    gold: str
+    predicted: str
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseResult:
+    """All that is known of one case after it was judged, or why it could not be."""
+
+    suite: str
+    case_id: str
+    nodeid: str
+    task: str
+    checkpoint: str
+    verdict: Verdict
+    device: str = ""
+    precision: str = ""
+    seeds: tuple[int, ...] = ()
+    metrics: tuple[MetricResult, ...] = ()
+    gates: tuple[GateResult, ...] = ()
+    runs: tuple[RunResult, ...] = ()
+    examples: int = 0
+    error: str = ""
+    notes: tuple[str, ...] = ()
+    """Said to the reader beside the table: what was truncated, limited or left out."""
+    confusions: tuple[Confusion, ...] = ()
+    worst: tuple[WorstExample, ...] = ()
+    limited: int | None = None
+    """`--ft-limit N`: a smoke run, never a gate."""
+
+    def to_json(self) -> dict[str, Json]:
+        """This result as builtins only (what `json.dumps` and the xdist wire take)."""
+        return _plain(asdict(self))
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Json]) -> CaseResult:
+        """The inverse of `to_json`. Raises KeyError or TypeError where `value` is not one."""
+        fields = dict(value)
+        fields["metrics"] = tuple(
+            MetricResult(**{**m, "per_seed": tuple(m["per_seed"]), "interval": Interval(**m["interval"]) if m["interval"] else None})
+            for m in fields["metrics"]
+        )
+        fields["gates"] = tuple(GateResult(**g) for g in fields["gates"])
+        fields["runs"] = tuple(
+            RunResult(
+                **{
+                    **r,
+                    "train": StageOrigin(**r["train"]),
+                    "predict": StageOrigin(**r["predict"]),
+                    "warnings": tuple(r["warnings"]),
+                    "log_history": tuple(r["log_history"]),
+                }
+            )
+            for r in fields["runs"]
+        )
+        fields["confusions"] = tuple(Confusion(**c) for c in fields["confusions"])
+        fields["worst"] = tuple(WorstExample(**w) for w in fields["worst"])
+        for name in ("seeds", "notes"):
+            fields[name] = tuple(fields[name])
+        return cls(**fields)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value

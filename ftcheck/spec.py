@@ -1,0 +1,95 @@
+"""What a suite declares. `Case` is frozen and complete: a Case that exists is right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A model to start from: a Hub id (`local` is False) or the absolute path of a local folder."""
+
+    path: str
+    local: bool
+    revision: str | None = None
+    tokenizer: str | None = None
+    """Where the tokenizer comes from, if not from `path`: a Hub id or the absolute path of a folder."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Data:
+    """Where rows come from and what they are for.
+
+    `kind` decides what `path` is: `hub` an id, `local` the absolute path of a saved DatasetDict or of a file or folder
+    whose reader follows from the suffix, `reader` one of READERS (rows come from `files`), `callable` the dotted name
+    of `factory` (which returns a DatasetDict).
+    """
+
+    kind: Literal["hub", "local", "reader", "callable"]
+    path: str
+    name: str | None = None
+    revision: str | None = None
+    files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Split name -> absolute paths, in order."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """The task's column -> the data's column; those not named keep the task's name."""
+    splits: Mapping[str, str] = field(default_factory=dict)
+    """Role (`train`, `tune`, `eval`) -> split expression such as `train[:2000]`."""
+    holdout: Mapping[str, float] = field(default_factory=dict)
+    """Role (`eval`, `tune`) -> the part of train that is carved out for it, 0 < part < 1."""
+    limit: Mapping[str, int] = field(default_factory=dict)
+    """Role -> the most rows used (a seeded, class-blind sample of the role's rows, in their order)."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments of the reader (e.g. `delimiter`)."""
+    factory: Callable[[], Any] | None = field(default=None, compare=False)
+
+
+READERS = ("csv", "tsv", "json", "jsonl", "parquet", "text", "conll", "squad")
+ROLES = ("train", "tune", "eval")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """Demands on one metric. `min` and `max` bound the mean over seeds."""
+
+    metric: str
+    min: float | None = None
+    max: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """A pytest mark: `pytest.mark.NAME(*args, **kwargs)`."""
+
+    name: str
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One fine-tune-then-assert case, complete and checked."""
+
+    id: str
+    suite: Path
+    line: int
+    checkpoint: Checkpoint
+    task: str
+    task_options: Mapping[str, Any] = field(default_factory=dict)
+    """Checked values of the task's Options model, defaults filled in."""
+    data: Data
+    training: Mapping[str, Any] | None = field(default_factory=dict)
+    """TrainingArguments fields as the suite gave them; None (`training: false`): the checkpoint is judged as it is."""
+    precision: Precision = "auto"
+    seeds: tuple[int, ...] = (42,)
+    metrics: tuple[str, ...] = ()
+    """All metrics to compute, in the order shown: the task's defaults, then `metrics:`, then what gates name."""
+    gates: tuple[Gate, ...] = ()
+    keep_model: Literal["all", "first", "none"] = "all"
+    marks: tuple[Mark, ...] = ()
+    description: str = ""

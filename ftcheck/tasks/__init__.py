@@ -1,0 +1,1 @@
+"""One module per task: columns, Auto class, tokenize, collate, decode, default metrics."""
