@@ -1,0 +1,74 @@
+"""The heavy room: data, model, trainer, prediction. Its facade; importing it imports no torch, transformers or datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ftcheck.spec import Case
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One run to make: everything the heavy room needs, resolved."""
+
+    case: Case
+    seed: int
+    device: str
+    """`cpu`, `cuda:N` or `mps`."""
+    precision: Literal["fp32", "bf16", "fp16"]
+    limit: int | None = None
+    """`--ft-limit N`: at most N rows of every role."""
+    offline: bool = False
+    checkpoint_revision: str | None = None
+    """The resolved commit where the checkpoint is on the Hub: load exactly this."""
+    tokenizer_revision: str | None = None
+    data_revision: str | None = None
+    """The resolved commit where the data is on the Hub: load exactly this."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Where a stage stands, for the live line."""
+
+    stage: Literal["load", "train", "evaluate", "predict"]
+    done: int = 0
+    total: int = 0
+    epoch: float | None = None
+    loss: float | None = None
+    learning_rate: float | None = None
+
+
+OnProgress = Callable[[Progress], None]
+"""Called from within training; may raise to stop it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """What a training left behind besides the model."""
+
+    meta: Mapping[str, Any]
+    tuned: Mapping[str, Any]
+    costs: Mapping[str, float]
+    """train_seconds, train_samples_per_second, peak_memory_bytes, parameters, trainable_parameters, model_bytes."""
+    log_history: tuple[Mapping[str, Any], ...]
+    environment: Mapping[str, Any]
+    """Library versions, threads, device name, driver: recorded, not all of it in the key."""
+    rows: Mapping[str, Any]
+    """Role -> {"count": N, "hashes": digest of the rows' own hashes}."""
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predicted:
+    """The evaluation rows as the model answered them."""
+
+    records: list[dict[str, Any]]
+    meta: Mapping[str, Any]
+    costs: Mapping[str, float]
+    """eval_seconds, eval_samples_per_second."""
+    rows: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = field(default=())
