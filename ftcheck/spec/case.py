@@ -1,4 +1,4 @@
-"""What a suite declares. `Case` is frozen and complete: a Case that exists is right."""
+"""`Case` and its parts: frozen and complete. A Case that exists is right."""
 
 from __future__ import annotations
 
@@ -36,8 +36,9 @@ class Data:
     revision: str | None = None
     files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Split name -> absolute paths, in order."""
-    columns: Mapping[str, str] = field(default_factory=dict)
-    """The task's column -> the data's column; those not named keep the task's name."""
+    columns: Mapping[str, str | None] = field(default_factory=dict)
+    """The task's column -> the data's column; those not named keep the task's name. None: an optional column that is
+    not used, whether the data has it or not."""
     splits: Mapping[str, str] = field(default_factory=dict)
     """Role (`train`, `tune`, `eval`) -> split expression such as `train[:2000]`."""
     holdout: Mapping[str, float] = field(default_factory=dict)
@@ -63,6 +64,14 @@ class Gate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EarlyStopping:
+    """Stop when `metric_for_best_model` on the tune split got no better by more than `threshold`, `patience` evaluations running."""
+
+    patience: int
+    threshold: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
     """A pytest mark: `pytest.mark.NAME(*args, **kwargs)`."""
 
@@ -73,10 +82,16 @@ class Mark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One fine-tune-then-assert case, complete and checked."""
+    """One fine-tune-then-assert case, complete and checked. `training: false` has one seed: fixed weights have no seed noise."""
 
     id: str
+    """`name`, then the shown matrix and parametrize values: `[A-Za-z0-9][A-Za-z0-9._-]*`, unique in its file ignoring case."""
+    name: str = ""
+    """As the suite wrote it: the YAML key, or the test function's name."""
+    parameters: tuple[str, ...] = ()
+    """The values that tell the cases of one declaration apart, as shown: parametrize's, then the matrix's."""
     suite: Path
+    """Absolute."""
     line: int
     checkpoint: Checkpoint
     task: str
@@ -85,6 +100,7 @@ class Case:
     data: Data
     training: Mapping[str, Any] | None = field(default_factory=dict)
     """TrainingArguments fields as the suite gave them; None (`training: false`): the checkpoint is judged as it is."""
+    early_stopping: EarlyStopping | None = None
     precision: Precision = "auto"
     seeds: tuple[int, ...] = (42,)
     metrics: tuple[str, ...] = ()

@@ -1,0 +1,63 @@
+"""What `expand` must be told about the rest of ftcheck. Handed in, so that this package knows nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, Protocol
+
+from pydantic import BaseModel
+
+
+class TaskFacts(Protocol):
+    """What a suite can say about a task: the light half of `ftcheck.tasks.Task`."""
+
+    @property
+    def columns(self) -> Mapping[str, bool]:
+        """The task's column names -> whether the data must have it."""
+
+    @property
+    def inputs(self) -> Collection[str]:
+        """What its metrics may be computed from."""
+
+    @property
+    def default_metrics(self) -> tuple[str, ...]: ...
+
+    @property
+    def options(self) -> type[BaseModel]: ...
+
+    @property
+    def training_defaults(self) -> Mapping[str, Any]: ...
+
+
+class Catalogue(Protocol):
+    """The names that a suite may use."""
+
+    @property
+    def tasks(self) -> Collection[str]: ...
+
+    @property
+    def costs(self) -> Collection[str]:
+        """Metrics that are measured, not computed from examples: they can't choose the best checkpoint."""
+
+    @property
+    def training_costs(self) -> Collection[str]:
+        """Those of `costs` that exist only where something was trained."""
+
+    @property
+    def training_fields(self) -> Collection[str]:
+        """The names of the installed TrainingArguments' fields."""
+
+    def task(self, name: str) -> TaskFacts:
+        """One of `tasks`."""
+
+    def metric_problem(self, text: str, task: TaskFacts) -> str:
+        """What is wrong with this metric for this task; empty where nothing is."""
+
+    def training_problems(self, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """(field of `given`, what is wrong with it). `defaults` are the task's, in force where `given` is silent."""
+
+    def training_schema(self) -> Mapping[str, Any]:
+        """JSON Schema of the `training` mapping's properties."""
+
+    def metric_pattern(self) -> str:
+        """A regular expression that every metric's text matches."""
