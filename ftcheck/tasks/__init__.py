@@ -46,6 +46,14 @@ class Task(Protocol):
     """The task's settings in a suite (`task: {name: ..., max_length: 256}`): frozen, extra="forbid", all defaulted."""
     training_defaults: Mapping[str, Any]
     """TrainingArguments fields that this task sets unless the suite does."""
+    tokenizer_kwargs: Mapping[str, Any]
+    """What the tokenizer must be loaded with."""
+    needs_offsets: bool
+    """Whether encoding must know which characters or words a token came from, which only fast tokenizers tell."""
+    targets: tuple[str, ...]
+    """Names of what a batch holds for the loss, not for the model: `labels`."""
+    per_token: bool
+    """Whether `outputs` has a line per token, not one per feature."""
 
     def context(self, meta: Meta, options: Mapping[str, Any]) -> Context:
         """What metrics may know about the case."""
@@ -63,7 +71,7 @@ class Task(Protocol):
 
     def learn(self, train: Rows | None, model_config: Any, options: Mapping[str, Any]) -> Meta:
         """What later steps must know, out of the training rows, or (train is None: `training: false`) out of the model's
-        config (`id2label`). Raises DataError."""
+        config (`id2label`). Raises DataError, or CheckpointError for a config that doesn't say."""
 
     def check(self, rows: Rows, role: str, meta: Meta, options: Mapping[str, Any]) -> list[str]:
         """Refuse rows that can't be used (DataError: an unknown label, tags and words of different length, an answer
@@ -78,6 +86,17 @@ class Task(Protocol):
     def collator(self, tokenizer: Any, meta: Meta, options: Mapping[str, Any], *, pad_to_multiple_of: int | None) -> Any:
         """A data collator with dynamic padding."""
 
+    def loss(self, output: Any, targets: Mapping[str, Any], label_smoothing: float) -> Any:
+        """The loss of a batch, *summed* over its items (a scalar tensor), from the model's output and the batch's
+        `targets`. Whoever calls it divides by the items of all accumulated batches."""
+
+    def items(self, targets: Mapping[str, Any]) -> Any:
+        """What `loss` adds up over: examples, or tokens that have a label (an int or a scalar tensor)."""
+
+    def outputs(self, output: Any) -> tuple[Any, ...]:
+        """What `decode` needs of a model's output: tensors whose first axis is the batch. Raises CheckpointError where
+        the model doesn't give it."""
+
     def decode(
         self,
         outputs: Sequence[np.ndarray],
@@ -87,8 +106,8 @@ class Task(Protocol):
         options: Mapping[str, Any],
         tuned: Mapping[str, Any],
     ) -> list[Record]:
-        """Raw model outputs (one array or list per output, feature by feature in the order of `features`) -> one record
-        per row, in the rows' order."""
+        """Outputs in the order of `features` -> one record per row, in the rows' order. Each output is one array: a line
+        per feature, or (`per_token`) a line per token, feature after feature, cut at `features.starts`."""
 
     def tune(
         self, outputs: Sequence[np.ndarray], features: Features, rows: Rows, meta: Meta, options: Mapping[str, Any]
@@ -96,23 +115,27 @@ class Task(Protocol):
         """Settings found on the `tune` split (e.g. question answering's null threshold): JSON; {} for none."""
 
     def rows_from_input(self, value: Any) -> list[dict[str, Any]]:
-        """`finetuned.predict`: the task's natural input (a string, a pair, a dict, or a list of these) -> rows without
-        references. Raises DataError for what isn't one."""
+        """`finetuned.predict`: one natural input of the task (a string, a pair, a dict) or a list of these -> rows
+        without references. Raises DataError for what isn't one."""
+
+    def is_one(self, value: Any) -> bool:
+        """Whether `value` is a single natural input, not a list of them."""
 
     def natural_output(self, record: Record, meta: Meta) -> Any:
         """A record -> what `finetuned.predict` returns for it (a frozen dataclass, e.g. `.label`, `.score`)."""
 
 
 class Features(Protocol):
-    """Encoded rows: a sequence of dicts of token lists for the collator, with what `decode` needs to find its way back."""
+    """Encoded rows: a sequence of dicts of token arrays for the collator, with what `decode` needs to find its way back."""
 
     notes: list[str]
     """Said to the reader: "12 of 1,287 rows were cut at 128 tokens"."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int) -> dict[str, Any]: ...
-    def lengths(self) -> Sequence[int]:
-        """Tokens of each feature, to sort batches by."""
+    @property
+    def starts(self) -> np.ndarray:
+        """(features + 1,): where each feature begins in arrays that hold all tokens, one feature after the other."""
 
 
 BUILT_IN: Mapping[str, str] = {
