@@ -1,0 +1,33 @@
+"""Where a fine-tuning happens, never what. An executor leaves its results in the run store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from ftcheck.finetune import Job, OnProgress
+    from ftcheck.keys import Key
+    from ftcheck.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """One run to bring into the store: train unless it is there, then predict unless that is there."""
+
+    job: Job
+    train: Key
+    predict: Key
+    redo: bool = False
+    """`--ft-cache=refresh`: make both again, whatever the store has, and replace what it had."""
+
+
+class Executor(Protocol):
+    """Brings runs into the store."""
+
+    def produce(self, work: Work, store: Store, on_progress: OnProgress, on_wait: Callable[[str], None]) -> frozenset[str]:
+        """Afterwards the store has both stages. Returns those made just now (`train`, `predict`); the others were found.
+
+        Raises whatever kept a stage from being made; nothing half-made is published.
+        """

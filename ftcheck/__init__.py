@@ -1,0 +1,39 @@
+"""Fine-tune, then assert: an evaluation and regression harness for fine-tuned models, as a pytest plugin.
+
+The public names are loaded when they are first used: `import ftcheck` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ftcheck.declare import case
+    from ftcheck.metrics import Metric
+    from ftcheck.spec import Case, Data, Gate
+    from ftcheck.tasks import Task
+
+__version__ = "0.1.0"
+__all__ = ["Case", "Data", "Gate", "Metric", "Task", "__version__", "case"]
+
+_HOMES = {
+    "case": "ftcheck.declare",
+    "Case": "ftcheck.spec",
+    "Data": "ftcheck.spec",
+    "Gate": "ftcheck.spec",
+    "Metric": "ftcheck.metrics",
+    "Task": "ftcheck.tasks",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ftcheck' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,62 @@
+"""Fine-tunes in this process: the default, and the one that a debugger can follow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+
+from ftcheck import examples
+from ftcheck.executors import Work
+from ftcheck.finetune import OnProgress
+from ftcheck.store import Entry, Store
+
+
+class InlineExecutor:
+    """Trains and predicts here, one run at a time."""
+
+    def produce(self, work: Work, store: Store, on_progress: OnProgress, on_wait: Callable[[str], None]) -> frozenset[str]:
+        from ftcheck.finetune.session import FineTuning
+
+        made = set()
+        with ExitStack() as stack:
+            tuning: FineTuning | None = None
+            if work.job.case.training is not None:
+                stack.enter_context(store.lock("runs", work.train.digest, on_wait=on_wait))
+                # A session that was waited for may have published what this one wants.
+                found = None if work.redo else store.get("runs", work.train.digest)
+                if found is None or not has_model(found):
+                    tuning = stack.enter_context(FineTuning(work.job, on_progress))
+                    self._train(tuning, work, store)
+                    made.add("train")
+            stack.enter_context(store.lock("predictions", work.predict.digest, on_wait=on_wait))
+            if work.redo or store.get("predictions", work.predict.digest) is None:
+                if tuning is None:
+                    tuning = stack.enter_context(FineTuning(work.job, on_progress))
+                    if work.job.case.training is not None:
+                        tuning.load(model_of(store, work))
+                self._predict(tuning, work, store)
+                made.add("predict")
+        return frozenset(made)
+
+    @staticmethod
+    def _train(tuning: FineTuning, work: Work, store: Store) -> None:
+        trained = tuning.train()
+        with store.publish("runs", work.train, replace=True) as publication:
+            tuning.save(publication.path / "model")
+            publication.content = asdict(trained)
+
+    @staticmethod
+    def _predict(tuning: FineTuning, work: Work, store: Store) -> None:
+        predicted = tuning.predict()
+        with store.publish("predictions", work.predict, replace=True) as publication:
+            examples.write(predicted.records, publication.path / examples.FILE)
+            content = asdict(predicted)
+            del content["records"]
+            publication.content = content
+
+
+def has_model(entry: Entry) -> bool:
+    """Whether the entry still holds its model (`ftcheck cache prune --models` and `keep_model` take it away)."""
+    return any(name.startswith("model/") for name in entry.manifest["files"])

@@ -1,0 +1,107 @@
+"""The fixture's object: metrics, examples, and lazily the model. The only owner of a model between a case's stages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ftcheck.errors import StoreError, one_of
+from ftcheck.executors.inline import has_model
+
+if TYPE_CHECKING:
+    from ftcheck.finetune.predict import Predictor
+    from ftcheck.pipeline import Measured
+    from ftcheck.results import CaseResult, Interval, MetricResult
+
+
+class MetricValue(float):
+    """A metric's mean over seeds, as a float that knows its interval and each seed's value."""
+
+    interval: Interval | None
+    per_seed: tuple[float, ...]
+
+    def __new__(cls, metric: MetricResult) -> MetricValue:
+        value = super().__new__(cls, metric.value)
+        value.interval = metric.interval
+        value.per_seed = metric.per_seed
+        return value
+
+
+class Metrics(Mapping[str, MetricValue]):
+    """Metric name -> MetricValue. An unknown name is told which there are."""
+
+    def __init__(self, result: CaseResult) -> None:
+        self._values = {metric.name: MetricValue(metric) for metric in result.metrics}
+
+    def __getitem__(self, name: str) -> MetricValue:
+        if name not in self._values:
+            raise KeyError(f"this case has no metric {name!r}; {one_of(name, self._values)} (add it to the case's `metrics`)")
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"Metrics({', '.join(f'{name}={float(value):.4g}' for name, value in self._values.items())})"
+
+
+class Finetuned:
+    """What a test function gets as `finetuned`: the judged case and, when asked for, its first seed's model."""
+
+    def __init__(self, measured: Measured) -> None:
+        self._measured: Measured | None = measured
+        self._predictor: Predictor | None = None
+        self.result = measured.result
+        self.metrics = Metrics(measured.result)
+
+    @property
+    def examples(self) -> list[dict[str, Any]]:
+        """The first seed's predictions: one record per judged example, as the task makes them."""
+        return self._open().runs[0].records()
+
+    @property
+    def model(self) -> Any:
+        """The first seed's model, in evaluation mode, on the device it was trained on."""
+        return self._load().model
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer that the model was trained with."""
+        return self._load().tokenizer
+
+    def predict(self, value: Any) -> Any:
+        """The first seed's answer to the task's natural input, one (str, pair or dict) or a list of them.
+
+        Raises DataError for what isn't such an input, StoreError where the model was not kept.
+        """
+        return self._load().predict(value)
+
+    def close(self) -> None:
+        """Give the model's memory back. A failed test's frames keep this object alive, so it must let go by itself."""
+        if self._predictor is not None:
+            self._predictor.close()
+        self._predictor = self._measured = None
+
+    def _open(self) -> Measured:
+        if self._measured is None:
+            raise RuntimeError("this model belonged to a test that is over")
+        return self._measured
+
+    def _load(self) -> Predictor:
+        if self._predictor is None:
+            from ftcheck.finetune.predict import Predictor
+
+            run = self._open().runs[0]
+            if run.trained is not None and not has_model(run.trained):
+                raise StoreError(
+                    "the model of this run was taken out of the store (`keep_model` or `ftcheck cache prune --models`); "
+                    "train it again with --ft-cache=refresh"
+                )
+            directory = run.trained.verify("model/") / "model" if run.trained is not None else None
+            self._predictor = Predictor(
+                run.run.job, directory, meta=dict(run.meta), tuned=dict(run.predicted.content["tuned"])
+            )
+        return self._predictor

@@ -1,0 +1,129 @@
+"""One table of --ft-* options, with their ini twins and environment variables, read into `Settings`.
+
+The command line comes before the environment, the environment before the ini file, and all before the suite.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ftcheck.errors import UsageError, one_of
+
+if TYPE_CHECKING:
+    import pytest
+
+CacheMode = Literal["use", "refresh", "off", "only"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """One setting. Its flag is `--ft-NAME`, its ini key `ft_NAME`, its variable `FTCHECK_NAME`."""
+
+    name: str
+    help: str
+    kind: Literal["text", "switch", "count", "path"] = "text"
+    choices: tuple[str, ...] = ()
+    default: Any = None
+    metavar: str | None = None
+
+    @property
+    def flag(self) -> str:
+        return f"--ft-{self.name.replace('_', '-')}"
+
+    @property
+    def ini(self) -> str:
+        return f"ft_{self.name}"
+
+    @property
+    def variable(self) -> str:
+        return f"FTCHECK_{self.name.upper()}"
+
+
+OPTIONS = (
+    Option(name="device", help="where to train: auto, cpu, cuda[:N] or mps (default: auto)", default="auto", metavar="DEVICE"),
+    Option(
+        name="cache",
+        help="the run store: use what is there (default), refresh it, off (keep nothing), or only (never train)",
+        choices=("use", "refresh", "off", "only"),
+        default="use",
+    ),
+    Option(name="cache_dir", kind="path", help="where the run store is (default: the user's cache directory)", metavar="DIR"),
+    Option(name="seeds", kind="count", help="train every case with N seeds, whatever the suite says", metavar="N"),
+    Option(
+        name="limit",
+        kind="count",
+        help="a smoke run: at most N rows of every split; nothing is judged",
+        metavar="N",
+    ),
+    Option(name="plan", kind="switch", help="show what would be trained, evaluated or found in the store, and stop", default=False),
+    Option(name="offline", kind="switch", help="never go to the network: Hub names come from the local cache", default=False),
+    Option(name="json", kind="path", help="write all results to PATH as JSON", metavar="PATH"),
+    Option(name="details", kind="switch", help="show every metric, seed and note in the table", default=False),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the options say. Plain values, so that they cross processes."""
+
+    device: str = "auto"
+    cache: CacheMode = "use"
+    cache_dir: str | None = None
+    seeds: int | None = None
+    limit: int | None = None
+    plan: bool = False
+    offline: bool = False
+    json: str | None = None
+    details: bool = False
+
+
+def add_to(parser: pytest.Parser) -> None:
+    """Register every option with pytest. Only strings are handed over: nothing is read or resolved here."""
+    group = parser.getgroup("ftcheck", "fine-tune, then assert")
+    for option in OPTIONS:
+        how: dict[str, Any] = {"action": "store_true"} if option.kind == "switch" else {"action": "store", "metavar": option.metavar}
+        if option.choices:
+            how |= {"choices": option.choices, "metavar": None}
+        group.addoption(option.flag, dest=f"ft_{option.name}", default=None, help=option.help, **how)
+        parser.addini(option.ini, f"{option.help} (as {option.flag})", default=None)
+
+
+def read(config: pytest.Config) -> Settings:
+    """The settings in force. Raises UsageError for a value that isn't one, naming where it came from."""
+    return Settings(**{option.name: _value(option, config) for option in OPTIONS})
+
+
+def _value(option: Option, config: pytest.Config) -> Any:
+    given = config.getoption(f"ft_{option.name}")
+    if given is not None:
+        return _parsed(option, given, option.flag, config.invocation_params.dir)
+    if os.environ.get(option.variable, "") != "":
+        return _parsed(option, os.environ[option.variable], option.variable, config.invocation_params.dir)
+    ini = config.getini(option.ini)
+    if ini not in (None, ""):
+        where = config.inipath.parent if config.inipath else config.rootpath
+        return _parsed(option, ini, f"{option.ini} in {config.inipath}", where)
+    return option.default
+
+
+def _parsed(option: Option, value: Any, source: str, base: Path) -> Any:
+    if option.kind == "switch":
+        if isinstance(value, bool):
+            return value
+        known = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+        if str(value).lower() not in known:
+            raise UsageError(f"{source}: expected true or false, got {value!r}")
+        return known[str(value).lower()]
+    text = str(value)
+    if option.kind == "count":
+        if not text.isascii() or not text.isdigit() or int(text) < 1:
+            raise UsageError(f"{source}: expected a whole number from 1, got {text!r}")
+        return int(text)
+    if option.kind == "path":
+        return str(base / Path(text).expanduser())
+    if option.choices and text not in option.choices:
+        raise UsageError(f"{source}: {text!r} is none of {', '.join(option.choices)}; {one_of(text, option.choices)}")
+    return text

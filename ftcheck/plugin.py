@@ -1,0 +1,104 @@
+"""pytest hooks: a guard and one call each. Imports nothing but pytest and the standard library until a suite is found."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ftcheck import options
+
+if TYPE_CHECKING:
+    from ftcheck.finetuned import Finetuned
+    from ftcheck.session import FtSession
+
+SESSION = pytest.StashKey["FtSession"]()
+"""The session's state; there only once a suite was found or an --ft option was given."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    options.add_to(parser)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    if config.getoption("ft_plan"):
+        # A plan is answered by this process: workers would each print their own.
+        for name, value in (("numprocesses", None), ("dist", "no"), ("tx", [])):
+            if hasattr(config.option, name):
+                setattr(config.option, name, value)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Intake(config), "ftcheck-intake")
+    if any(config.getoption(f"ft_{option.name}") is not None for option in options.OPTIONS):
+        ensure_session(config).check_usage()
+
+
+def ensure_session(config: pytest.Config) -> FtSession:
+    """This process's session, made when first needed. Raises pytest.UsageError for settings that can't be followed."""
+    if SESSION not in config.stash:
+        from ftcheck.session import FtSession
+
+        config.stash[SESSION] = FtSession.start(config)
+        config.pluginmanager.register(config.stash[SESSION], "ftcheck-session")
+    return config.stash[SESSION]
+
+
+class Intake:
+    """Takes results off the reports that carry one: from this process's items, or from those of xdist's workers, where
+    this process has no items and so no session until the first result comes."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if hasattr(report, "ft"):
+            ensure_session(self.config).take(report)
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    if file_path.name.endswith((".ft.yaml", ".ft.yml")):
+        from ftcheck.collect import SuiteFile
+
+        suite: pytest.Collector = SuiteFile.from_parent(parent, path=file_path)
+        return suite
+    return None
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "__ftcheck__" in vars(metafunc.function):
+        from ftcheck.collect import parametrize
+
+        parametrize(metafunc)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    if any(isinstance(node, pytest.Function) and "__ftcheck__" in vars(node.function) for node in report.result or ()):
+        from ftcheck.collect import attach_cases
+
+        attach_cases(ensure_session(collector.config), collector, report)
+    return report
+
+
+@pytest.fixture
+def finetuned(request: pytest.FixtureRequest) -> Finetuned:
+    """The fine-tuned model of this case: `metrics`, `predict`, `examples`, `model`, `tokenizer`."""
+    if SESSION not in request.config.stash or not request.config.stash[SESSION].owns(request.node):
+        pytest.fail(
+            "the fixture `finetuned` belongs to a case: decorate this test with @ftcheck.case(...)", pytrace=False
+        )
+    return request.config.stash[SESSION].finetuned(request.node)
+
+
+@pytest.fixture
+def ftcheck_variant(request: pytest.FixtureRequest) -> Any:
+    """Which entry of a case's `matrix` this item is."""
+    return request.param

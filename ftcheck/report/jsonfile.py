@@ -1,0 +1,56 @@
+"""The results file: every CaseResult under a versioned schema."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import ftcheck
+from ftcheck.results import SCHEMA_VERSION, CaseResult
+
+
+def write(path: str | Path, results: Sequence[CaseResult], *, complete: bool) -> None:
+    """Write `results` to `path`, whole or not at all. NaN and infinities become null, as JSON has none.
+
+    `complete` is False where the session was interrupted. Raises UsageError where `path` can't be written.
+    """
+    from ftcheck.errors import UsageError
+
+    document = {
+        "schema": SCHEMA_VERSION,
+        "ftcheck": ftcheck.__version__,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "complete": complete,
+        "results": [_finite(result.to_json()) for result in sorted(results, key=lambda r: r.nodeid)],
+    }
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump(document, file, indent=1, allow_nan=False)
+                file.write("\n")
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise UsageError(f"--ft-json: {path} can't be written: {error.strerror}") from None
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

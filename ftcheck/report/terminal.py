@@ -1,0 +1,173 @@
+"""What pytest's terminal shows of results: a line per case, the table, a failure's screen. Functions of CaseResult that
+return lines; the hooks print them."""
+
+from __future__ import annotations
+
+import math
+import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ftcheck.errors import shown
+from ftcheck.report import numbers
+from ftcheck.results import CaseResult, GateResult, MetricResult
+
+MARKUP: dict[str, dict[str, bool]] = {
+    "pass": {"green": True},
+    "fail": {"red": True, "bold": True},
+    "error": {"red": True, "bold": True},
+    "incomparable": {"red": True},
+    "inconclusive": {"yellow": True},
+    "new": {"yellow": True},
+    "smoke": {"yellow": True},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of text and how pytest's terminal writer should mark it up."""
+
+    text: str
+    markup: dict[str, bool] = field(default_factory=dict)
+
+
+def origin(result: CaseResult) -> str:
+    """Where the runs came from: `trained in 41 s`, `store`, `2 trained in 80 s, 1 from the store`."""
+    trained = [run for run in result.runs if run.train.source == "computed"]
+    predicted = [run for run in result.runs if run.predict.source == "computed"]
+    if trained:
+        spent = numbers.seconds(math.fsum(run.train.seconds for run in trained))
+        if len(trained) == len(result.runs):
+            return f"trained in {spent}"
+        return f"{len(trained)} trained in {spent}, {len(result.runs) - len(trained)} from the store"
+    if predicted:
+        return f"evaluated in {numbers.seconds(math.fsum(run.predict.seconds for run in predicted))}"
+    return "from the store" if result.runs else ""
+
+
+def summary(result: CaseResult) -> str:
+    """One line for a finished case, for the log while the session goes on."""
+    if result.verdict == "error":
+        return f"{result.case_id}: error: {first_line(result.error)}"
+    gated = {gate.metric for gate in result.gates}
+    named = [m for m in result.metrics if m.name in gated] or list(result.metrics[:2])
+    values = ", ".join(
+        f"{metric.name} {numbers.value(metric)}"
+        + (f" {numbers.interval(metric.interval, numbers.places(metric))}" if metric.interval else "")
+        for metric in named[:4]
+    )
+    return f"{result.case_id}: {result.verdict}: {values} ({origin(result)})"
+
+
+def table(results: Sequence[CaseResult], *, width: int, details: bool) -> list[Line]:
+    """The whole session: per suite file and case, each metric with interval, gate and verdict."""
+    rows = [(result, _rows(result)) for result in results]
+    cells = [row for _, found in rows for row in found]
+    header = ("metric", "value", "95 % interval", "gate", "")
+    columns = [max(len(row[i]) for row in [header, *cells]) for i in range(4)]
+    lines = [Line("  " + _joined(header, columns).rstrip(), {"bold": True})]
+    suite = ""
+    for result, found in rows:
+        if result.nodeid.partition("::")[0] != suite:
+            suite = result.nodeid.partition("::")[0]
+            lines.append(Line(shown(suite, width), {"bold": True}))
+        lines += [Line(text, MARKUP.get(result.verdict, {})) for text in _title(result, width)]
+        lines += [Line("  " + _joined(row, columns).rstrip(), MARKUP["fail"] if row[4] == "fail" else {}) for row in found]
+        lines += [Line(f"  {text}"[:width]) for text in (_details(result) if details else ())]
+        lines += [Line(piece) for note in result.notes for piece in _wrapped(f"note: {note}", width)]
+    if any(result.verdict == "smoke" for result in results):
+        limit = next(result.limited for result in results if result.limited)
+        lines.append(Line(f"--ft-limit={limit}: a smoke run on a part of the data. It is no gate: nothing was judged.", MARKUP["smoke"]))
+    if any(m.interval and m.interval.about == "model" for result in results for m in result.metrics):
+        pieces = _wrapped("one trained seed or fixed weights: the interval speaks of this model, not of the recipe", width, indent="")
+        lines += [Line(piece) for piece in pieces]
+    return lines
+
+
+def failure(result: CaseResult, invoked_in: Path, root: Path) -> str:
+    """The screen for a failed case: the decisive lines, the worst errors, the command that reproduces it."""
+    metrics = {metric.name: metric for metric in result.metrics}
+    parts = [_decisive(gate, metrics.get(gate.metric), result) for gate in result.gates if gate.verdict == "fail"]
+    if result.confusions:
+        parts += ["", "most often confused:"]
+        parts += [
+            f"  {c.count:>5} × {shown(c.gold, 40)} taken for {shown(c.predicted, 40)}" for c in result.confusions[:5]
+        ]
+    if result.worst:
+        parts += ["", f"worst examples (seed {result.seeds[0]}):"]
+        for example in result.worst[:5]:
+            sure = "" if example.score is None else f" ({example.score:.2f})"
+            parts.append(f"  row {example.index}: {shown(example.input, 150)}")
+            parts.append(f"    expected {shown(example.gold, 80)}, got {shown(example.predicted, 80)}{sure}")
+    return "\n".join([*parts, "", f"reproduce: {reproduce(result, invoked_in, root)}"])
+
+
+def reproduce(result: CaseResult, invoked_in: Path, root: Path) -> str:
+    """The command that measures this case again, to be run where pytest was started."""
+    file, separator, rest = result.nodeid.partition("::")
+    path = os.path.relpath(root / file, invoked_in)
+    return f"pytest {shlex.quote(path + separator + rest)} --ft-device={result.device}"
+
+
+def first_line(text: str) -> str:
+    """The first line of a message, escaped."""
+    return shown(text.partition("\n")[0], 200)
+
+
+def _decisive(gate: GateResult, metric: MetricResult | None, result: CaseResult) -> str:
+    known = [numbers.count(len(result.seeds), "seed"), f"n = {result.examples:,}"]
+    if metric is not None and metric.interval is not None:
+        known.insert(0, f"95 % interval {numbers.interval(metric.interval, numbers.places(metric))}")
+    return f"{gate.message} ({', '.join(known)})"
+
+
+def _title(result: CaseResult, width: int) -> list[str]:
+    if result.verdict == "error":
+        return _wrapped(f"{result.case_id}: error: {result.error}", width, indent="")
+    about = [numbers.count(len(result.seeds), "seed"), f"n = {result.examples:,}", f"{result.device} {result.precision}", origin(result)]
+    return _wrapped(f"{result.case_id}: {result.verdict} ({', '.join(about)})", width, indent="")
+
+
+def _rows(result: CaseResult) -> list[tuple[str, str, str, str, str]]:
+    rows = []
+    for metric in result.metrics:
+        gates = [gate for gate in result.gates if gate.metric == metric.name]
+        shown_interval = numbers.interval(metric.interval, numbers.places(metric)) if metric.interval else ""
+        first = (metric.name, numbers.value(metric), shown_interval)
+        bounds = [(f"{'≥' if gate.bound == 'min' else '≤'} {gate.limit:g}", gate.verdict) for gate in gates] or [("", "")]
+        rows.append((*first, *bounds[0]))
+        rows += [("", "", "", *bound) for bound in bounds[1:]]
+    return rows
+
+
+def _joined(row: Sequence[str], columns: Sequence[int]) -> str:
+    name, value, *rest = row
+    return "  ".join(
+        [name.ljust(columns[0]), value.rjust(columns[1]), *(cell.ljust(w) for cell, w in zip(rest, columns[2:], strict=False)), row[4]]
+    )
+
+
+def _details(result: CaseResult) -> list[str]:
+    lines = []
+    for metric in result.metrics:
+        digits = numbers.places(metric)
+        each = ", ".join(f"{s}: {numbers.plain(v, digits)}" for s, v in zip(result.seeds, metric.per_seed, strict=True))
+        lines.append(f"{metric.name} by seed: {each}")
+    for run in result.runs:
+        lines.append(f"seed {run.seed}: train {run.train.key[:12]} {run.train.source}, predict {run.predict.key[:12]} {run.predict.source}")
+        lines += [f"seed {run.seed} warned: {first_line(text)}" for text in run.warnings]
+    return lines
+
+
+def _wrapped(text: str, width: int, indent: str = "  ") -> list[str]:
+    import textwrap
+
+    return [
+        piece
+        for line in text.splitlines()
+        for piece in textwrap.wrap(
+            shown(line, 2000), width=max(width, 40), initial_indent=indent, subsequent_indent=indent + "    ", break_long_words=False, break_on_hyphens=False
+        )
+    ]

@@ -1,0 +1,270 @@
+"""What one pytest process holds: settings, the pipeline, results; the hooks that measure items and write reports."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ftcheck import options
+from ftcheck.errors import FtcheckError, UsageError, shown
+from ftcheck.results import CaseResult
+
+if TYPE_CHECKING:
+    from ftcheck.finetuned import Finetuned
+    from ftcheck.options import Settings
+    from ftcheck.pipeline import Pipeline
+    from ftcheck.report.live import Live
+    from ftcheck.spec import Case
+
+CASE = pytest.StashKey["Case"]()
+STATE = pytest.StashKey["ItemState"]()
+
+
+@dataclass(slots=True)
+class ItemState:
+    """What happened to one item so far."""
+
+    finetuned: Finetuned | None = None
+    result: CaseResult | None = None
+    unmeasured: bool = False
+    """Measuring raised: an xfail mark must not hide it."""
+
+
+@dataclass
+class FtSession:
+    """The state of ftcheck in this process. Registered as a plugin once there is a suite."""
+
+    config: pytest.Config
+    settings: Settings
+    results: dict[str, CaseResult] = field(default_factory=dict)
+    """Node id -> the finished result; a rerun replaces it."""
+    items: list[pytest.Item] = field(default_factory=list)
+
+    @classmethod
+    def start(cls, config: pytest.Config) -> FtSession:
+        """Read the settings. Raises pytest.UsageError for one that can't be followed."""
+        try:
+            return cls(config, options.read(config))
+        except UsageError as error:
+            raise pytest.UsageError(str(error)) from None
+
+    def check_usage(self) -> None:
+        """Refuse what can't be followed before anything is collected. Raises pytest.UsageError."""
+        if self.worker:
+            return
+        try:
+            self.pipeline.device  # noqa: B018  resolved on access
+        except UsageError as error:
+            raise pytest.UsageError(str(error)) from None
+
+    @property
+    def worker(self) -> bool:
+        """Whether this process is one of xdist's workers: it measures, the controller reports."""
+        return hasattr(self.config, "workerinput")
+
+    @cached_property
+    def pipeline(self) -> Pipeline:
+        """The pipeline with its store, made when the first case needs it."""
+        from pathlib import Path
+
+        from ftcheck.devices import resolve
+        from ftcheck.executors.inline import InlineExecutor
+        from ftcheck.keys import Identifier
+        from ftcheck.pipeline import Pipeline
+        from ftcheck.store import Store, default_cache_dir
+
+        root = Path(self.settings.cache_dir) if self.settings.cache_dir else default_cache_dir()
+        if self.settings.cache == "off":
+            from tempfile import TemporaryDirectory
+
+            temporary = TemporaryDirectory(prefix="ftcheck-")
+            self.config.add_cleanup(temporary.cleanup)
+            root = Path(temporary.name)
+        return Pipeline(
+            settings=self.settings,
+            store=Store(root),
+            identifier=Identifier(root / "memo", offline=self.settings.offline),
+            device=resolve(self.settings.device),
+            executor=InlineExecutor(),
+        )
+
+    @cached_property
+    def live(self) -> Live:
+        """Where training progress is shown."""
+        from ftcheck.report.live import Live
+
+        return Live(self.config)
+
+    def adopt(self, item: pytest.Item, case: Case) -> None:
+        """Make `item` the one that measures `case`."""
+        item.stash[CASE] = case
+        item.stash[STATE] = ItemState()
+
+    @staticmethod
+    def owns(item: pytest.Item) -> bool:
+        """Whether `item` is a case."""
+        return CASE in item.stash
+
+    def finetuned(self, item: pytest.Item) -> Finetuned:
+        """Measure the item's case, once. Raises pytest.fail.Exception with one text for whatever kept it from being measured."""
+        state = item.stash[STATE]
+        if state.finetuned is None:
+            from ftcheck.finetuned import Finetuned
+
+            case = item.stash[CASE]
+            try:
+                with self.live.showing(case.id) as live:
+                    measured = self.pipeline.measure(case, item.nodeid, live.progress, live.waiting)
+            except FtcheckError as error:
+                state.unmeasured = True
+                state.result = self._unmeasured(item, str(error))
+                raise pytest.fail.Exception(f"{case.id}: {error}", pytrace=False) from None
+            except Exception as error:
+                state.unmeasured = True
+                state.result = self._unmeasured(item, f"{type(error).__name__}: {error}")
+                raise
+            state.finetuned = Finetuned(measured)
+            state.result = measured.result
+        return state.finetuned
+
+    def _unmeasured(self, item: pytest.Item, error: str) -> CaseResult:
+        case = item.stash[CASE]
+        return CaseResult(
+            suite=str(case.suite),
+            case_id=case.id,
+            nodeid=item.nodeid,
+            task=case.task,
+            checkpoint=case.checkpoint.path,
+            verdict="error",
+            device=self.settings.device,
+            error=shown(error, 4000),
+            limited=self.settings.limit,
+        )
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self.items = [item for item in session.items if self.owns(item)]
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
+        if not self.settings.plan or session.testsfailed:
+            return None
+        self._say_plan(session)
+        return True
+
+    def _say_plan(self, session: pytest.Session) -> None:
+        from ftcheck.report import plan
+
+        terminal: pytest.TerminalReporter = self.config.pluginmanager.getplugin("terminalreporter")
+        planned = []
+        terminal.ensure_newline()
+        for item in self.items:
+            case = item.stash[CASE]
+            try:
+                planned.append(self.pipeline.plan(case))
+                terminal.write_line(plan.line(case.id, planned[-1]))
+            except FtcheckError as error:
+                session.testsfailed += 1
+                terminal.write_line(f"{case.id}: error: {error}", red=True)
+        terminal.write_line(plan.total(planned), bold=True)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        try:
+            return (yield)
+        finally:
+            if self.owns(item):
+                self._release(item)
+
+    def _release(self, item: pytest.Item) -> None:
+        state = item.stash[STATE]
+        if state.finetuned is not None:
+            state.finetuned.close()
+            state.finetuned = None
+            self.pipeline.drop_models(item.stash[CASE])
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, None, None]:
+        yield
+        if self.owns(item):
+            self.finetuned(item)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool | None:
+        if not self.owns(pyfuncitem):
+            return None
+        result = pyfuncitem.stash[STATE].result
+        assert result is not None, "setup measured this item"
+        if result.verdict == "smoke":
+            # A model trained on a handful of rows can't be held to what the body asserts.
+            return True
+        if result.verdict == "fail":
+            from ftcheck.report.terminal import failure
+
+            text = failure(result, self.config.invocation_params.dir, self.config.rootpath)
+            raise pytest.fail.Exception(text, pytrace=False) from None
+        return None
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        report = yield
+        if not self.owns(item):
+            return report
+        state = item.stash[STATE]
+        if state.unmeasured and call.when == "setup":
+            report.outcome = "failed"
+            if hasattr(report, "wasxfail"):
+                del report.wasxfail
+        if state.result is not None and (call.when == "call" or (call.when == "setup" and not report.passed)):
+            if call.when == "call" and call.excinfo is not None and state.result.verdict == "pass":
+                state.result = replace(
+                    state.result, verdict="fail", notes=(*state.result.notes, f"the test's body failed: {call.excinfo.exconly()}")
+                )
+            report.ft = state.result.to_json()  # type: ignore[attr-defined]
+            report.user_properties += _properties(state.result)
+        return report
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
+        if report.when == "call" and report.passed and getattr(report, "ft", {}).get("verdict") == "smoke":
+            return "smoke", "s", "SMOKE"
+        return None
+
+    def take(self, report: pytest.TestReport) -> None:
+        """Keep the result that `report` carries, and say it in a line."""
+        result = CaseResult.from_json(report.ft)  # type: ignore[attr-defined]
+        self.results[result.nodeid] = result
+        if not self.worker:
+            self.live.line(result)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if self.results:
+            from ftcheck.report.terminal import table
+
+            width = terminalreporter._tw.fullwidth
+            terminalreporter.section("fine-tuned models")
+            for line in table(list(self.results.values()), width=width, details=self.settings.details):
+                terminalreporter.write_line(line.text, **line.markup)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        if self.settings.json and not self.worker and not self.settings.plan:
+            from ftcheck.report.jsonfile import write
+
+            write(self.settings.json, list(self.results.values()), complete=int(exitstatus) in (0, 1))
+
+
+def _properties(result: CaseResult) -> Iterator[tuple[str, object]]:
+    """Flat numbers for JUnit."""
+    yield "ft_case", result.case_id
+    yield "ft_verdict", result.verdict
+    for metric in result.metrics:
+        yield f"ft_{metric.name}", metric.value
+        if metric.interval is not None:
+            yield f"ft_{metric.name}_low", metric.interval.low
+            yield f"ft_{metric.name}_high", metric.interval.high
