@@ -1,19 +1,28 @@
-"""Metrics as example statistics with an aggregate. One module per metric family; adding one is adding a file and a line here.
+"""Metrics as example statistics with an aggregate.
 
-A metric is a name and perhaps an argument: `macro_f1`, `f1[lost_or_stolen_card]`. `parse` splits the two, `build` makes
-the metric. Heavy libraries are imported only inside functions.
+One module per metric family; adding one is adding a file and a line to FAMILIES.
+
+A metric is a name and perhaps an argument: `macro_f1`, `f1[lost_or_stolen_card]`. `parse` splits the two, `describe`
+and `check` say what is known without data, `build` makes the metric. Importing this package or a family imports no
+NumPy and no library of metrics: those wait inside the functions that need them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
+from ftcheck.errors import MetricError, one_of, shown
 
-FloatArray = npt.NDArray[np.float64]
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+FloatArray: TypeAlias = "npt.NDArray[np.float64]"
 
 Input = Literal["label", "tags", "answer", "cost"]
 """What a metric is computed from. A task says which of these its records give (`Task.inputs`):
@@ -25,7 +34,7 @@ Input = Literal["label", "tags", "answer", "cost"]
 """
 
 Scale = Literal["proportion", "perplexity", "unbounded"]
-"""Which interval fits (STATISTICS.md (1)): within [0, 1], exp of a mean loss, or anything."""
+"""Which interval fits: within [0, 1], exp of a mean loss, or anything."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +69,130 @@ class Metric(Protocol):
         """Definition, library and version. Two results with different signatures are not comparable."""
 
     def statistics(self, predictions: Sequence[Any], references: Sequence[Any]) -> FloatArray:
-        """(examples, k): rows add up to what `aggregate` takes."""
+        """(examples, k): rows add up to what `aggregate` takes. A row of zeros is an example that doesn't count.
+
+        Raises MetricError where predictions and references are not what the metric's input demands.
+        """
 
     def aggregate(self, totals: FloatArray) -> FloatArray:
-        """(..., k) -> (...). Vectorized over leading axes."""
+        """(..., k) -> (...). Vectorized over leading axes. NaN where no example counted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Definition:
+    """What is known of a metric by its name, before any data."""
+
+    name: str
+    input: Input
+    summary: str
+    """One line: what it measures."""
+    make: Callable[[Definition, str | None, Context], Metric] | None
+    """(this definition, argument, context) -> the metric, or MetricError. None: it is read from a run's costs."""
+    greater_is_better: bool = True
+    argument: Literal["none", "optional", "required"] = "none"
+    choices: tuple[str, ...] = ()
+    """The arguments there are, where they don't depend on the data."""
+    unit: str = ""
+    version: int = 1
+    """Raised when the definition changes: results of different versions are not comparable."""
+
+    @property
+    def signature(self) -> str:
+        """The part of a metric's signature that its name determines."""
+        return "|".join(part for part in (self.name, str(self.version), self.unit) if part)
+
+
+FAMILIES = (
+    "ftcheck.metrics.classification",
+    "ftcheck.metrics.sequence_labelling",
+    "ftcheck.metrics.answers",
+    "ftcheck.metrics.costs",
+)
+"""Modules with a table `METRICS` of Definitions."""
+
+_SYNTAX = re.compile(r"(?P<name>\w+)(?:\[(?P<argument>.+)\])?", re.DOTALL)
+
+
+def parse(text: str) -> tuple[str, str | None]:
+    """`f1[PER]` -> ("f1", "PER"); `accuracy` -> ("accuracy", None). Raises MetricError for anything else."""
+    match = _SYNTAX.fullmatch(text)
+    if match is None:
+        raise MetricError(f'"{shown(text)}" is no metric: write NAME or NAME[ARGUMENT], e.g. macro_f1 or f1[PER]')
+    return match["name"], match["argument"]
+
+
+def names(inputs: frozenset[Input] | None = None) -> tuple[str, ...]:
+    """Names of all metrics, or of those computed from one of `inputs`, family by family."""
+    return tuple(name for name, known in _registry().items() if inputs is None or known.input in inputs)
+
+
+def describe(text: str) -> Definition:
+    """What is known of a metric by its name (an argument is ignored). Raises MetricError for an unknown one."""
+    name, _ = parse(text)
+    return _known(name, names())
+
+
+def check(text: str, inputs: frozenset[Input]) -> str | None:
+    """What is wrong with `text` as a metric of a task that gives `inputs`, in one sentence; None where it is right.
+
+    Class names are not known yet: `build` judges those.
+    """
+    fitting = names(inputs)
+    try:
+        name, argument = parse(text)
+        known = _known(name, fitting)
+    except MetricError as error:
+        return str(error)
+    if name not in fitting:
+        given = " and ".join(sorted(inputs)) or "nothing"
+        return f"{name} is computed from {known.input}, but this task gives {given}; it has: {', '.join(fitting)}"
+    return _argument_error(known, argument)
+
+
+def build(text: str, context: Context) -> Metric:
+    """The metric that `text` names, for a case with these labels and options.
+
+    Raises MetricError: unknown name, wrong or missing argument, labels or options that don't fit, or a cost (which has
+    no example statistics: read `describe(text).name` out of a run's costs).
+    """
+    name, argument = parse(text)
+    known = _known(name, names())
+    error = _argument_error(known, argument)
+    if error is not None:
+        raise MetricError(error)
+    if known.make is None:
+        raise MetricError(f"{name} is a cost, one number per run: it isn't computed from examples")
+    return known.make(known, argument, context)
+
+
+def _known(name: str, suggested: Sequence[str]) -> Definition:
+    try:
+        return _registry()[name]
+    except KeyError:
+        raise MetricError(f'no metric is called "{shown(name)}"; {one_of(name, suggested)}') from None
+
+
+def _argument_error(known: Definition, argument: str | None) -> str | None:
+    name = known.name
+    if argument is None:
+        return f"{name} needs an argument: {name}[...]" if known.argument == "required" else None
+    if known.argument == "none":
+        return f"{name} takes no argument, got [{shown(argument)}]"
+    if known.choices and argument not in known.choices:
+        return f"{name}[{shown(argument)}]: there is no such part; {one_of(argument, known.choices)}"
+    return None
+
+
+@cache
+def _registry() -> Mapping[str, Definition]:
+    return register(definition for family in FAMILIES for definition in import_module(family).METRICS)
+
+
+def register(definitions: Iterable[Definition]) -> dict[str, Definition]:
+    """Definitions by name. Raises ValueError for a name that is taken."""
+    registry: dict[str, Definition] = {}
+    for definition in definitions:
+        if definition.name in registry:
+            raise ValueError(f"two metrics are called {definition.name}")
+        registry[definition.name] = definition
+    return registry
