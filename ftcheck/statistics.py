@@ -148,8 +148,8 @@ class Estimate:
     value: float
     """M; NaN where a run has no value."""
     per_run: tuple[float, ...]
-    n: int
-    """Examples that count."""
+    examples: int
+    """Examples that count, n."""
     interval: Interval | None = None
     no_interval: str = ""
     """Why there is none."""
@@ -168,7 +168,7 @@ def estimate(
 ) -> Estimate:
     """The mean of a metric over runs and a two-sided interval for it.
 
-    `statistics` holds one (n, c) array per run, of the same examples in the same order. `binary`: the metric is the
+    `statistics` holds one (n, c) array of numbers per run, of the same examples in the same order. `binary`: the metric is the
     mean of scores 0 or 1. `fixed`: the weights were not trained here, so there is no seed noise. A row of zeros in
     every run is an example that the metric doesn't count (e.g. outside a part of the data): it is left out of n.
 
@@ -186,7 +186,7 @@ def estimate(
         value, per_run = float(values.mean()), tuple(values.tolist())
 
     def without_interval(why: str, known: Spread | None = None) -> Estimate:
-        return Estimate(value=value, per_run=per_run, n=n, no_interval=why, spread=known)
+        return Estimate(value=value, per_run=per_run, examples=n, no_interval=why, spread=known)
 
     if n < 2:
         return without_interval("one example" if n else "no examples")
@@ -202,13 +202,13 @@ def estimate(
         return without_interval("too few examples, or too uneven ones, to bound it", components)
     about: Literal["recipe", "model"] = "recipe" if components.seeded else "model"
     interval = Interval(low=low, high=high, confidence=confidence, method=method, about=about)
-    return Estimate(value=value, per_run=per_run, n=n, interval=interval, spread=components)
+    return Estimate(value=value, per_run=per_run, examples=n, interval=interval, spread=components)
 
 
 def _counted(statistics: Sequence[FloatArray]) -> list[FloatArray]:
-    """The runs without the examples that count in none of them."""
+    """The runs as floats (stored ones may be small unsigned integers), without the examples that count in none."""
     counted = np.logical_or.reduce([(rows != 0).any(axis=1) for rows in statistics])
-    return [rows if counted.all() else rows[counted] for rows in statistics]
+    return [(rows if counted.all() else rows[counted]).astype(np.float64, copy=False) for rows in statistics]
 
 
 def _bounds(

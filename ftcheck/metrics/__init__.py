@@ -102,6 +102,8 @@ class Definition:
         return "|".join(part for part in (self.name, str(self.version), self.unit) if part)
 
 
+_DATA: Mapping[Input, str] = {"label": "class ids", "tags": "tag sequences", "answer": "answers", "cost": "costs"}
+
 FAMILIES = (
     "ftcheck.metrics.classification",
     "ftcheck.metrics.sequence_labelling",
@@ -135,17 +137,17 @@ def describe(text: str) -> Definition:
 def check(text: str, inputs: frozenset[Input]) -> str | None:
     """What is wrong with `text` as a metric of a task that gives `inputs`, in one sentence; None where it is right.
 
-    Class names are not known yet: `build` judges those.
+    Costs fit every task. Class names are not known yet: `build` judges those.
     """
-    fitting = names(inputs)
+    fitting = names(inputs | {"cost"})
     try:
         name, argument = parse(text)
         known = _known(name, fitting)
     except MetricError as error:
         return str(error)
     if name not in fitting:
-        given = " and ".join(sorted(inputs)) or "nothing"
-        return f"{name} is computed from {known.input}, but this task gives {given}; it has: {', '.join(fitting)}"
+        given = " and ".join(_DATA[kind] for kind in sorted(inputs))
+        return f"{name} is computed from {_DATA[known.input]}, this task gives {given}; it has {', '.join(fitting)}"
     return _argument_error(known, argument)
 
 
