@@ -168,9 +168,9 @@ def estimate(
 ) -> Estimate:
     """The mean of a metric over runs and a two-sided interval for it.
 
-    `statistics` holds one (n, c) array of numbers per run, of the same examples in the same order. `binary`: the metric is the
-    mean of scores 0 or 1. `fixed`: the weights were not trained here, so there is no seed noise. A row of zeros in
-    every run is an example that the metric doesn't count (e.g. outside a part of the data): it is left out of n.
+    `statistics` holds one (n, c) array of numbers per run, of the same examples in the same order. `binary`: the metric
+    is the mean of scores 0 or 1. `fixed`: the weights were not trained here, so there is no seed noise. A row of zeros
+    in every run is an example that the metric doesn't count (e.g. outside a part of the data): it is left out of n.
 
     With one run or fixed weights the interval speaks of this model, else of the recipe. Raises ValueError for no runs,
     runs of different shapes, or a confidence outside (0, 1).

@@ -89,7 +89,8 @@ class Definition:
     make: Callable[[Definition, str | None, Context], Metric] | None
     """(this definition, argument, context) -> the metric, or MetricError. None: it is read from a run's costs."""
     greater_is_better: bool = True
-    argument: Literal["none", "optional", "required"] = "none"
+    takes_argument: bool = False
+    """Whether NAME[ARGUMENT] is a metric too. NAME alone always is."""
     choices: tuple[str, ...] = ()
     """The arguments there are, where they don't depend on the data."""
     unit: str = ""
@@ -154,7 +155,7 @@ def check(text: str, inputs: frozenset[Input]) -> str | None:
 def build(text: str, context: Context) -> Metric:
     """The metric that `text` names, for a case with these labels and options.
 
-    Raises MetricError: unknown name, wrong or missing argument, labels or options that don't fit, or a cost (which has
+    Raises MetricError: unknown name, wrong argument, labels or options that don't fit, or a cost (which has
     no example statistics: read `describe(text).name` out of a run's costs).
     """
     name, argument = parse(text)
@@ -171,18 +172,23 @@ def _known(name: str, suggested: Sequence[str]) -> Definition:
     try:
         return _registry()[name]
     except KeyError:
-        raise MetricError(f'no metric is called "{shown(name)}"; {one_of(name, suggested)}') from None
+        raise unknown("no metric is called", name, suggested) from None
 
 
 def _argument_error(known: Definition, argument: str | None) -> str | None:
-    name = known.name
     if argument is None:
-        return f"{name} needs an argument: {name}[...]" if known.argument == "required" else None
-    if known.argument == "none":
-        return f"{name} takes no argument, got [{shown(argument)}]"
+        return None
+    if not known.takes_argument:
+        return f"{known.name} takes no argument, got [{shown(argument)}]"
     if known.choices and argument not in known.choices:
-        return f"{name}[{shown(argument)}]: there is no such part; {one_of(argument, known.choices)}"
+        return str(unknown(f"{known.name}: no part is called", argument, known.choices))
     return None
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> MetricError:
+    """The error for a name that isn't among `known`: `what "name"`, then a near name or all there are."""
+    hint = shown(one_of(name, known), 2000)
+    return MetricError(f'{what} "{shown(name)}"' + (f"; {hint}" if hint else ""))
 
 
 @cache

@@ -96,7 +96,7 @@ def _definition(score: Callable[[str, str], float], summary: str, *, binary: boo
         )
 
     return Definition(
-        name=score.__name__, input="answer", argument="optional", choices=PARTS, summary=summary, make=make
+        name=score.__name__, input="answer", takes_argument=True, choices=PARTS, summary=summary, make=make
     )
 
 

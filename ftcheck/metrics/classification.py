@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ftcheck.errors import MetricError, one_of, shown
-from ftcheck.metrics import Context, Definition, counts
+from ftcheck.errors import MetricError, shown
+from ftcheck.metrics import Context, Definition, counts, unknown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -115,7 +115,7 @@ def _ids(name: str, classes: int, predictions: Sequence[int], references: Sequen
 
 def _class_id(name: str, wanted: str, labels: tuple[str, ...]) -> int:
     if wanted not in labels:
-        raise MetricError(f'{name}: no class is called "{shown(wanted)}"; {shown(one_of(wanted, labels), 2000)}')
+        raise unknown(f"{name}: no class is called", wanted, labels)
     return labels.index(wanted)
 
 
@@ -144,7 +144,7 @@ def _one_class(rate: Rate) -> Definition:
     return Definition(
         name=rate,
         input="label",
-        argument="optional",
+        takes_argument=True,
         summary=f"{rate} of one class: the named one, or of two classes the positive one",
         make=make,
     )

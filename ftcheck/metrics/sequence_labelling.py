@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
-from ftcheck.errors import MetricError, one_of, shown
-from ftcheck.metrics import Context, Definition, counts
+from ftcheck.errors import MetricError, shown
+from ftcheck.metrics import Context, Definition, counts, unknown
 
 if TYPE_CHECKING:
     from ftcheck.metrics import FloatArray, Scale
@@ -86,12 +86,9 @@ class EntityRate:
         return counts.averaged(totals, self.rate, self.average)
 
     def _entities(self, row: int, tags: Sequence[str]) -> frozenset[Span]:
-        unknown = set(tags) - self.tags
-        if unknown:
-            tag = min(unknown)
-            raise MetricError(
-                f'{self.name}: sentence {row} has the unknown tag "{shown(tag)}"; {one_of(tag, self.tags)}'
-            )
+        strange = set(tags) - self.tags
+        if strange:
+            raise unknown(f"{shown(self.name)}: in sentence {row} is an unknown tag,", min(strange), self.tags)
         return entities(tuple(tags), self.scheme)
 
 
@@ -155,7 +152,7 @@ def _scheme(name: str, context: Context) -> Scheme:
     for scheme in PREFIXES:
         if scheme == wanted:
             return scheme
-    raise MetricError(f'{name}: no tagging scheme is called "{shown(wanted)}"; {one_of(str(wanted), PREFIXES)}')
+    raise unknown(f"{name}: no tagging scheme is called", str(wanted), PREFIXES)
 
 
 def _entity_rate(rate: Rate, average: Average | None, *, strict: bool) -> Definition:
@@ -165,8 +162,7 @@ def _entity_rate(rate: Rate, average: Average | None, *, strict: bool) -> Defini
         scheme = _scheme(known.name, context) if strict else None
         types = _entity_types(known.name, context.labels, scheme)
         if argument is not None and argument not in types:
-            near = shown(one_of(argument, types), 2000)
-            raise MetricError(f'{known.name}: no entity type is called "{shown(argument)}"; {near}')
+            raise unknown(f"{known.name}: no entity type is called", argument, types)
         meaning = (known.signature, f"seqeval {version('seqeval')}", scheme, argument)
         return EntityRate(
             name=known.name if argument is None else f"{known.name}[{argument}]",
@@ -185,7 +181,7 @@ def _entity_rate(rate: Rate, average: Average | None, *, strict: bool) -> Defini
     return Definition(
         name="_".join(part for part in ("strict" if strict else "", "entity", average, rate) if part),
         input="tags",
-        argument="optional" if average is None else "none",
+        takes_argument=average is None,
         summary=f"{rate} over entities read {mode}, {over}",
         make=make,
     )
