@@ -148,7 +148,7 @@ class Pipeline:
         task = tasks.get(case.task)
         self._same_examples(finished)
         context = task.context(dict(finished[0].meta), case.task_options)
-        wanted = [name for name in case.metrics if metrics.describe(metrics.parse(name)[0]).input != "cost"]
+        wanted = [name for name in case.metrics if metrics.describe(name).input != "cost"]
         built = [metrics.build(name, context) for name in wanted]
         scored = [self._scores(case, run, built) for run in finished]
         values = {
@@ -216,7 +216,7 @@ class Pipeline:
         task = tasks.get(case.task)
         inputs = task.score_inputs(run.records(), dict(run.meta), case.task_options)
         statistics = {
-            metric.name: metric.statistics(*inputs[metrics.describe(metrics.parse(metric.name)[0]).input])  # type: ignore[index]
+            metric.name: metric.statistics(*inputs[metrics.describe(metric.name).input])  # type: ignore[index]
             for metric in built
         }
         if self.store.writable:
@@ -245,7 +245,7 @@ class Pipeline:
             signature=metric.signature,
             interval=found.interval,
             no_interval=found.no_interval,
-            examples=found.examples,
+            examples=found.n,
         )
 
     @staticmethod
