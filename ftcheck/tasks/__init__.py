@@ -83,7 +83,9 @@ class Task(Protocol):
     def encode(self, rows: Rows, tokenizer: Any, meta: Meta, options: Mapping[str, Any], *, training: bool) -> Features:
         """Rows -> model inputs. One row may give several features (question answering) or be cut (notes say so)."""
 
-    def collator(self, tokenizer: Any, meta: Meta, options: Mapping[str, Any], *, pad_to_multiple_of: int | None) -> Any:
+    def collator(
+        self, tokenizer: Any, meta: Meta, options: Mapping[str, Any], *, pad_to_multiple_of: int | None
+    ) -> Any:
         """A data collator with dynamic padding."""
 
     def loss(self, output: Any, targets: Mapping[str, Any], label_smoothing: float) -> Any:

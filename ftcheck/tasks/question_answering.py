@@ -24,9 +24,13 @@ class Options(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    max_length: int | None = Field(default=None, ge=8, description="Tokens of a window; null: 384, or as many as the model takes.")
+    max_length: int | None = Field(
+        default=None, ge=8, description="Tokens of a window; null: 384, or as many as the model takes."
+    )
     doc_stride: int | None = Field(
-        default=None, ge=0, description="Tokens that neighbouring windows share; null: a third of max_length (128 of 384)."
+        default=None,
+        ge=0,
+        description="Tokens that neighbouring windows share; null: a third of max_length (128 of 384).",
     )
     n_best: int = Field(default=20, ge=1, le=100, description="How many starts and ends of each window are combined.")
     max_answer_length: int = Field(default=30, ge=1, description="Tokens of the longest answer that is considered.")
@@ -65,3 +69,298 @@ class QuestionAnswering:
     needs_offsets = True
     targets = ("start_positions", "end_positions")
     per_token = True
+
+    def context(self, meta: Meta, options: Mapping[str, Any]) -> Context:
+        from ftcheck.metrics import Context
+
+        return Context(options=options)
+
+    def score_inputs(
+        self, records: Sequence[Record], meta: Meta, options: Mapping[str, Any]
+    ) -> dict[Input, tuple[Sequence[Any], Sequence[Any]]]:
+        return {"answer": ([r["prediction"] for r in records], [r["references"] for r in records])}
+
+    def confusions(self, records: Sequence[Record], meta: Meta) -> list[Confusion]:
+        return []
+
+    def worst(self, records: Sequence[Record], meta: Meta, options: Mapping[str, Any]) -> list[WorstExample]:
+        """Answers with the least F1 first, of equals those the model was surest of; `score` is that F1."""
+        f1 = _answer_f1([r["prediction"] for r in records], [r["references"] for r in records])
+        ranked = sorted(zip(f1, records, strict=True), key=lambda item: (item[0], -item[1]["score"], item[1]["index"]))
+        return [
+            WorstExample(
+                index=r["index"],
+                input=r["question"],
+                gold=" / ".join(dict.fromkeys(r["references"])) or "(no answer)",
+                predicted=r["prediction"] or "(no answer)",
+                score=score,
+            )
+            for score, r in ranked[:10]
+            if score < 1
+        ]
+
+    def learn(self, train: Rows | None, model_config: Any, options: Mapping[str, Any]) -> Meta:
+        if train is None:
+            return {"unanswerable": False, "from": "model"}
+        if "answers" not in train.column_names:
+            raise DataError("train: there is no column answers to learn from")
+        given = (_answers(value, f"train row {row}") for row, value in enumerate(train["answers"][:]))
+        return {"unanswerable": any(not texts for texts, _ in given), "from": "data"}
+
+    def check(self, rows: Rows, role: str, meta: Meta, options: Mapping[str, Any]) -> list[str]:
+        from ftcheck.tasks.features import texts
+
+        texts(rows, "question", role)
+        texts(rows, "context", role)
+        silent = 0
+        for row, (context, value) in enumerate(zip(rows["context"][:], rows["answers"][:], strict=True)):
+            found, starts = _answers(value, f"{role} row {row}")
+            silent += not found
+            for text, start in zip(found, starts, strict=True):
+                if not text or context[start : start + len(text)] != text or start < 0:
+                    raise DataError(
+                        f'{role} row {row}: the answer "{shown(text, 60)}" does not stand at character {start} of its '
+                        f'context, which has "{shown(context[max(start, 0) : max(start, 0) + len(text)], 60)}" there'
+                    )
+        if role != "eval" or not silent or meta["unanswerable"] or options["null_threshold"] != "auto":
+            return []
+        return [
+            f"{silent:,} of {len(rows):,} eval questions have no answer, but no training row is like that: unless the tune "
+            "split has some, every question is answered (or give a number: task: {null_threshold: 0.0})"
+        ]
+
+    def model_kwargs(self, meta: Meta) -> dict[str, Any]:
+        return {}
+
+    def encode(
+        self, rows: Rows, tokenizer: Any, meta: Meta, options: Mapping[str, Any], *, training: bool
+    ) -> EncodedRows:
+        """`aside`: the fields of `spans.Windows`, for evaluation only. Raises DataError for a question that leaves its
+        context no room (the tokenizer would panic)."""
+        import numpy as np
+
+        from ftcheck.tasks import features, spans
+
+        length = options["max_length"] or min(384, int(min(tokenizer.model_max_length, features.NO_LIMIT)))
+        stride = options["doc_stride"] if options["doc_stride"] is not None else length // 3
+        gathered = features.Gatherer()
+        of_rows: list[int] = []
+        bounds: list[tuple[int, int]] = []
+        null: list[int] = []
+        for part in features.chunks(len(rows)):
+            chunk = rows[part]
+            questions = [question.lstrip() for question in chunk["question"]]
+            _check_room(tokenizer, questions, length, stride, part.start)
+            encoding = tokenizer(
+                questions,
+                chunk["context"],
+                truncation="only_second",
+                max_length=length,
+                stride=stride,
+                return_overflowing_tokens=True,
+                return_offsets_mapping=True,
+                return_attention_mask=False,
+            )
+            offsets = [np.array(line, dtype=np.int32) for line in encoding["offset_mapping"]]
+            begins, ends = [line[:, 0] for line in offsets], [line[:, 1] for line in offsets]
+            gathered.add(encoding, features.input_names(encoding), begins=begins, ends=ends)
+            of_rows.extend(part.start + row for row in encoding["overflow_to_sample_mapping"])
+            bounds.extend(spans.context_bounds(encoding.sequence_ids(window)) for window in range(len(offsets)))
+            null.extend(_null_token(line, tokenizer) for line in encoding["input_ids"])
+        tokens, starts = gathered.tokens(), gathered.starts()
+        aside = {
+            "row": np.array(of_rows),
+            "first": np.array(bounds)[:, 0],
+            "beyond": np.array(bounds)[:, 1],
+            "null": np.array(null),
+            "begins": tokens.pop("begins"),
+            "ends": tokens.pop("ends"),
+        }
+        targets = {}
+        if "answers" in rows.column_names:
+            begin, end = _first_answers(rows)
+            windows = spans.Windows(starts=starts, **aside)
+            first, last = spans.positions(windows, begin[aside["row"]], end[aside["row"]])
+            targets = {"start_positions": first, "end_positions": last}
+        more = len(of_rows) - len(rows)
+        notes = [f"{len(rows):,} contexts make {len(of_rows):,} windows of {length} tokens"] if more else []
+        kept = {} if training else aside
+        return features.EncodedRows(tokens=tokens, starts=starts, targets=targets, aside=kept, notes=notes)
+
+    def collator(
+        self, tokenizer: Any, meta: Meta, options: Mapping[str, Any], *, pad_to_multiple_of: int | None
+    ) -> Collator:
+        from ftcheck.tasks.features import collator
+
+        return collator(tokenizer, pad_to_multiple_of)
+
+    def loss(self, output: Any, targets: Mapping[str, Any], label_smoothing: float) -> Any:
+        """Half the start's and half the end's cross-entropy, as the models of transformers have it."""
+        from torch.nn.functional import cross_entropy
+
+        both = ((output.start_logits, "start_positions"), (output.end_logits, "end_positions"))
+        return sum(
+            cross_entropy(logits.float(), targets[name], reduction="sum", label_smoothing=label_smoothing) / 2
+            for logits, name in both
+        )
+
+    def items(self, targets: Mapping[str, Any]) -> Any:
+        return len(targets["start_positions"])
+
+    def outputs(self, output: Any) -> tuple[Any, ...]:
+        found = tuple(getattr(output, name, None) for name in ("start_logits", "end_logits"))
+        if any(logits is None or logits.ndim != 2 for logits in found):
+            raise CheckpointError("the model gives no start and end logits per token: it is no question answerer")
+        return found
+
+    def decode(
+        self,
+        outputs: Sequence[np.ndarray],
+        features: EncodedRows,
+        rows: Rows,
+        meta: Meta,
+        options: Mapping[str, Any],
+        tuned: Mapping[str, Any],
+    ) -> list[Record]:
+        """The best span over a row's windows; "" where the null score exceeds it by more than the threshold."""
+        best = _best(outputs, features, rows, options)
+        threshold = _threshold(meta, options, tuned)
+        answers = rows["answers"][:] if "answers" in rows.column_names else [None] * len(rows)
+        ids = rows["id"][:] if "id" in rows.column_names else range(len(rows))
+        shares = best.share if threshold is None else best.share_with_null
+        records = []
+        for index, (context, question, given, name) in enumerate(
+            zip(rows["context"][:], rows["question"][:], answers, ids, strict=True)
+        ):
+            start, end = int(best.start[index]), int(best.end[index])
+            margin = float(best.null[index] - best.score[index])
+            said = start >= 0 and (threshold is None or margin <= threshold)
+            records.append(
+                {
+                    "index": index,
+                    "id": str(name),
+                    "question": question,
+                    "prediction": context[start:end] if said else "",
+                    "references": None if given is None else _answers(given, f"eval row {index}")[0],
+                    "score": float(shares[index] if said else best.share_of_null[index]),
+                    "start": start if said else None,
+                    "end": end if said else None,
+                    "null_score": float(best.null[index]),
+                    "best_score": float(best.score[index]) if start >= 0 else None,
+                }
+            )
+        return records
+
+    def tune(
+        self, outputs: Sequence[np.ndarray], features: EncodedRows, rows: Rows, meta: Meta, options: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """`{"null_threshold": t}`: the one with the best answer F1 on these rows, where some have no answer."""
+        from ftcheck.tasks import spans
+
+        references = [_answers(given, f"tune row {row}")[0] for row, given in enumerate(rows["answers"][:])]
+        if options["null_threshold"] != "auto" or all(references):
+            return {}
+        best = _best(outputs, features, rows, options)
+        contexts = rows["context"][:]
+        texts = [text[max(a, 0) : max(b, 0)] for text, a, b in zip(contexts, best.start, best.end, strict=True)]
+        answered, silent = _answer_f1(texts, references), _answer_f1([""] * len(texts), references)
+        return {"null_threshold": spans.best_threshold(best.null - best.score, answered, silent)}
+
+    def is_one(self, value: Any) -> bool:
+        return not isinstance(value, list)
+
+    def rows_from_input(self, value: Any) -> list[dict[str, Any]]:
+        return [_row(one) for one in ([value] if self.is_one(value) else value)]
+
+    def natural_output(self, record: Record, meta: Meta) -> Answered:
+        return Answered(answer=record["prediction"], score=record["score"], start=record["start"], end=record["end"])
+
+
+def _answers(value: Any, where: str) -> tuple[list[str], list[int]]:
+    """Texts and starts of an `answers` cell, in either form that `datasets` gives it: lists in a dict, or dicts in a list."""
+    if isinstance(value, Mapping) and set(value) >= {"text", "answer_start"}:
+        texts, starts = value["text"], value["answer_start"]
+    elif isinstance(value, list) and all(
+        isinstance(one, Mapping) and set(one) >= {"text", "answer_start"} for one in value
+    ):
+        texts, starts = [one["text"] for one in value], [one["answer_start"] for one in value]
+    else:
+        raise DataError(f"{where}: answers must hold text and answer_start, as in SQuAD; got {shown(repr(value))}")
+    if not (isinstance(texts, list) and isinstance(starts, list) and len(texts) == len(starts)):
+        raise DataError(f"{where}: answers needs as many texts as starts; got {shown(repr(value))}")
+    if not all(isinstance(text, str) for text in texts) or not all(isinstance(start, int) for start in starts):
+        raise DataError(f"{where}: an answer's text must be text and its start a number; got {shown(repr(value))}")
+    return texts, starts
+
+
+def _first_answers(rows: Rows) -> tuple[Any, Any]:
+    """First and beyond-the-last character of each row's first answer; (0, 0) for none."""
+    import numpy as np
+
+    bounds = np.zeros((len(rows), 2), dtype=np.int64)
+    for row, value in enumerate(rows["answers"][:]):
+        texts, starts = _answers(value, f"row {row}")
+        if texts:
+            bounds[row] = starts[0], starts[0] + len(texts[0])
+    return bounds[:, 0], bounds[:, 1]
+
+
+def _check_room(tokenizer: Any, questions: Sequence[str], length: int, stride: int, offset: int) -> None:
+    """A tokenizer panics where the stride doesn't fit beside the question, with an error that no handler sees."""
+    special = tokenizer.num_special_tokens_to_add(pair=True)
+    lists = tokenizer(list(questions), add_special_tokens=False, truncation=False)["input_ids"]
+    longest = max(range(len(lists)), key=lambda row: len(lists[row]))
+    left = length - special - len(lists[longest])
+    if left <= stride:
+        raise DataError(
+            f'row {offset + longest}: the question "{shown(questions[longest], 60)}" has {len(lists[longest])} tokens, which '
+            f"leaves {max(left, 0)} of max_length {length} for its context, and windows that share {stride} (doc_stride) "
+            "need more than that: raise max_length, lower doc_stride, or shorten the question"
+        )
+
+
+def _null_token(ids: Sequence[int], tokenizer: Any) -> int:
+    """The place of [CLS]; the first token where the tokenizer has none."""
+    return ids.index(tokenizer.cls_token_id) if tokenizer.cls_token_id in ids else 0
+
+
+def _best(outputs: Sequence[np.ndarray], features: EncodedRows, rows: Rows, options: Mapping[str, Any]) -> Any:
+    import numpy as np
+
+    from ftcheck.tasks import spans
+
+    return spans.best_spans(
+        np.asarray(outputs[0], dtype=np.float64),
+        np.asarray(outputs[1], dtype=np.float64),
+        spans.Windows(starts=features.starts, **features.aside),
+        len(rows),
+        n_best=options["n_best"],
+        max_answer_length=options["max_answer_length"],
+    )
+
+
+def _threshold(meta: Meta, options: Mapping[str, Any], tuned: Mapping[str, Any]) -> float | None:
+    """None: every question is answered. Untuned, the official example's 0."""
+    if options["null_threshold"] != "auto":
+        return float(options["null_threshold"])
+    if "null_threshold" in tuned:
+        return float(tuned["null_threshold"])
+    return 0.0 if meta["unanswerable"] else None
+
+
+def _answer_f1(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Any:
+    from ftcheck import metrics
+
+    return metrics.build("answer_f1", metrics.Context()).statistics(predictions, references)[:, 0]
+
+
+def _row(value: Any) -> dict[str, Any]:
+    if isinstance(value, tuple) and len(value) == 2:
+        value = {"question": value[0], "context": value[1]}
+    if isinstance(value, Mapping) and set(value) == {"question", "context"}:
+        if all(isinstance(text, str) for text in value.values()):
+            return dict(value)
+    raise DataError(
+        "predict takes a pair (question, context) or a dict with question and context, or a list of these; "
+        f"got {shown(repr(value))}"
+    )

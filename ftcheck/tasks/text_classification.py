@@ -25,13 +25,17 @@ class Options(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    max_length: int | None = Field(default=None, ge=3, description="Cut texts at this many tokens; null: as many as the model takes.")
+    max_length: int | None = Field(
+        default=None, ge=3, description="Cut texts at this many tokens; null: as many as the model takes."
+    )
     labels: tuple[str, ...] | None = Field(
         default=None,
         min_length=2,
         description="Class names in the order of their ids; null: the data's ClassLabel names, or what the training rows have, sorted.",
     )
-    positive_label: str | None = Field(default=None, description="The class that precision, recall and f1 speak of; null: the second of two.")
+    positive_label: str | None = Field(
+        default=None, description="The class that precision, recall and f1 speak of; null: the second of two."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,3 +64,166 @@ class TextClassification:
     needs_offsets = False
     targets = ("labels",)
     per_token = False
+
+    def context(self, meta: Meta, options: Mapping[str, Any]) -> Context:
+        from ftcheck.metrics import Context
+
+        return Context(labels=tuple(meta["labels"]), options=options)
+
+    def score_inputs(
+        self, records: Sequence[Record], meta: Meta, options: Mapping[str, Any]
+    ) -> dict[Input, tuple[Sequence[Any], Sequence[Any]]]:
+        return {"label": ([r["prediction"] for r in records], [r["reference"] for r in records])}
+
+    def confusions(self, records: Sequence[Record], meta: Meta) -> list[Confusion]:
+        labels = meta["labels"]
+        pairs = Counter((r["reference"], r["prediction"]) for r in records if r["reference"] != r["prediction"])
+        ranked = sorted(pairs.items(), key=lambda item: (-item[1], item[0]))
+        return [
+            Confusion(gold=labels[gold], predicted=labels[predicted], count=count)
+            for (gold, predicted), count in ranked[:10]
+        ]
+
+    def worst(self, records: Sequence[Record], meta: Meta, options: Mapping[str, Any]) -> list[WorstExample]:
+        """Wrong ones, least probability for the right class first; `score` is that probability."""
+        labels = meta["labels"]
+        wrong = [r for r in records if r["prediction"] != r["reference"]]
+        wrong.sort(key=lambda r: (r["scores"][r["reference"]], r["index"]))
+        return [
+            WorstExample(
+                index=r["index"],
+                input=r["input"],
+                gold=labels[r["reference"]],
+                predicted=labels[r["prediction"]],
+                score=r["scores"][r["reference"]],
+            )
+            for r in wrong[:10]
+        ]
+
+    def learn(self, train: Rows | None, model_config: Any, options: Mapping[str, Any]) -> Meta:
+        from ftcheck.tasks import labels
+
+        meta = labels.learn(train, "label", model_config, options["labels"])
+        positive = options["positive_label"]
+        if positive is not None and positive not in meta["labels"]:
+            raise DataError(
+                f'positive_label "{shown(positive)}" is no class; there are: {shown(", ".join(meta["labels"]), 400)}'
+            )
+        return meta
+
+    def check(self, rows: Rows, role: str, meta: Meta, options: Mapping[str, Any]) -> list[str]:
+        from ftcheck.tasks import labels
+        from ftcheck.tasks.features import texts
+
+        texts(rows, "text", role)
+        if "text_pair" in rows.column_names:
+            texts(rows, "text_pair", role)
+        present = set(labels.ids(rows, "label", meta, role))
+        absent = len(meta["labels"]) - len(present)
+        if role != "train" or not absent:
+            return []
+        return [f"{absent} of {len(meta['labels'])} classes have no training row"]
+
+    def model_kwargs(self, meta: Meta) -> dict[str, Any]:
+        from ftcheck.tasks import labels
+
+        return {**labels.config_kwargs(meta), "problem_type": "single_label_classification"}
+
+    def encode(
+        self, rows: Rows, tokenizer: Any, meta: Meta, options: Mapping[str, Any], *, training: bool
+    ) -> EncodedRows:
+        import numpy as np
+
+        from ftcheck.tasks import features, labels
+
+        limits = features.room(tokenizer, options["max_length"])
+        gathered = features.Gatherer()
+        lost = 0
+        for part in features.chunks(len(rows)):
+            chunk = rows[part]
+            encoding = tokenizer(chunk["text"], chunk.get("text_pair"), return_attention_mask=False, **limits)
+            gathered.add(encoding, features.input_names(encoding))
+            lost += features.cut(encoding, limits.get("max_length"))
+        targets = {}
+        if "label" in rows.column_names:
+            role = "train" if training else "eval"
+            targets["labels"] = np.array(labels.ids(rows, "label", meta, role), dtype=np.int64)
+        notes = [f"{lost:,} of {len(rows):,} texts were cut at {limits['max_length']} tokens"] if lost else []
+        return features.EncodedRows(tokens=gathered.tokens(), starts=gathered.starts(), targets=targets, notes=notes)
+
+    def collator(
+        self, tokenizer: Any, meta: Meta, options: Mapping[str, Any], *, pad_to_multiple_of: int | None
+    ) -> Collator:
+        from ftcheck.tasks.features import collator
+
+        return collator(tokenizer, pad_to_multiple_of)
+
+    def loss(self, output: Any, targets: Mapping[str, Any], label_smoothing: float) -> Any:
+        from torch.nn.functional import cross_entropy
+
+        return cross_entropy(output.logits.float(), targets["labels"], reduction="sum", label_smoothing=label_smoothing)
+
+    def items(self, targets: Mapping[str, Any]) -> Any:
+        return len(targets["labels"])
+
+    def outputs(self, output: Any) -> tuple[Any, ...]:
+        if getattr(output, "logits", None) is None or output.logits.ndim != 2:
+            raise CheckpointError("the model gives no logits per text: it is no sequence classifier")
+        return (output.logits,)
+
+    def decode(
+        self,
+        outputs: Sequence[np.ndarray],
+        features: EncodedRows,
+        rows: Rows,
+        meta: Meta,
+        options: Mapping[str, Any],
+        tuned: Mapping[str, Any],
+    ) -> list[Record]:
+        from ftcheck.tasks.features import softmax
+
+        probabilities = softmax(outputs[0])
+        predictions = probabilities.argmax(axis=-1).tolist()
+        references = features.targets["labels"].tolist() if "labels" in features.targets else [None] * len(rows)
+        inputs = rows["text"][:]
+        if "text_pair" in rows.column_names:
+            inputs = [f"{text} | {pair}" for text, pair in zip(inputs, rows["text_pair"][:], strict=True)]
+        columns = zip(predictions, references, probabilities.tolist(), inputs, strict=True)
+        return [
+            {"index": index, "prediction": prediction, "reference": reference, "scores": scores, "input": text}
+            for index, (prediction, reference, scores, text) in enumerate(columns)
+        ]
+
+    def tune(
+        self, outputs: Sequence[np.ndarray], features: EncodedRows, rows: Rows, meta: Meta, options: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        return {}
+
+    def is_one(self, value: Any) -> bool:
+        return not isinstance(value, list)
+
+    def rows_from_input(self, value: Any) -> list[dict[str, Any]]:
+        rows = [_row(one) for one in ([value] if self.is_one(value) else value)]
+        if len({len(row) for row in rows}) > 1:
+            raise DataError("predict takes texts or pairs of texts, not both at once")
+        return rows
+
+    def natural_output(self, record: Record, meta: Meta) -> Classified:
+        labels, scores = meta["labels"], record["scores"]
+        best = record["prediction"]
+        return Classified(label=labels[best], score=scores[best], scores=dict(zip(labels, scores, strict=True)))
+
+
+def _row(value: Any) -> dict[str, Any]:
+    if isinstance(value, str):
+        return {"text": value}
+    if isinstance(value, tuple) and len(value) == 2:
+        value = {"text": value[0], "text_pair": value[1]}
+    if isinstance(value, Mapping) and "text" in value and set(value) <= {"text", "text_pair"}:
+        row = {name: text for name, text in value.items() if text is not None}
+        if all(isinstance(text, str) for text in row.values()):
+            return row
+    raise DataError(
+        "predict takes a text, a pair (text, text_pair) or a dict with text and text_pair, or a list of these; "
+        f"got {shown(repr(value))}"
+    )

@@ -1,0 +1,174 @@
+"""Encoded rows in flat arrays, and the collator that pads them batch by batch.
+
+One array holds all tokens of all features, one after the other: a few bytes a token, nothing to unpack, and a batch is
+filled by slices. A hand-written collator costs more in `tokenizer.pad`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+Example = dict[str, Array]
+
+CHUNK = 2_000
+"""Rows tokenized at a time: what a tokenizer returns is a hundred times larger than the tokens."""
+
+NO_LIMIT = 1_000_000
+"""A tokenizer without a limit says 1e30."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodedRows:
+    """Features in the order in which they were made; see `ftcheck.tasks.Features`."""
+
+    tokens: Mapping[str, Array]
+    """Name of a model input or target -> (all tokens,)."""
+    starts: npt.NDArray[np.int64]
+    targets: Mapping[str, Array] = field(default_factory=dict)
+    """Name of a target that is one number -> (features,)."""
+    notes: list[str] = field(default_factory=list)
+    aside: Mapping[str, Array] = field(default_factory=dict)
+    """What decoding needs besides the outputs: arrays by feature or by token, as the task likes."""
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def __getitem__(self, index: int) -> Example:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        part = slice(self.starts[index], self.starts[index + 1])
+        example = {name: values[part] for name, values in self.tokens.items()}
+        example.update({name: values[index] for name, values in self.targets.items()})
+        return example
+
+    def __iter__(self) -> Iterator[Example]:
+        return (self[index] for index in range(len(self)))
+
+
+class Gatherer:
+    """Collects the arrays of features chunk by chunk, then joins them once."""
+
+    def __init__(self) -> None:
+        self._tokens: dict[str, list[Array]] = {}
+        self._lengths: list[int] = []
+
+    def add(self, encoding: Any, names: Sequence[str], **more: Sequence[Any]) -> None:
+        """Lists of lists, one list a feature: those of `encoding` called `names`, and `more`."""
+        self._lengths.extend(map(len, encoding["input_ids"]))
+        for name, lists in (*((name, encoding[name]) for name in names), *more.items()):
+            self._tokens.setdefault(name, []).append(_flat(lists))
+
+    def starts(self) -> npt.NDArray[np.int64]:
+        """(features + 1,)."""
+        return np.concatenate([[0], np.cumsum(self._lengths, dtype=np.int64)]).astype(np.int64)
+
+    def tokens(self) -> dict[str, Array]:
+        """Everything gathered, by name."""
+        return {name: np.concatenate(parts) for name, parts in self._tokens.items()}
+
+
+def _flat(lists: Sequence[Any]) -> Array:
+    if len(lists) and isinstance(lists[0], np.ndarray):
+        return np.concatenate(lists)
+    from itertools import chain
+
+    return np.fromiter(chain.from_iterable(lists), dtype=np.int32)
+
+
+def input_names(encoding: Any) -> list[str]:
+    """What an encoding holds for the model besides the mask, which follows from the lengths."""
+    return [name for name in ("input_ids", "token_type_ids") if name in encoding]
+
+
+def room(tokenizer: Any, max_length: int | None) -> dict[str, Any]:
+    """The tokenizer's arguments for cutting at `max_length` tokens, or (None) at as many as the model takes."""
+    limit = max_length or tokenizer.model_max_length
+    if limit > NO_LIMIT:
+        return {"truncation": False}
+    return {"truncation": True, "max_length": int(limit)}
+
+
+def cut(encoding: Any, limit: int | None) -> int:
+    """How many rows of an encoding lost tokens to truncation at `limit`."""
+    if limit is None:
+        return 0
+    full = [index for index, tokens in enumerate(encoding["input_ids"]) if len(tokens) >= limit]
+    if encoding.encodings is None:  # a tokenizer in Python doesn't say; a row that just fits is counted too
+        return len(full)
+    return sum(bool(encoding.encodings[index].overflowing) for index in full)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collator:
+    """Pads a batch's features to its longest (or the next multiple) and stacks them into torch tensors."""
+
+    padding: Mapping[str, int]
+    """Name of a token array -> what it is padded with."""
+    mask: bool
+    """Whether the model takes an attention mask."""
+    left: bool = False
+    multiple: int = 1
+
+    def __call__(self, examples: Sequence[Example]) -> dict[str, Any]:
+        import torch
+
+        lengths = [len(example["input_ids"]) for example in examples]
+        width = -(-max(lengths) // self.multiple) * self.multiple
+        parts = [slice(width - n, width) if self.left else slice(0, n) for n in lengths]
+        batch = {}
+        for name in examples[0]:
+            if name not in self.padding:
+                batch[name] = torch.tensor([int(example[name]) for example in examples])
+                continue
+            padded = np.full((len(examples), width), self.padding[name], dtype=np.int64)
+            for line, part, example in zip(padded, parts, examples, strict=True):
+                line[part] = example[name]
+            batch[name] = torch.from_numpy(padded)
+        if self.mask:
+            mask = np.zeros((len(examples), width), dtype=np.int64)
+            for line, part in zip(mask, parts, strict=True):
+                line[part] = 1
+            batch["attention_mask"] = torch.from_numpy(mask)
+        return batch
+
+
+def collator(tokenizer: Any, pad_to_multiple_of: int | None) -> Collator:
+    """The collator that suits a tokenizer; labels are padded with -100, which no loss counts."""
+    return Collator(
+        padding={
+            "input_ids": tokenizer.pad_token_id,
+            "token_type_ids": tokenizer.pad_token_type_id,
+            "labels": -100,
+        },
+        mask="attention_mask" in tokenizer.model_input_names,
+        left=tokenizer.padding_side == "left",
+        multiple=pad_to_multiple_of or 1,
+    )
+
+
+def chunks(count: int) -> Iterator[slice]:
+    """Slices of CHUNK rows that cover `count` of them."""
+    return (slice(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK))
+
+
+def texts(rows: Any, column: str, role: str) -> None:
+    """Refuse a column that doesn't hold text in every row (DataError names the first that doesn't)."""
+    from ftcheck.errors import DataError, shown
+
+    for part in chunks(len(rows)):
+        for row, value in enumerate(rows[part][column], part.start):
+            if not isinstance(value, str):
+                raise DataError(f"{role} row {row}: column {column} must be text, got {shown(repr(value))}")
+
+
+def softmax(logits: Array) -> npt.NDArray[np.float64]:
+    """Probabilities along the last axis, in double precision."""
+    shifted = np.asarray(logits, dtype=np.float64)
+    shifted = np.exp(shifted - shifted.max(axis=-1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True))

@@ -1,0 +1,137 @@
+"""Class names: learned from training rows or a model's config, and the way from a data set's labels to class ids.
+
+Labels may be ids, ClassLabels or names, in a column (text-classification) or in lists (token-classification).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ftcheck.errors import CheckpointError, DataError, one_of, shown
+
+if TYPE_CHECKING:
+    from ftcheck.tasks import Meta, Rows
+
+Label = str | int
+
+
+def learn(train: Rows | None, column: str, model_config: Any, wanted: Sequence[str] | None) -> Meta:
+    """`{"labels": names by id, "from": "data" | "model"}`.
+
+    Names come from `wanted` (the suite), else ClassLabel names, else what the training rows have, sorted (numbers as
+    numbers). Raises DataError for fewer than two classes in the training rows.
+    """
+    if train is None:
+        return {"labels": _of_model(model_config, wanted), "from": "model"}
+    names = declared_names(train, column)
+    found = {_name(label, names, "train", row) for row, label in _each(train, column)}
+    if len(found) < 2:
+        only = f'"{shown(next(iter(found)))}"' if found else "none"
+        raise DataError(f"train: column {column} has one class only ({only}): there is nothing to learn")
+    labels = list(wanted or names or sorted(found, key=lambda name: (_number(name), name)))
+    if len(set(labels)) < len(labels):
+        raise DataError(f"column {column}: two classes have the same name: {shown(labels, 400)}")
+    return {"labels": labels, "from": "data"}
+
+
+def declared_names(rows: Rows, column: str) -> list[str] | None:
+    """The ClassLabel names of `column` (or of its lists' items), None where it isn't a ClassLabel."""
+    feature = rows.features[column]
+    while hasattr(feature, "feature"):
+        feature = feature.feature
+    return list(feature.names) if hasattr(feature, "int2str") else None
+
+
+def ids(rows: Rows, column: str, meta: Meta, role: str) -> list[Any]:
+    """Class ids of `column`, in the shape it has (one per row, or a list per row).
+
+    Raises DataError naming role, row and label for a label that isn't among the classes.
+    """
+    labels: Sequence[str] = meta["labels"]
+    names = declared_names(rows, column)
+    values: list[Any] = rows[column][:]
+    known: dict[Label, int] = {}
+    for row, label in _each(rows, column):
+        if label not in known:
+            known[label] = _id(label, names, labels, meta["from"], column, role, row)
+    if values and isinstance(values[0], list):
+        return [[known[label] for label in row] for row in values]
+    return [known[label] for label in values]
+
+
+def config_kwargs(meta: Meta) -> dict[str, Any]:
+    """What a model's config must know of the classes."""
+    labels = meta["labels"]
+    return {
+        "num_labels": len(labels),
+        "id2label": dict(enumerate(labels)),
+        "label2id": {name: index for index, name in enumerate(labels)},
+    }
+
+
+def _each(rows: Rows, column: str) -> Any:
+    """(row, label) for every label, each kind once a row, so that errors can name the first row that has it."""
+    for row, value in enumerate(rows[column][:]):
+        if isinstance(value, list):
+            for label in dict.fromkeys(value):
+                yield row, label
+        else:
+            yield row, value
+
+
+def _name(label: Any, names: Sequence[str] | None, role: str, row: int) -> str:
+    if isinstance(label, str):
+        return label
+    if isinstance(label, int):
+        if names is None:
+            return str(label)
+        if 0 <= label < len(names):
+            return names[label]
+        raise DataError(f"{role} row {row}: label {label} is no class: the data names {len(names)} of them, from 0")
+    hint = " (is this split published without labels?)" if label is None else ": labels are names or whole numbers"
+    raise DataError(f"{role} row {row}: the label is {shown(label)}{hint}")
+
+
+def _id(
+    label: Any, names: Sequence[str] | None, labels: Sequence[str], source: str, column: str, role: str, row: int
+) -> int:
+    name = _name(label, names, role, row)
+    if name in labels:
+        return labels.index(name)
+    if source == "model":
+        folded = [known.casefold() for known in labels]
+        if folded.count(name.casefold()) == 1:
+            return folded.index(name.casefold())
+        if _nameless(labels) and isinstance(label, int) and label < len(labels) and len(names or labels) == len(labels):
+            return label
+        raise DataError(
+            f'{role} row {row}: the model knows no class "{shown(name)}" in column {column}; its classes: '
+            f"{shown(', '.join(labels), 400)}. Name them as the data does, by id: task: {{labels: [...]}}"
+        )
+    raise DataError(
+        f'{role} row {row}: label "{shown(name)}" in column {column} is not among the {len(labels)} classes of the '
+        f"training rows; {shown(one_of(name, labels), 2000)} If it is right, give all classes: task: {{labels: [...]}}"
+    )
+
+
+def _of_model(config: Any, wanted: Sequence[str] | None) -> list[str]:
+    known: Mapping[int, str] = getattr(config, "id2label", None) or {}
+    labels = [str(known[index]) for index in sorted(known)]
+    if not labels:
+        raise CheckpointError("the checkpoint's config names no classes (id2label), so it can't be judged as it is")
+    if wanted is not None and len(wanted) != len(labels):
+        raise CheckpointError(f"the suite names {len(wanted)} labels, but the checkpoint has {len(labels)} classes")
+    return list(wanted or labels)
+
+
+def _nameless(labels: Sequence[str]) -> bool:
+    """Whether the config has only the names that transformers makes up."""
+    return all(name == f"LABEL_{index}" for index, name in enumerate(labels))
+
+
+def _number(name: str) -> int:
+    try:
+        return int(name)
+    except ValueError:
+        return 0
