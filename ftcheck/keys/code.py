@@ -1,0 +1,63 @@
+"""Which versions of which code a result depends on: libraries, and ftcheck's own training code."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from functools import cache
+from importlib import metadata, resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from ftcheck.keys.data import Digest
+
+LIBRARIES: Final = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "numpy", "pyarrow", "pandas")
+"""Besides the obvious: tokenizers encodes the text, NumPy's random streams may change between versions (NEP 19) and draw
+holdouts and samples, pyarrow and pandas read the files."""
+
+_OPTIONAL: Final = {"bitsandbytes": ("bnb", "8bit", "4bit", "paged"), "torchao": ("torchao", "4bit")}
+"""Library -> what in the name of an optimizer brings it in."""
+
+
+def versions(training: Mapping[str, Any]) -> dict[str, str]:
+    """Installed versions of what takes part, read from package metadata: nothing is imported.
+
+    Python's own counts up to its minor version (`random` and hashing have changed between those).
+    """
+    optimizer = str(training.get("optim", ""))
+    optional = [name for name, hints in _OPTIONAL.items() if any(hint in optimizer for hint in hints)]
+    if training.get("use_liger_kernel"):
+        optional.append("liger-kernel")
+    if training.get("deepspeed"):
+        optional.append("deepspeed")
+    python = ".".join(platform.python_version_tuple()[:2])
+    return {"python": python} | {name: _version(name) for name in (*LIBRARIES, *optional)}
+
+
+def _version(library: str) -> str:
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def training_code(task: object, digest: Digest) -> dict[str, str]:
+    """blake3 of each of ftcheck's own sources that can change a trained model or its predictions, by relative path.
+
+    That is all of `finetune/`, the metrics (they pick the best checkpoint), and of `tasks/` what `task` is made of: its
+    own module and those that belong to no other task.
+    """
+    from ftcheck import tasks
+
+    root = _root()
+    modules = {type_.__module__ for type_ in type(task).__mro__}
+    others = {name for name in (target.partition(":")[0] for target in tasks.BUILT_IN.values()) if name not in modules}
+    excluded = {root.joinpath(*name.split(".")[1:]).with_suffix(".py") for name in others}
+    sources = [path for part in ("finetune", "metrics", "tasks") for path in (root / part).rglob("*.py")]
+    return {path.relative_to(root).as_posix(): digest(path) for path in sorted(sources) if path not in excluded}
+
+
+@cache
+def _root() -> Path:
+    return Path(str(resources.files("ftcheck")))

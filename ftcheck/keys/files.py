@@ -1,0 +1,102 @@
+"""Content hashes of local files, remembered by what `stat` says of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from blake3 import blake3
+
+from ftcheck.errors import IdentityError, shown
+from ftcheck.keys.canonical import canonical
+
+RACY_NS: Final = 2_000_000_000
+"""A file that changed less than this before it was hashed could change again within the same time stamp, unnoticed
+(git's "racy" problem; FAT counts in steps of 2 s), so such a hash is never remembered."""
+
+_CHUNK: Final = 4 * 1024 * 1024
+
+
+def file_digest(path: Path) -> str:
+    """blake3 (hex) of a file's bytes. Raises OSError."""
+    hasher = blake3(max_threads=blake3.AUTO)
+    with path.open("rb", buffering=0) as file:
+        while chunk := file.read(_CHUNK):
+            hasher.update(chunk)
+    return str(hasher.hexdigest())
+
+
+class FileHashes:
+    """blake3 of local files, each read once while it stays the same.
+
+    A hash is remembered in memory and in `memo_dir` (one small file per hashed file, replaced atomically, so that
+    concurrent sessions can't spoil each other's) with the file's size, mtime, ctime, device and inode. A memo that is
+    damaged, or says anything else of the file than `stat` does, is ignored; one that can't be written is done without.
+    """
+
+    def __init__(self, memo_dir: Path, clock: Callable[[], int] = time.time_ns) -> None:
+        self._dir = memo_dir
+        self._clock = clock
+        self._known: dict[str, tuple[list[int], str]] = {}
+
+    def digest(self, path: Path) -> str:
+        """blake3 (hex) of the file's content. Raises OSError, or IdentityError where it changes while it is read."""
+        place = os.path.realpath(path)
+        state = _state(path)
+        known = self._known.get(place) or self._read(place)
+        if known is None or known[0] != state:
+            began = self._clock()
+            known = (state, file_digest(path))
+            if _state(path) != state:
+                raise IdentityError(
+                    f"{shown(path)} changed while it was read: wait until it is written, then run again"
+                )
+            if max(state[1], state[2]) + RACY_NS >= began:
+                return known[1]
+            self._write(place, *known)
+        self._known[place] = known
+        return known[1]
+
+    def _memo(self, place: str) -> Path:
+        return self._dir / f"{blake3(os.fsencode(place)).hexdigest()[:32]}.json"
+
+    def _read(self, place: str) -> tuple[list[int], str] | None:
+        try:
+            memo = json.loads(self._memo(place).read_bytes())
+            body = memo["memo"]
+            if memo["check"] != _check(body) or body["path"] != place:
+                return None
+            return list(body["state"]), str(body["blake3"])
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, IdentityError):
+            # Whatever stands there is no memo: the file is hashed again, and the memo replaced.
+            return None
+
+    def _write(self, place: str, state: list[int], digest: str) -> None:
+        body = {"path": place, "state": state, "blake3": digest}
+        # A memo only saves time: where it can't be kept (read-only or full disk), the next session hashes again.
+        with suppress(OSError):
+            self._dir.mkdir(parents=True, exist_ok=True)
+            handle, temporary = tempfile.mkstemp(dir=self._dir, suffix=".tmp")
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(canonical({"memo": body, "check": _check(body)}))
+                Path(temporary).replace(self._memo(place))
+            except BaseException:
+                Path(temporary).unlink(missing_ok=True)
+                raise
+
+
+def _state(path: Path) -> list[int]:
+    """What `stat` says. ctime is in it because no program can set it back, as `touch -r` and `cp -p` do with mtime."""
+    found = path.stat()
+    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_dev, found.st_ino]
+
+
+def _check(body: object) -> str:
+    return str(blake3(canonical(body)).hexdigest())

@@ -1,0 +1,115 @@
+"""Identities of a session's inputs: checkpoints, tokenizers, data, libraries and code. Needs no torch and no datasets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from ftcheck.errors import CheckpointError, shown
+from ftcheck.keys import code, hub
+from ftcheck.keys.checkpoints import checkpoint_files, tokenizer_files
+from ftcheck.keys.data import Rows, called_rows, data_identity, local_rows
+from ftcheck.keys.files import FileHashes
+from ftcheck.results import Json
+from ftcheck.spec import Case, Checkpoint, Data
+
+
+class Identifier:
+    """Finds what inputs are, once a session: one per process.
+
+    A Hub name is resolved once and means the same commit for the whole session. A local file is hashed again when `stat`
+    says that it changed, so making a key a second time after a training shows whether its inputs were left alone.
+    `commits` may be handed to another process (builtins only), so that all processes mean the same commits.
+    """
+
+    def __init__(self, memo_dir: Path, offline: bool = False, commits: Mapping[str, str] | None = None) -> None:
+        self.commits: dict[str, str] = dict(commits or {})
+        """What was resolved so far: "model NAME@REVISION" -> commit."""
+        self._offline = offline
+        self._hashes = FileHashes(memo_dir)
+        self._called: dict[object, Rows] = {}
+        self._code: dict[object, dict[str, str]] = {}
+        self._versions: dict[str, dict[str, str]] = {}
+
+    def checkpoint(self, checkpoint: Checkpoint) -> dict[str, Json]:
+        """The model: its files' hashes, or its commit on the Hub. Raises CheckpointError."""
+        if not checkpoint.local:
+            return self._on_hub(checkpoint.path, checkpoint.revision)
+        folder = Path(checkpoint.path)
+        return {"files": self._hashed(folder, checkpoint_files(folder).model)}
+
+    def tokenizer(self, checkpoint: Checkpoint) -> dict[str, Json]:
+        """The tokenizer, apart from the model, so that a changed key tells which of the two changed. Raises CheckpointError."""
+        place, local, revision = _tokenizer_place(checkpoint)
+        if not local:
+            return self._on_hub(place, revision)
+        names = tokenizer_files(Path(place))
+        return {"files": self._hashed(Path(place), names)}
+
+    def data(self, data: Data, roles: Collection[str]) -> dict[str, Json]:
+        """What the rows of `roles` depend on. Raises DataError, IdentityError.
+
+        A callable is run, once a session; its rows are what it is.
+        """
+        return data_identity(data, roles, self._rows(data))
+
+    def versions(self, training: Mapping[str, Any] | None = None) -> dict[str, str]:
+        """Installed versions of the libraries that take part in a training with these arguments."""
+        arguments = training or {}
+        asked = repr([(name, arguments.get(name)) for name in ("optim", "use_liger_kernel", "deepspeed")])
+        if asked not in self._versions:
+            self._versions[asked] = code.versions(arguments)
+        return self._versions[asked]
+
+    def training_code(self, task: object) -> dict[str, str]:
+        """ftcheck's own sources that take part, by content. Constant in a process: what was imported stays."""
+        if type(task) not in self._code:
+            self._code[type(task)] = code.training_code(task, self._hashes.digest)
+        return self._code[type(task)]
+
+    def revisions(self, case: Case) -> dict[str, str | None]:
+        """The commits to load of what `case` names on the Hub, as `finetune.Job` takes them; None for local inputs."""
+        checkpoint, data = case.checkpoint, case.data
+        place, local, revision = _tokenizer_place(checkpoint)
+        return {
+            "checkpoint_revision": None
+            if checkpoint.local
+            else self._commit("model", checkpoint.path, checkpoint.revision),
+            "tokenizer_revision": None if local else self._commit("model", place, revision),
+            "data_revision": self._commit("dataset", data.path, data.revision) if data.kind == "hub" else None,
+        }
+
+    def _rows(self, data: Data) -> Rows:
+        if data.kind == "hub":
+            files = {split: list(paths) for split, paths in data.files.items()}
+            commit = self._commit("dataset", data.path, data.revision)
+            return Rows({"hub": data.path, "commit": commit, "name": data.name, "files": files})
+        if data.kind != "callable":
+            return local_rows(data, self._hashes.digest)
+        if data.factory not in self._called:
+            self._called[data.factory] = called_rows(data)
+        return self._called[data.factory]
+
+    def _on_hub(self, repo_id: str, revision: str | None) -> dict[str, Json]:
+        return {"hub": repo_id, "commit": self._commit("model", repo_id, revision)}
+
+    def _commit(self, repo_type: hub.RepoType, repo_id: str, revision: str | None) -> str:
+        name = f"{repo_type} {repo_id}@{revision or 'main'}"
+        if name not in self.commits:
+            self.commits[name] = hub.resolve(repo_id, repo_type, revision, offline=self._offline)
+        return self.commits[name]
+
+    def _hashed(self, folder: Path, names: Collection[str]) -> dict[str, Json]:
+        try:
+            return {name: self._hashes.digest(folder / name) for name in names}
+        except OSError as error:
+            raise CheckpointError(f"{shown(error.filename or folder)} can't be read: {error.strerror}") from None
+
+
+def _tokenizer_place(checkpoint: Checkpoint) -> tuple[str, bool, str | None]:
+    """Where the tokenizer is: its path or Hub id, whether that is local, and which revision."""
+    if checkpoint.tokenizer is None or checkpoint.tokenizer == checkpoint.path:
+        return checkpoint.path, checkpoint.local, checkpoint.revision
+    return checkpoint.tokenizer, os.path.isabs(checkpoint.tokenizer), None

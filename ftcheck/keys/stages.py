@@ -1,0 +1,101 @@
+"""The keys of the three stages: train, predict, score."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from ftcheck.keys import arguments
+from ftcheck.keys.canonical import Key
+from ftcheck.keys.roles import EVALUATION_ROLES, TRAINING_ROLES
+
+if TYPE_CHECKING:
+    from ftcheck.keys.identity import Identifier
+    from ftcheck.spec import Case
+    from ftcheck.tasks import Task
+
+FORMAT = 1
+"""Raised when the meaning of a component changes, so that no older key can be mistaken for a newer one."""
+
+
+def train_key(
+    case: Case, seed: int, *, device_type: str, precision: str, identifier: Identifier, limit: int | None = None
+) -> Key:
+    """What the model of one run of `case` depends on. Raises FtcheckError for an input without an identity.
+
+    Left out on purpose: the case's id, suite, marks, gates, metrics and description, `keep_model`, output and logging
+    arguments, thread count, GPU model and driver (recorded with the run), and whatever only the evaluation reads.
+    With `training: false` it is the checkpoint, the tokenizer and the task; and, where settings are tuned on a split, also
+    what that depends on.
+    """
+    task = _task(case)
+    components: dict[str, Any] = {
+        "format": FORMAT,
+        "stage": "train",
+        "checkpoint": identifier.checkpoint(case.checkpoint),
+        "tokenizer": identifier.tokenizer(case.checkpoint),
+        "task": _task_identity(case, task),
+    }
+    if case.training is not None:
+        given = _arguments(case, task)
+        components |= {
+            "training": arguments.for_training(given),
+            "early_stopping": asdict(case.early_stopping) if case.early_stopping else None,
+            "seed": seed,
+            "data": identifier.data(case.data, TRAINING_ROLES),
+        }
+    elif "tune" in case.data.splits or "tune" in case.data.holdout:
+        components["data"] = identifier.data(case.data, ("tune",))
+    if "data" in components:
+        components |= _environment(case, task, identifier, device_type, precision, limit)
+    return Key.of(components)
+
+
+def predict_key(
+    train: Key, case: Case, *, device_type: str, precision: str, identifier: Identifier, limit: int | None = None
+) -> Key:
+    """What the predictions of one run depend on: its train key and the evaluation rows. Raises as `train_key` does."""
+    task = _task(case)
+    return Key.of(
+        {
+            "format": FORMAT,
+            "stage": "predict",
+            "train": train.digest,
+            "data": identifier.data(case.data, EVALUATION_ROLES),
+            "evaluation": arguments.for_prediction(_arguments(case, task)),
+            **_environment(case, task, identifier, device_type, precision, limit),
+        }
+    )
+
+
+def score_key(predict: Key, signatures: Mapping[str, str]) -> Key:
+    """What the example statistics of one run depend on: its predictions, and each metric's definition."""
+    return Key.of({"format": FORMAT, "stage": "score", "predict": predict.digest, "metrics": dict(signatures)})
+
+
+def _task(case: Case) -> Task:
+    from ftcheck import tasks
+
+    return tasks.get(case.task)
+
+
+def _task_identity(case: Case, task: Task) -> dict[str, Any]:
+    return {"name": task.name, "version": task.version, "options": dict(case.task_options)}
+
+
+def _arguments(case: Case, task: Task) -> dict[str, Any]:
+    """The arguments in force: the suite's before the task's defaults."""
+    return {**task.training_defaults, **(case.training or {})}
+
+
+def _environment(
+    case: Case, task: Task, identifier: Identifier, device_type: str, precision: str, limit: int | None
+) -> dict[str, Any]:
+    return {
+        "device_type": device_type,
+        "precision": precision,
+        "limit": limit,
+        "versions": identifier.versions(_arguments(case, task)),
+        "code": identifier.training_code(task),
+    }
