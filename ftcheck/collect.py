@@ -12,6 +12,7 @@ import pytest
 from ftcheck import catalogue, suitefile
 from ftcheck.errors import Location, SuiteError, SuiteErrors
 from ftcheck.spec import Case, Declaration, expand
+from ftcheck.spec.fields import CaseFields
 
 if TYPE_CHECKING:
     from ftcheck.session import FtSession
@@ -24,7 +25,7 @@ class SuiteFile(pytest.Module):
 
     def collect(self) -> list[pytest.Item | pytest.Collector]:
         try:
-            cases = expand(suitefile.read(self.path), catalogue.INSTALLED)
+            cases = expand(suitefile.read(self.path), catalogue.installed())
         except SuiteErrors as error:
             raise self.CollectError(str(error)) from None
         module = ModuleType(self.path.name)
@@ -122,23 +123,11 @@ def _expand(item: pytest.Function, params: dict[str, Any], shown: str) -> Sequen
     if not params:
         if isinstance(item.function.__ftcheck__, tuple) and isinstance(item.function.__ftcheck__[0], Case):
             return tuple(item.function.__ftcheck__)
-        return expand([_declaration(item.function, item.path)], catalogue.INSTALLED)
+        return expand([_declaration(item.function, item.path)], catalogue.installed())
     if isinstance(item.function.__ftcheck__[0], Case):
         raise SuiteErrors([_error(item, "a YAML case can't be parametrized from outside; use `matrix`")])
-    indices = item.callspec.indices
-    for name, value in params.items():
-        if f"{name}{indices[name]}" in shown and not isinstance(value, str | int | float | bool | None):
-            raise SuiteErrors(
-                [
-                    _error(
-                        item,
-                        f"parametrize shows {name} as {name}{indices[name]!r}, a position, and a result must not belong to "
-                        "another case when the order changes: give ids=[...]",
-                    )
-                ]
-            )
-    fields = {name: value for name, value in params.items() if name in FIELDS}
-    return expand([_declaration(item.function, item.path).override(fields, shown)], catalogue.INSTALLED)
+    fields = {name: value for name, value in params.items() if name in CaseFields.model_fields}
+    return expand([_declaration(item.function, item.path).override(fields, shown)], catalogue.installed())
 
 
 def _error(item: pytest.Function, message: str) -> SuiteError:
@@ -156,7 +145,7 @@ def _variants(function: Any, path: Path) -> Sequence[Case]:
     if isinstance(function.__ftcheck__[0], Case):
         return tuple(function.__ftcheck__)
     try:
-        return expand([_declaration(function, path)], catalogue.INSTALLED)
+        return expand([_declaration(function, path)], catalogue.installed())
     except SuiteErrors:
         return ()
 

@@ -14,6 +14,7 @@ from ftcheck.errors import FtcheckError, UsageError, shown
 from ftcheck.results import CaseResult
 
 if TYPE_CHECKING:
+    from ftcheck.devices import Device
     from ftcheck.finetuned import Finetuned
     from ftcheck.options import Settings
     from ftcheck.pipeline import Pipeline
@@ -57,7 +58,7 @@ class FtSession:
         if self.worker:
             return
         try:
-            self.pipeline.device  # noqa: B018  resolved on access
+            self.device  # noqa: B018  resolved on access
         except UsageError as error:
             raise pytest.UsageError(str(error)) from None
 
@@ -67,11 +68,17 @@ class FtSession:
         return hasattr(self.config, "workerinput")
 
     @cached_property
+    def device(self) -> Device:
+        """The device that --ft-device means here. Raises UsageError where it isn't there."""
+        from ftcheck.devices import resolve
+
+        return resolve(self.settings.device)
+
+    @cached_property
     def pipeline(self) -> Pipeline:
         """The pipeline with its store, made when the first case needs it."""
         from pathlib import Path
 
-        from ftcheck.devices import resolve
         from ftcheck.executors.inline import InlineExecutor
         from ftcheck.keys import Identifier
         from ftcheck.pipeline import Pipeline
@@ -88,7 +95,7 @@ class FtSession:
             settings=self.settings,
             store=Store(root),
             identifier=Identifier(root / "memo", offline=self.settings.offline),
-            device=resolve(self.settings.device),
+            device=self.device,
             executor=InlineExecutor(),
         )
 
