@@ -11,12 +11,16 @@ from ftcheck.spec.case import (
     Mark,
     Precision,
 )
+from ftcheck.spec.catalogue import Catalogue, TaskFacts
 from ftcheck.spec.declaration import Declaration, Source
+from ftcheck.spec.expand import expand
+from ftcheck.spec.matrix import case_id, shown_value
 
 __all__ = [
     "READERS",
     "ROLES",
     "Case",
+    "Catalogue",
     "Checkpoint",
     "Data",
     "Declaration",
@@ -25,4 +29,8 @@ __all__ = [
     "Mark",
     "Precision",
     "Source",
+    "TaskFacts",
+    "case_id",
+    "expand",
+    "shown_value",
 ]

@@ -65,7 +65,8 @@ class Gate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EarlyStopping:
-    """Stop when `metric_for_best_model` on the tune split got no better by more than `threshold`, `patience` evaluations running."""
+    """Stop when `patience` evaluations running on the tune split were no better by more than `threshold`, as
+    `metric_for_best_model` tells."""
 
     patience: int
     threshold: float = 0.0
@@ -82,10 +83,10 @@ class Mark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One fine-tune-then-assert case, complete and checked. `training: false` has one seed: fixed weights have no seed noise."""
+    """One fine-tune-then-assert case, complete and checked."""
 
     id: str
-    """`name`, then the shown matrix and parametrize values: `[A-Za-z0-9][A-Za-z0-9._-]*`, unique in its file ignoring case."""
+    """`name` and `parameters`: `[A-Za-z0-9][A-Za-z0-9._-]*`, unique in its file ignoring case."""
     name: str = ""
     """As the suite wrote it: the YAML key, or the test function's name."""
     parameters: tuple[str, ...] = ()
@@ -103,6 +104,7 @@ class Case:
     early_stopping: EarlyStopping | None = None
     precision: Precision = "auto"
     seeds: tuple[int, ...] = (42,)
+    """One run each; a single one where nothing is trained, since fixed weights have no seed noise."""
     metrics: tuple[str, ...] = ()
     """All metrics to compute, in the order shown: the task's defaults, then `metrics:`, then what gates name."""
     gates: tuple[Gate, ...] = ()

@@ -15,7 +15,7 @@ KeyPath = tuple[Key, ...]
 
 
 class Source(NamedTuple):
-    """Where a value is written, and where its parts are. A tree beside the values; unknown parts fall back to their parent."""
+    """Where a value is written, and where its parts are: a tree beside the values. Unknown parts have their parent's line."""
 
     line: int
     """Counts from 1."""
@@ -63,10 +63,8 @@ class Declaration:
         return cls(name=name, path=path, fields=plain(fields), source=Source(line, name))
 
     def override(self, fields: Mapping[str, Any], *parameters: str) -> Declaration:
-        """This declaration with some top-level fields replaced whole (parametrize), and how their values are shown in the id."""
-        return replace(
-            self, overrides={**self.overrides, **plain(fields)}, parameters=(*self.parameters, *parameters)
-        )
+        """This declaration with some top-level fields replaced whole (parametrize); `parameters` show them in the id."""
+        return replace(self, overrides={**self.overrides, **plain(fields)}, parameters=(*self.parameters, *parameters))
 
     def merged(self) -> tuple[dict[str, Any], Source]:
         """The fields over the defaults, and the overrides over both, with their sources."""
@@ -84,19 +82,19 @@ def merge(
 ) -> tuple[dict[str, Any], Source]:
     """`over` laid over `under`: two mappings merge key by key, anything else replaces what was there."""
     values = dict(under)
-    children = {key: under_source.at((key,)) for key in under}
+    children: dict[Key, Source] = {key: under_source.at((key,)) for key in under}
     for key, value in over.items():
         source = over_source.at((key,))
         below = values.get(key)
         if isinstance(value, Mapping) and isinstance(below, Mapping):
-            value, source = merge(below, children[key], value, source)
-        values[key] = value
-        children[key] = source
+            values[key], children[key] = merge(below, children[key], value, source)
+        else:
+            values[key], children[key] = value, source
     return values, over_source._replace(children=children)
 
 
 def plain(value: Any) -> Any:
-    """A Python value as YAML would have given it: tuples and ranges become lists, paths text, enum members their values."""
+    """A Python value as YAML would have given it: tuples and ranges as lists, paths as text, enum members as values."""
     match value:
         case Enum():
             return plain(value.value)

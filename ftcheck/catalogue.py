@@ -1,0 +1,54 @@
+"""The names that a suite may use, looked up where they live: tasks, metrics and the installed TrainingArguments."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from functools import cache, cached_property
+from typing import Any
+
+from ftcheck import metrics, tasks, training_fields
+from ftcheck.spec import TaskFacts
+
+
+class Installed:
+    """The `spec.Catalogue` of this installation. Nothing is looked up before it is asked for."""
+
+    tasks: Collection[str] = tasks.BUILT_IN.keys()
+    training_costs: Collection[str] = frozenset({"train_seconds", "train_samples_per_second", "peak_memory_bytes"})
+
+    def __init__(self) -> None:
+        self._metric_problems: dict[tuple[str, str], str] = {}
+
+    @cached_property
+    def costs(self) -> Collection[str]:
+        return frozenset(metrics.names(frozenset({"cost"})))
+
+    @cached_property
+    def _training(self) -> training_fields.TrainingFields:
+        return training_fields.installed()
+
+    @property
+    def training_fields(self) -> Collection[str]:
+        return self._training.fields.keys()
+
+    def task(self, name: str) -> TaskFacts:
+        return tasks.get(name)
+
+    def metric_problem(self, text: str, task: TaskFacts) -> str:
+        return metrics.check(text, frozenset[Any]({*task.inputs, "cost"})) or ""
+
+    def training_problems(self, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[tuple[str, str]]:
+        return self._training.problems(given, defaults)
+
+    def training_schema(self) -> Mapping[str, Any]:
+        return self._training.schema()
+
+    def metric_pattern(self) -> str:
+        names = "|".join(sorted(metrics.names()))
+        return rf"^(?:{names})(?:\[.+\])?$"
+
+
+@cache
+def installed() -> Installed:
+    """The one catalogue of this process."""
+    return Installed()

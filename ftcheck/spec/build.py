@@ -1,0 +1,290 @@
+"""Checked fields -> the parts of a Case: what depends on files, tasks, metrics and training fields."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ftcheck.errors import one_of, shown
+from ftcheck.spec.case import READERS, Checkpoint, Data, EarlyStopping, Gate, Mark
+from ftcheck.spec.catalogue import Catalogue, TaskFacts
+from ftcheck.spec.declaration import KeyPath
+from ftcheck.spec.fields import CaseFields, CheckpointFields, DataFields, problems, said
+from ftcheck.spec.places import files, place, split_problem
+
+_NOT_MARKS = {
+    "parametrize": "use `matrix`",
+    "usefixtures": "a suite's cases take no fixtures; write the case as a test function",
+}
+
+
+@dataclass(frozen=True)
+class Builder:
+    """Builds the parts of one case. Every method reports all it finds to `report(path of the value, message)`."""
+
+    fields: CaseFields
+    folder: Path
+    catalogue: Catalogue
+    report: Callable[[KeyPath, str], None]
+
+    @property
+    def trains(self) -> bool:
+        return self.fields.training is not False
+
+    @cached_property
+    def task(self) -> TaskFacts | None:
+        """What is known of the task; None for an unknown one."""
+        name = self.fields.task.name
+        if name in self.catalogue.tasks:
+            return self.catalogue.task(name)
+        self.report(("task",), f"no task is called {shown(name, 60)!r}; {one_of(name, self.catalogue.tasks)}")
+        return None
+
+    def checkpoint(self) -> Checkpoint:
+        given = self.fields.checkpoint
+        path, local = self._model_place(given.path, ("checkpoint", "path"), given)
+        tokenizer = given.tokenizer
+        if tokenizer is not None:
+            tokenizer, _ = self._model_place(tokenizer, ("checkpoint", "tokenizer"), given)
+        if local and given.revision is not None:
+            self.report(("checkpoint", "revision"), "a local checkpoint has no revision; leave it out")
+        return Checkpoint(path=path, local=local, revision=given.revision, tokenizer=tokenizer)
+
+    def _model_place(self, text: str, key: KeyPath, given: CheckpointFields) -> tuple[str, bool]:
+        try:
+            path, local = place(text, self.folder, "a model")
+        except ValueError as error:
+            self.report(key, str(error))
+            return text, True
+        if local and not Path(path).is_dir():
+            self.report(key, f"{shown(path, 300)} is a file; a checkpoint is a folder with config.json and weights")
+        return path, local
+
+    def task_options(self) -> Mapping[str, Any]:
+        """The task's options with its defaults filled in, as builtins."""
+        if self.task is None:
+            return {}
+        given = self.fields.task.model_extra or {}
+        try:
+            return self.task.options.model_validate(given).model_dump(mode="json")
+        except ValidationError as error:
+            for path, message in problems(error, given, self.task.options):
+                self.report(("task", *path), message)
+            return {}
+
+    def data(self) -> Data | None:
+        given = self.fields.data
+        if callable(given.path):
+            data = self._callable_data(given.path, given)
+        elif given.path in READERS:
+            data = Data(kind="reader", path=given.path, files=self._files(given), options=given.options)
+            self._refuse_set(given, ("name", "revision"), "goes with a Hub id")
+        else:
+            data = self._placed_data(given.path, given)
+        if data is None:
+            return None
+        self._check_splits(given, frozenset(data.files))
+        shared = {name: getattr(given, name) for name in ("splits", "holdout", "limit")}
+        return replace(data, columns=self._columns(given), **shared)
+
+    def _callable_data(self, function: Callable[..., Any], given: DataFields) -> Data | None:
+        name = f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', repr(function))}"
+        self._refuse_set(given, ("name", "revision", "files", "options"), "goes with a path, not with a function")
+        try:
+            inspect.signature(function).bind()
+        except (TypeError, ValueError) as error:
+            self.report(("data",), f"{shown(name)} must be callable without arguments: {error}")
+            return None
+        return Data(kind="callable", path=name, factory=function)
+
+    def _placed_data(self, text: str, given: DataFields) -> Data | None:
+        self._refuse_set(given, ("files",), f"goes with a reader ({', '.join(READERS)}) as `path`")
+        try:
+            path, local = place(text, self.folder, "a data set")
+        except ValueError as error:
+            self.report(("data", "path"), str(error))
+            return None
+        if local:
+            self._refuse_set(given, ("name", "revision"), "goes with a Hub id")
+            return Data(kind="local", path=path, options=given.options)
+        self._refuse_set(given, ("options",), "goes with a reader or a local file")
+        return Data(kind="hub", path=path, name=given.name, revision=given.revision)
+
+    def _refuse_set(self, given: DataFields, names: tuple[str, ...], why: str) -> None:
+        for name in names:
+            if getattr(given, name):
+                self.report(("data", name), f"{why}; this data comes from {shown(given.path, 100)}")
+
+    def _files(self, given: DataFields) -> Mapping[str, tuple[str, ...]]:
+        """Split -> absolute paths. At least one is needed."""
+        if not given.files:
+            self.report(("data",), f"`path: {given.path}` is a reader: give `files: {{train: ..., test: ...}}`")
+        found: dict[str, tuple[str, ...]] = {}
+        for split, texts in given.files.items():
+            if split_problem(split) or "[" in split or "+" in split:
+                self.report(("data", "files", split), f"{shown(split, 60)!r} is no name of a split")
+            paths: list[str] = []
+            for index, text in enumerate(texts):
+                try:
+                    paths += files(text, self.folder)
+                except ValueError as error:
+                    self.report(("data", "files", split, index), str(error))
+            found[split] = tuple(paths)
+        return found
+
+    def _columns(self, given: DataFields) -> Mapping[str, str | None]:
+        """The columns that aren't the task's own names, checked against the task's."""
+        if self.task is None:
+            return {}
+        known = self.task.columns
+        for column, name in given.columns.items():
+            key = ("data", "columns", column)
+            if column not in known:
+                self.report(
+                    key, f"{self.fields.task.name} has no column {shown(column, 60)!r}; {one_of(column, known)}"
+                )
+            elif name is None and known[column]:
+                self.report(key, f"{self.fields.task.name} needs this column: it can't be null")
+            elif name == "":
+                self.report(key, "expected the name of a column of the data, got empty text")
+        return given.columns
+
+    def _check_splits(self, given: DataFields, known: frozenset[str]) -> None:
+        for role, expression in given.splits.items():
+            if problem := split_problem(expression, known):
+                self.report(("data", "splits", role), problem)
+            if role in given.holdout:
+                self.report(
+                    ("data", "holdout", role), f"`splits` already says where {role} comes from; give one of them"
+                )
+        if sum(given.holdout.values()) >= 1:
+            self.report(("data", "holdout"), "nothing is left to train on: the parts add up to 1 or more")
+        if known and self.trains and "train" not in given.splits and "train" not in known:
+            self.report(
+                ("data", "files"), f"no split is called train; say which one trains: splits: {{train: {min(known)}}}"
+            )
+
+    def training(self) -> Mapping[str, Any] | None:
+        """TrainingArguments fields as given; None where nothing is trained."""
+        if self.fields.training is False:
+            return None
+        given = self.fields.training
+        defaults = self.task.training_defaults if self.task else {}
+        for name, message in self.catalogue.training_problems(given, defaults):
+            self.report(("training", name), message)
+        return given
+
+    def early_stopping(self) -> EarlyStopping | None:
+        given = self.fields.early_stopping
+        return EarlyStopping(patience=given.patience, threshold=given.threshold) if given else None
+
+    def metrics(self) -> tuple[str, ...]:
+        """The task's defaults, then `metrics`, then what gates name; each once."""
+        task = self.task
+        if task is None:
+            return ()
+        named: list[tuple[KeyPath, str]] = [
+            (("metrics", index), text) for index, text in enumerate(self.fields.metrics)
+        ]
+        named += [(("gates", text), text) for text, gate in self.fields.gates.items() if gate is not None]
+        for key, text in named:
+            if problem := self.catalogue.metric_problem(text, task):
+                self.report(key, problem)
+            elif not self.trains and text in self.catalogue.training_costs:
+                self.report(key, f"with `training: false` nothing is trained, so there is no {text}")
+        return tuple(dict.fromkeys([*task.default_metrics, *(text for _, text in named)]))
+
+    def gates(self) -> tuple[Gate, ...]:
+        found = []
+        for metric, gate in self.fields.gates.items():
+            if gate is None:
+                continue
+            if gate.min is None and gate.max is None:
+                self.report(("gates", metric), "expected min or max, or both")
+            elif gate.min is not None and gate.max is not None and gate.min > gate.max:
+                self.report(("gates", metric), f"min {gate.min} is above max {gate.max}: no value passes")
+            found.append(Gate(metric=metric, min=gate.min, max=gate.max))
+        return tuple(found)
+
+    def marks(self) -> tuple[Mark, ...]:
+        found = []
+        for index, given in enumerate(self.fields.marks):
+            try:
+                found.append(_mark(given))
+            except ValueError as error:
+                self.report(("marks", index), str(error))
+        return tuple(found)
+
+    def check_tuning(self, metrics: tuple[str, ...]) -> None:
+        """What looks at scores during training needs rows that are not judged, and a metric that the case has."""
+        stopping = self.fields.early_stopping is not None
+        if self.fields.training is False:
+            if stopping:
+                self.report(("early_stopping",), "with `training: false` there is no training to stop")
+            return
+        given = {**(self.task.training_defaults if self.task else {}), **self.fields.training}
+        evaluates = str(given.get("eval_strategy", "no")) != "no"
+        if stopping and not evaluates:
+            self.report(
+                ("early_stopping",), "needs training.eval_strategy (steps or epoch): it looks at each evaluation"
+            )
+        if stopping and "metric_for_best_model" not in given:
+            self.report(("early_stopping",), "needs training.metric_for_best_model: loss, or a metric of the case")
+        off = (None, False, "no")
+        looks = [
+            name for name in ("eval_strategy", "load_best_model_at_end", "eval_on_start") if given.get(name) not in off
+        ]
+        if given.get("save_strategy") == "best":
+            looks.append("save_strategy")
+        tuned = "tune" in self.fields.data.splits or "tune" in self.fields.data.holdout
+        if (looks or stopping) and not tuned:
+            self.report(
+                ("training", looks[0]) if looks else ("early_stopping",),
+                "looks at scores during training, on rows that are not judged: give data.splits.tune or "
+                "data.holdout.tune (naming the judged split there says that you mean it)",
+            )
+
+    def _check_best_metric(self, name: Any, metrics: tuple[str, ...]) -> None:
+        if not isinstance(name, str) or self.task is None:
+            return
+        usable = [metric for metric in metrics if metric not in self.catalogue.costs]
+        if name.removeprefix("eval_") not in ("loss", *usable):
+            self.report(
+                ("training", "metric_for_best_model"),
+                f"expected loss or a metric of the case, got {shown(name, 60)!r}; {one_of(name, ['loss', *usable])} "
+                "(`metrics` adds one)",
+            )
+
+
+def _mark(given: str | Mapping[str, Any]) -> Mark:
+    """`slow`, `{skip: reason}`, `{xfail: {reason: ..., strict: true}}`, `{timeout: 600}`. Raises ValueError."""
+    if isinstance(given, str):
+        name, value = given, None
+    elif len(given) == 1:
+        ((name, value),) = given.items()
+    else:
+        raise ValueError(f"expected a mark's name, or one name and its arguments, got {said(given)}")
+    if not name.isidentifier():
+        raise ValueError(f"{shown(name, 60)!r} is no name of a mark")
+    if name in _NOT_MARKS:
+        raise ValueError(f"the mark {name} is not for suite files: {_NOT_MARKS[name]}")
+    if name in ("skip", "xfail") and not isinstance(value, dict):
+        if not isinstance(value, str) or not value.strip():
+            raise ValueError(f"a reason is needed: {{{name}: why}}")
+        return Mark(name=name, kwargs={"reason": value})
+    if name in ("skip", "xfail", "skipif") and not (isinstance(value, dict) and value.get("reason")):
+        raise ValueError(f"a reason is needed: {{{name}: {{reason: why}}}}")
+    match value:
+        case None:
+            return Mark(name=name)
+        case dict():
+            return Mark(name=name, kwargs=value)
+        case list():
+            return Mark(name=name, args=tuple(value))
+    return Mark(name=name, args=(value,))

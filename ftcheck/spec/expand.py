@@ -1,0 +1,175 @@
+"""Declarations -> cases, or all errors at once. Both forms of a suite come through here."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ftcheck.errors import Location, SuiteError, SuiteErrors, shown
+from ftcheck.spec.build import Builder
+from ftcheck.spec.case import Case
+from ftcheck.spec.catalogue import Catalogue
+from ftcheck.spec.declaration import Declaration, KeyPath, Source
+from ftcheck.spec.fields import CaseFields, problems
+from ftcheck.spec.matrix import apply, case_id, combinations, id_problem
+
+
+def expand(declarations: Sequence[Declaration], catalogue: Catalogue) -> list[Case]:
+    """The cases of one suite file, in its order. Raises SuiteErrors with all that is wrong, by line."""
+    found = _Problems()
+    cases: list[Case] = []
+    ids: dict[str, tuple[str, int]] = {}
+    for declaration in declarations:
+        for id_, parameters, case in _cases(declaration, catalogue, found):
+            line = declaration.source.line
+            if (taken := ids.get(id_.casefold())) is not None:
+                other = f"{taken[0]!r} on line {taken[1]}" if taken[1] != line else f"{taken[0]!r} of the same case"
+                found.add(
+                    declaration, declaration.source, f"the case id {id_!r} is taken by {other}" + _distinct(parameters)
+                )
+            ids.setdefault(id_.casefold(), (id_, line))
+            if case is not None:
+                cases.append(case)
+    found.raise_all()
+    return cases
+
+
+def _distinct(parameters: tuple[str, ...]) -> str:
+    if parameters:
+        return "; give the values distinct `ids`"
+    return " (ids are file names, so upper and lower case are one)"
+
+
+class _Problems:
+    """What is wrong, each once: a mistake in `defaults` would else be reported for every case."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[Location, str], SuiteError] = {}
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def add(self, declaration: Declaration, source: Source, message: str) -> None:
+        location = Location(path=str(declaration.path), line=source.line, key=shown(source.key, 200))
+        self._found.setdefault((location, message), SuiteError(location, message))
+
+    def raise_all(self) -> None:
+        if self._found:
+            raise SuiteErrors(
+                sorted(self._found.values(), key=lambda error: (error.location.path, error.location.line))
+            )
+
+
+def _cases(
+    declaration: Declaration, catalogue: Catalogue, found: _Problems
+) -> Iterator[tuple[str, tuple[str, ...], Case | None]]:
+    """(id, shown parameters, case or None where it is wrong) for each combination of the declaration's matrix."""
+
+    def report(source: Source, message: str) -> None:
+        found.add(declaration, source, message)
+
+    suite = Path(os.path.abspath(declaration.path))
+    fields, source = declaration.merged()
+    _check_overrides(declaration, fields, source, found)
+    for combination in combinations(fields, source, suite.parent, report):
+        parameters = (*declaration.parameters, *(setting.shown for setting in combination if setting.shown))
+        id_ = case_id(declaration.name, parameters)
+        if problem := id_problem(id_):
+            report(declaration.source, problem)
+        values, places = apply(fields, source, combination, report)
+        case = _case(declaration, suite, id_, parameters, values, places, catalogue, found)
+        yield id_, parameters, case
+
+
+def _check_overrides(declaration: Declaration, fields: Mapping[str, Any], source: Source, found: _Problems) -> None:
+    """parametrize and matrix may not set one field, and values without a text of their own need ids."""
+    matrix = fields.get("matrix")
+    for name, value in declaration.overrides.items():
+        if isinstance(matrix, dict):
+            for path in matrix:
+                if path.partition(".")[0] == name:
+                    place = source.at(("matrix", path))
+                    found.add(declaration, place, f"{name} is set by both `matrix` and parametrize; use one of them")
+        positional = re.compile(rf"(?:.*-)?{name}\d+(?:-.*)?")
+        if not isinstance(value, str | int | float | None) and any(map(positional.fullmatch, declaration.parameters)):
+            message = (
+                f"parametrize gives {name} a positional id; give `ids`, or a baseline could attach to another case"
+            )
+            found.add(declaration, declaration.source, message)
+
+
+def _case(
+    declaration: Declaration,
+    suite: Path,
+    id_: str,
+    parameters: tuple[str, ...],
+    values: Mapping[str, Any],
+    places: Source,
+    catalogue: Catalogue,
+    found: _Problems,
+) -> Case | None:
+    broken: set[str] = set()
+
+    def report(path: KeyPath, message: str) -> None:
+        if path[0] not in broken:
+            found.add(declaration, places.at(path), message)
+
+    given = {key: value for key, value in values.items() if value is not None}
+    fields, wrong = _parsed(given, catalogue)
+    for path, message in wrong:
+        report(path, message)
+    broken.update(str(path[0]) for path, _ in wrong if path[0] in _STAND_INS or path[0] == "training")
+    build = Builder(fields, suite.parent, catalogue, report)
+    checkpoint, data, metrics = build.checkpoint(), build.data(), build.metrics()
+    if not broken:
+        build.check_tuning(metrics)
+    options, training, gates, marks = build.task_options(), build.training(), build.gates(), build.marks()
+    if data is None:
+        return None
+    return Case(
+        id=id_,
+        name=declaration.name,
+        parameters=parameters,
+        suite=suite,
+        line=declaration.source.line,
+        checkpoint=checkpoint,
+        task=fields.task.name,
+        task_options=options,
+        data=data,
+        training=training,
+        early_stopping=build.early_stopping(),
+        precision=fields.precision,
+        seeds=tuple(fields.seeds if build.trains else fields.seeds[:1]),
+        metrics=metrics,
+        gates=gates,
+        keep_model=fields.keep_model,
+        marks=marks,
+        description=fields.description,
+    )
+
+
+_STAND_INS: Mapping[str, Any] = {"checkpoint": ".", "task": "", "data": list}
+"""For a required field that is wrong itself, so that the others can still be checked; nothing more is said of it."""
+
+
+def _parsed(given: dict[str, Any], catalogue: Catalogue) -> tuple[CaseFields, list[tuple[KeyPath, str]]]:
+    """The fields, and what is wrong with them. Wrong ones are left out, so that the rest can be checked further."""
+    try:
+        return CaseFields.model_validate(given), []
+    except ValidationError as error:
+        details = list(problems(error, given))
+    wrong: list[tuple[KeyPath, str]] = []
+    right = dict(given)
+    for path, message in details:
+        top = str(path[0])
+        is_training = len(path) == 1 and top not in CaseFields.model_fields and top in catalogue.training_fields
+        wrong.append((path, message + f" (a TrainingArguments field: training.{top})" * is_training))
+        right.pop(top, None)
+    return CaseFields.model_validate(
+        {**{key: _STAND_INS[key] for key in _STAND_INS.keys() - right.keys()}, **right}
+    ), wrong

@@ -1,0 +1,299 @@
+"""The shape of what a case may say, as pydantic models: types, ranges, names. JSON Schema comes from here.
+
+What depends on the rest of ftcheck or on files (tasks, metrics, training fields, paths) is checked in `build`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.json_schema import SkipJsonSchema
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from ftcheck.errors import one_of, shown
+from ftcheck.spec.case import Precision
+from ftcheck.spec.declaration import KeyPath
+
+MAX_SEEDS = 1000
+FIRST_SEED = 42
+_PART = Annotated[float, Field(gt=0, lt=1)]
+_Role = Literal["train", "tune", "eval"]
+
+
+class Fields(BaseModel):
+    """Strict: text is no number, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+def _short_for(key: str, short: type | tuple[type, ...] = str) -> Callable[[Any], Any]:
+    """A validator that takes a plain value for a mapping with only `key`."""
+    return lambda value: {key: value} if isinstance(value, short) or callable(value) else value
+
+
+def _seed_list(value: Any) -> Any:
+    """N -> N consecutive seeds; a list stays one."""
+    if isinstance(value, bool) or not isinstance(value, int | list):
+        raise PydanticCustomError("seeds", "expected how many seeds, or a list of them")
+    if isinstance(value, int):
+        if not 1 <= value <= MAX_SEEDS:
+            raise PydanticCustomError("seeds", f"expected 1 to {MAX_SEEDS} seeds")
+        return list(range(FIRST_SEED, FIRST_SEED + value))
+    if not 1 <= len(value) <= MAX_SEEDS:
+        raise PydanticCustomError("seeds", f"expected a list of 1 to {MAX_SEEDS} seeds")
+    seen = set()
+    for seed in value:
+        if isinstance(seed, int) and seed in seen:
+            raise PydanticCustomError("seeds", f"expected distinct seeds, but {shown(seed, 20)} is there twice")
+        if isinstance(seed, int):
+            seen.add(seed)
+    return value
+
+
+def _training(value: Any) -> Any:
+    """A mapping, or False."""
+    if isinstance(value, dict) or value is False:
+        return value
+    raise PydanticCustomError("training", "expected a mapping of TrainingArguments fields, or false to train nothing")
+
+
+def _files(value: Any) -> Any:
+    """One file of a split stands for a list of it."""
+    if not isinstance(value, dict):
+        return value
+    return {split: [files] if isinstance(files, str) else files for split, files in value.items()}
+
+
+class CheckpointFields(Fields):
+    path: Annotated[
+        str, Field(min_length=1, description="A Hub id (org/name), or a local folder relative to the suite file.")
+    ]
+    revision: Annotated[
+        str | None, Field(description="A commit, tag or branch of a Hub checkpoint; a commit pins it.")
+    ] = None
+    tokenizer: Annotated[
+        str | None, Field(description="Where the tokenizer comes from, if not from the checkpoint.")
+    ] = None
+
+
+class TaskFields(BaseModel):
+    """The task's own options are checked by the task's model."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+
+    name: Annotated[str, Field(description="The task.")]
+
+
+class DataFields(Fields):
+    path: Annotated[
+        str | SkipJsonSchema[Callable[..., Any]],
+        Field(
+            description="A Hub id, a local file or folder (relative to the suite file), or a reader: "
+            "csv, tsv, json, jsonl, parquet, text, conll, squad (rows come from `files`)."
+        ),
+    ]
+    name: Annotated[str | None, Field(description="A configuration of a Hub dataset.")] = None
+    revision: Annotated[str | None, Field(description="A commit, tag or branch of a Hub dataset.")] = None
+    files: Annotated[
+        dict[str, Annotated[list[str], Field(min_length=1)]],
+        BeforeValidator(_files, json_schema_input_type=dict[str, str | list[str]]),
+        Field(description="With a reader: split name -> file or files, relative to the suite file; * matches names."),
+    ] = Field(default_factory=dict)
+    columns: Annotated[
+        dict[str, str | None],
+        Field(description="The task's column -> the data's column; null: an optional column that is not used."),
+    ] = Field(default_factory=dict)
+    splits: Annotated[
+        dict[_Role, str],
+        Field(description="Role -> split of the data, e.g. train[:2000], train[10%:20%], train+validation."),
+    ] = Field(default_factory=dict)
+    holdout: Annotated[
+        dict[Literal["eval", "tune"], _PART],
+        BeforeValidator(
+            _short_for("eval", (int, float)), json_schema_input_type=_PART | dict[Literal["eval", "tune"], _PART]
+        ),
+        Field(description="The part of train that is carved out for eval (a number alone) or tune."),
+    ] = Field(default_factory=dict)
+    limit: Annotated[
+        dict[_Role, Annotated[int, Field(ge=1)]],
+        BeforeValidator(
+            _short_for("train", int),
+            json_schema_input_type=Annotated[int, Field(ge=1)] | dict[_Role, Annotated[int, Field(ge=1)]],
+        ),
+        Field(description="The most rows used for a role (a number alone: train)."),
+    ] = Field(default_factory=dict)
+    options: Annotated[dict[str, Any], Field(description="Arguments of the reader, e.g. {delimiter: ';'} for csv.")] = (
+        Field(default_factory=dict)
+    )
+
+
+class GateFields(Fields):
+    min: Annotated[float | None, Field(description="Fail where the mean over seeds is below this.")] = None
+    max: Annotated[float | None, Field(description="Fail where the mean over seeds is above this.")] = None
+
+
+class EarlyStoppingFields(Fields):
+    patience: Annotated[int, Field(ge=1, description="Evaluations without an improvement before training stops.")]
+    threshold: Annotated[float, Field(ge=0, description="By how much a better score must be better.")] = 0.0
+
+
+class CaseFields(Fields):
+    """One case, as merged from defaults, the case itself, one combination of its matrix, and parametrize."""
+
+    checkpoint: Annotated[
+        CheckpointFields,
+        BeforeValidator(_short_for("path"), json_schema_input_type=str | CheckpointFields),
+        Field(description="The model to start from: a Hub id, a local folder, or {path, revision, tokenizer}."),
+    ]
+    task: Annotated[
+        TaskFields,
+        BeforeValidator(_short_for("name"), json_schema_input_type=str | TaskFields),
+        Field(description="The task's name, or {name: ..., and its options}."),
+    ]
+    data: Annotated[
+        DataFields,
+        BeforeValidator(_short_for("path"), json_schema_input_type=str | DataFields),
+        Field(description="Where rows come from and what they are for."),
+    ]
+    training: Annotated[
+        dict[str, Any] | Literal[False],
+        BeforeValidator(_training, json_schema_input_type=dict[str, Any] | Literal[False]),
+        Field(description="TrainingArguments fields, or false to judge the checkpoint as it is."),
+    ] = Field(default_factory=dict)
+    early_stopping: Annotated[
+        EarlyStoppingFields | None,
+        Field(description="Stop when metric_for_best_model on the tune split no longer gets better."),
+    ] = None
+    precision: Annotated[Precision, Field(description="auto: bf16 where the device is good at it, else fp32.")] = "auto"
+    seeds: Annotated[
+        list[Annotated[int, Field(ge=0, lt=2**32)]],
+        BeforeValidator(
+            _seed_list,
+            json_schema_input_type=Annotated[int, Field(ge=1, le=MAX_SEEDS)]
+            | Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], Field(min_length=1, max_length=MAX_SEEDS)],
+        ),
+        Field(description="How many seeds (42, 43, ...), or a list of them. Each makes one run."),
+    ] = Field(default_factory=lambda: [FIRST_SEED])
+    metrics: Annotated[
+        list[str], Field(description="Metrics to compute besides the task's own and those of gates.")
+    ] = Field(default_factory=list)
+    gates: Annotated[
+        dict[str, GateFields | None],
+        Field(description="Metric -> what it must reach: {min: ..., max: ...}. null removes a default."),
+    ] = Field(default_factory=dict)
+    keep_model: Annotated[
+        Literal["all", "first", "none"], Field(description="Which seeds' models stay in the run store.")
+    ] = "all"
+    marks: Annotated[
+        list[str | dict[str, Any]],
+        Field(description="pytest marks: slow, gpu, {skip: reason}, {xfail: reason}."),
+    ] = Field(default_factory=list)
+    description: Annotated[str, Field(description="One line about the case.")] = ""
+
+
+_MODELS: Mapping[KeyPath, type[BaseModel]] = {
+    (): CaseFields,
+    ("checkpoint",): CheckpointFields,
+    ("task",): TaskFields,
+    ("data",): DataFields,
+    ("early_stopping",): EarlyStoppingFields,
+}
+_EXPECTED = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "list_type": "a list",
+    "callable_type": "a function",
+}
+_BOUNDS = {
+    "greater_than": "above {gt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "below {lt}",
+    "less_than_equal": "at most {le}",
+}
+
+
+def problems(
+    error: ValidationError, raw: Mapping[str, Any], model: type[BaseModel] | None = None
+) -> Iterator[tuple[KeyPath, str]]:
+    """(path of the value in `raw`, what is wrong with it) for each mistake that pydantic found, once per path.
+
+    `model` names the known keys of the top level where it isn't CaseFields.
+    """
+    seen: set[KeyPath] = set()
+    for details in error.errors(include_url=False):
+        path = _path_in(raw, details)
+        if path not in seen:
+            seen.add(path)
+            yield path, _sentence(details, path, model)
+
+
+def _path_in(raw: Any, details: ErrorDetails) -> KeyPath:
+    """pydantic's location without the tags of unions and dictionary keys, which are no part of the value."""
+    path: list[str | int] = []
+    value = raw
+    for part in details["loc"]:
+        if isinstance(value, Mapping) and part in value:
+            value = value[part]
+        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
+            value = value[part]
+        elif details["type"] == "missing" and part == details["loc"][-1]:
+            value = None
+        else:
+            continue
+        path.append(part)
+    return tuple(path)
+
+
+def _sentence(details: ErrorDetails, path: KeyPath, model: type[BaseModel] | None) -> str:
+    kind, value = details["type"], details["input"]
+    context = details.get("ctx", {})
+    if kind == "extra_forbidden":
+        return _unknown_key(path, model)
+    if kind == "missing":
+        return "is missing"
+    if kind == "literal_error":
+        choices = str(context["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
+        if details["loc"][-1] == "[key]":
+            return f"no such key; known: {', '.join(choices)}"
+        return f"expected one of {', '.join(choices)}, got {said(value)}; {one_of(str(value), choices)}"
+    if kind in _BOUNDS:
+        return f"expected a number {_BOUNDS[kind].format(**context)}, got {said(value)}"
+    if kind in ("string_too_short", "too_short"):
+        return f"expected at least one {'character' if kind == 'string_too_short' else 'item'}, got {said(value)}"
+    if kind in _EXPECTED:
+        return f"expected {_EXPECTED[kind]}, got {said(value)}"
+    return f"{details['msg']}, got {said(value)}"
+
+
+def _unknown_key(path: KeyPath, model: type[BaseModel] | None) -> str:
+    name = str(path[-1])
+    if path[0] == "gates" and len(path) == 3:
+        return f"this version of ftcheck knows the gates min and max, not {shown(name)}"
+    known = (model or _MODELS[path[:-1]]).model_fields
+    return f"no such key; {one_of(name, known)}"
+
+
+def said(value: Any) -> str:
+    """A wrong value as an error names it: what it is and of which kind, since `'3'` and `3` look alike in YAML."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            return shown(repr(value), 60)
+        case str():
+            return f"{shown(value, 60)!r} (text)"
+        case dict():
+            return "a mapping" if value else "an empty mapping"
+        case list():
+            return "a list" if value else "an empty list"
+    return f"{shown(repr(value), 60)} ({type(value).__name__})"
