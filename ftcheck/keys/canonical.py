@@ -101,7 +101,7 @@ def _plain(value: object, path: str) -> Json:
     if isinstance(value, list | tuple):
         return [_plain(item, f"{path}[{index}]") for index, item in enumerate(value)]
     raise IdentityError(
-        f"{path or 'the value'} is a {type(value).__module__}.{type(value).__qualname__}, which can't be fingerprinted: "
+        f"{path or 'the value'} is a {type(value).__module__}.{type(value).__qualname__}, which has no fingerprint: "
         "give text, numbers, true, false, null, or lists and dicts of them"
     )
 

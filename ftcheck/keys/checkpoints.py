@@ -100,11 +100,10 @@ def tokenizer_files(folder: Path) -> tuple[str, ...]:
     names = tuple(name for name in _names(folder, "tokenizer") if _matches(name, TOKENIZER_FILES))
     if not names:
         raise CheckpointError(
-            f"{shown(folder)} holds no tokenizer (tokenizer.json, vocab.txt, a sentencepiece model, ...): save one there "
-            "with `save_pretrained`, or name where the tokenizer is"
+            f"{shown(folder)} holds no tokenizer (tokenizer.json, vocab.txt, a sentencepiece model, ...): "
+            "save one there with `save_pretrained`, or name where the tokenizer is"
         )
-    # The class of a tokenizer whose own settings don't name one follows from config.json.
-    return (*names, "config.json") if (folder / "config.json").is_file() else names
+    return names
 
 
 def _names(folder: Path, what: str) -> tuple[str, ...]:
@@ -140,9 +139,9 @@ def _check_weights(folder: Path, names: tuple[str, ...]) -> None:
         return
     if any(_matches(name, ("*.bin", "*.pt", "*.pth")) for name in root):
         raise CheckpointError(
-            f"{shown(folder)} has its weights as a pickle only, which is never loaded (it can run code); if you trust it, "
-            f"convert it once: AutoModel.from_pretrained(DIR, use_safetensors=False).save_pretrained(DIR) with the "
-            "model's own Auto class"
+            f"{shown(folder)} has its weights as a pickle only, which is never loaded (it can run code); "
+            "if you trust it, convert it once, with the model's own Auto class: "
+            "AutoModel.from_pretrained(DIR, use_safetensors=False).save_pretrained(DIR)"
         )
     raise CheckpointError(f"{shown(folder)} has no weights: there is no *.safetensors file beside its config.json")
 

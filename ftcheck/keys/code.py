@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from ftcheck.keys.data import Digest
 
-LIBRARIES: Final = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "numpy", "pyarrow", "pandas")
-"""Besides the obvious: tokenizers encodes the text, NumPy's random streams may change between versions (NEP 19) and draw
-holdouts and samples, pyarrow and pandas read the files."""
+LIBRARIES: Final = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "pyarrow", "pandas")
+"""Besides the obvious: tokenizers encodes the text, pyarrow and (within datasets) pandas read the files."""
 
 _OPTIONAL: Final = {"bitsandbytes": ("bnb", "8bit", "4bit", "paged"), "torchao": ("torchao", "4bit")}
 """Library -> what in the name of an optimizer brings it in."""
@@ -23,7 +22,7 @@ _OPTIONAL: Final = {"bitsandbytes": ("bnb", "8bit", "4bit", "paged"), "torchao":
 def versions(training: Mapping[str, Any]) -> dict[str, str]:
     """Installed versions of what takes part, read from package metadata: nothing is imported.
 
-    Python's own counts up to its minor version (`random` and hashing have changed between those).
+    Python's own counts up to its minor version (Unicode tables and the `csv` and `json` modules change between those).
     """
     optimizer = str(training.get("optim", ""))
     optional = [name for name, hints in _OPTIONAL.items() if any(hint in optimizer for hint in hints)]

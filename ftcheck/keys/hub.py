@@ -50,8 +50,8 @@ def _cached(repo_id: str, repo_type: RepoType, revision: str) -> str:
         commit = ref.read_text("ascii", errors="replace").strip()
     if not _COMMIT.fullmatch(commit) or not (repository / "snapshots" / commit).is_dir():
         raise _ERRORS[repo_type](
-            f"{_named(repo_id, repo_type)} (revision {shown(revision)}) is not in the local Hub cache {cache_dir()} and "
-            "--ft-offline (or HF_HUB_OFFLINE) forbids fetching it; run once online, or give the path of a local copy"
+            f"{_named(repo_id, repo_type)} (revision {shown(revision)}) is not in the local Hub cache {cache_dir()} "
+            "and --ft-offline (or HF_HUB_OFFLINE) forbids fetching it; run once online, or give the path of a copy"
         )
     return commit
 

@@ -1,26 +1,28 @@
-"""Identities of a session's inputs: checkpoints, tokenizers, data, libraries and code. Needs no torch and no datasets."""
+"""Identities of a session's inputs: checkpoints, tokenizers, data, libraries and code. Needs no torch or datasets."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ftcheck.errors import CheckpointError, shown
 from ftcheck.keys import code, hub
 from ftcheck.keys.checkpoints import checkpoint_files, tokenizer_files
 from ftcheck.keys.data import Rows, called_rows, data_identity, local_rows
 from ftcheck.keys.files import FileHashes
-from ftcheck.results import Json
-from ftcheck.spec import Case, Checkpoint, Data
+
+if TYPE_CHECKING:
+    from ftcheck.results import Json
+    from ftcheck.spec import Case, Checkpoint, Data
 
 
 class Identifier:
     """Finds what inputs are, once a session: one per process.
 
-    A Hub name is resolved once and means the same commit for the whole session. A local file is hashed again when `stat`
-    says that it changed, so making a key a second time after a training shows whether its inputs were left alone.
+    A Hub name is resolved once and means the same commit for the whole session. A local file is hashed again when
+    `stat` says that it changed, so a key made once more after a training shows whether its inputs were left alone.
     `commits` may be handed to another process (builtins only), so that all processes mean the same commits.
     """
 
@@ -41,12 +43,16 @@ class Identifier:
         return {"files": self._hashed(folder, checkpoint_files(folder).model)}
 
     def tokenizer(self, checkpoint: Checkpoint) -> dict[str, Json]:
-        """The tokenizer, apart from the model, so that a changed key tells which of the two changed. Raises CheckpointError."""
+        """The tokenizer, apart from the model: a changed key tells which of them changed. Raises CheckpointError."""
         place, local, revision = _tokenizer_place(checkpoint)
         if not local:
             return self._on_hub(place, revision)
-        names = tokenizer_files(Path(place))
-        return {"files": self._hashed(Path(place), names)}
+        folder = Path(place)
+        names = tokenizer_files(folder)
+        if place != checkpoint.path and (folder / "config.json").is_file():
+            # A tokenizer whose own settings name no class is of the class that config.json implies.
+            names = (*names, "config.json")
+        return {"files": self._hashed(folder, names)}
 
     def data(self, data: Data, roles: Collection[str]) -> dict[str, Json]:
         """What the rows of `roles` depend on. Raises DataError, IdentityError.
@@ -83,9 +89,7 @@ class Identifier:
 
     def _rows(self, data: Data) -> Rows:
         if data.kind == "hub":
-            files = {split: list(paths) for split, paths in data.files.items()}
-            commit = self._commit("dataset", data.path, data.revision)
-            return Rows({"hub": data.path, "commit": commit, "name": data.name, "files": files})
+            return Rows({"hub": data.path, "commit": self._commit("dataset", data.path, data.revision)})
         if data.kind != "callable":
             return local_rows(data, self._hashes.digest)
         if data.factory not in self._called:

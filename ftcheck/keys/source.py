@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import builtins
 import inspect
+import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from types import CodeType, FunctionType, ModuleType
@@ -45,9 +46,10 @@ class _Reader:
     def read_function(self, function: FunctionType, name: str) -> None:
         source, tree = _source(function)
         self._found[name] = source
-        held = {**(function.__kwdefaults__ or {}), **dict(enumerate(function.__defaults__ or ()))}
-        for key, value in held.items():
-            self._read_value(f"{name} default {key}", value)
+        for index, value in enumerate(function.__defaults__ or ()):
+            self._read_value(f"{name} default {index}", value)
+        for parameter, value in (function.__kwdefaults__ or {}).items():
+            self._read_value(f"{name} default {parameter}", value)
         for free, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
             try:
                 value = cell.cell_contents
@@ -93,11 +95,9 @@ class _Reader:
             self._read_names(_tree_names(statement))
 
     def _module_statements(self) -> dict[str, ast.stmt]:
-        """Global name -> the one statement that assigns it; a name that is assigned more than once isn't told by that."""
+        """Global name -> the one statement that assigns it; names that are assigned more than once are left out."""
         if self._statements is None:
-            module = inspect.getmodule(
-                next(v for v in self._globals.values() if getattr(v, "__module__", "") == self._module)
-            )
+            module = sys.modules.get(self._module)
             tree = ast.parse(inspect.getsource(module)) if module is not None else ast.Module([], [])
             found: dict[str, list[ast.stmt]] = {}
             for statement in ast.walk(tree):

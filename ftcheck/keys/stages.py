@@ -26,8 +26,8 @@ def train_key(
 
     Left out on purpose: the case's id, suite, marks, gates, metrics and description, `keep_model`, output and logging
     arguments, thread count, GPU model and driver (recorded with the run), and whatever only the evaluation reads.
-    With `training: false` it is the checkpoint, the tokenizer and the task; and, where settings are tuned on a split, also
-    what that depends on.
+    With `training: false` it is the checkpoint, the tokenizer and the task; and, where settings are tuned on a split,
+    also what that depends on.
     """
     task = _task(case)
     components: dict[str, Any] = {
@@ -48,7 +48,7 @@ def train_key(
     elif "tune" in case.data.splits or "tune" in case.data.holdout:
         components["data"] = identifier.data(case.data, ("tune",))
     if "data" in components:
-        components |= _environment(case, task, identifier, device_type, precision, limit)
+        components |= _environment(case, task, identifier, device_type=device_type, precision=precision, limit=limit)
     return Key.of(components)
 
 
@@ -64,7 +64,7 @@ def predict_key(
             "train": train.digest,
             "data": identifier.data(case.data, EVALUATION_ROLES),
             "evaluation": arguments.for_prediction(_arguments(case, task)),
-            **_environment(case, task, identifier, device_type, precision, limit),
+            **_environment(case, task, identifier, device_type=device_type, precision=precision, limit=limit),
         }
     )
 
@@ -90,7 +90,7 @@ def _arguments(case: Case, task: Task) -> dict[str, Any]:
 
 
 def _environment(
-    case: Case, task: Task, identifier: Identifier, device_type: str, precision: str, limit: int | None
+    case: Case, task: Task, identifier: Identifier, *, device_type: str, precision: str, limit: int | None
 ) -> dict[str, Any]:
     return {
         "device_type": device_type,
