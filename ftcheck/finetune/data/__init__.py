@@ -1,0 +1,124 @@
+"""Where rows come from: a case's data as one `datasets.Dataset` per role, in memory, under the task's column names.
+
+`load` is the way in. Rows are read from their source each time; no cache of `datasets` is used or left behind, so a
+file that changed is never served as it was. Importing this package imports no torch, transformers, datasets or pyarrow.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ftcheck import tasks
+from ftcheck.errors import DataError
+from ftcheck.finetune import Job
+from ftcheck.finetune.data.selection import RoleRows, Selector
+from ftcheck.finetune.data.source import open_source
+from ftcheck.spec import ROLES
+
+if TYPE_CHECKING:
+    import datasets
+
+__all__ = ["Loaded", "RoleRows", "load"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """What `load` found, by role. A role that wasn't asked for, or that the case doesn't have, is absent."""
+
+    roles: Mapping[str, RoleRows]
+    notes: tuple[str, ...]
+    """Said to the reader: what was carved out, limited, shared between roles."""
+
+    @property
+    def train(self) -> datasets.Dataset | None:
+        return self._dataset("train")
+
+    @property
+    def tune(self) -> datasets.Dataset | None:
+        return self._dataset("tune")
+
+    @property
+    def eval(self) -> datasets.Dataset | None:
+        return self._dataset("eval")
+
+    @property
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """Role -> {"count": rows, "hashes": digest of the rows' own hashes}, as `Trained.rows` records it."""
+        return {role: {"count": len(r.hashes), "hashes": r.digest} for role, r in self.roles.items()}
+
+    def _dataset(self, role: str) -> datasets.Dataset | None:
+        return self.roles[role].dataset if role in self.roles else None
+
+
+def load(job: Job, *, roles: Collection[str] | None = None) -> Loaded:
+    """The rows of `roles` (None: all that the case has; `training: false` has no train).
+
+    `tune` is left out where the case names none. Raises DataError: what can't be read, a split or column that isn't
+    there, a null, a slice past the end, a role without rows.
+    """
+    if roles is None:
+        roles = [role for role in ROLES if role != "train" or job.case.training is not None]
+    with quiet(), ExitStack() as stack:
+        source = open_source(job.case.data, revision=job.data_revision, offline=job.offline, stack=stack)
+        selector = Selector(job.case.data, source, tasks.get(job.case.task).columns, job.limit)
+        found = {role: picked for role in ROLES if role in roles and (picked := selector.role(role)) is not None}
+        _refuse_unlike_classes(found)
+        return Loaded(roles=found, notes=(*selector.notes, *_shared(found)))
+
+
+def _refuse_unlike_classes(found: Mapping[str, RoleRows]) -> None:
+    """An id must mean the same class in every role. Raises DataError where the class names differ."""
+    from ftcheck.tasks.labels import declared_names
+
+    by_column: dict[str, tuple[str, Any]] = {}
+    for role, picked in found.items():
+        for column in picked.dataset.column_names:
+            names = declared_names(picked.dataset, column)
+            if names is None:
+                continue
+            first, known = by_column.setdefault(column, (role, names))
+            if names != known:
+                raise DataError(
+                    f"column {column}: the class names of {role} aren't those of {first}; ids can't be compared"
+                )
+
+
+def _shared(found: Mapping[str, RoleRows]) -> Iterator[str]:
+    """Say which judged rows the training has seen."""
+    if "eval" not in found:
+        return
+    judged = found["eval"].hashes
+    for role, what in (("train", "trained on"), ("tune", "used for tuning")):
+        if role in found:
+            known = set(found[role].hashes)
+            common = sum(row in known for row in judged)
+            if common:
+                yield f"{common:,} of {len(judged):,} judged rows are also {what}, word for word"
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bars of `datasets` and the Hub client, and none of their warnings; as it was before afterwards."""
+    import datasets
+    from huggingface_hub import logging as hub_logging
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    shown, hub_shown = not datasets.are_progress_bars_disabled(), not are_progress_bars_disabled()
+    level, hub_level = datasets.logging.get_verbosity(), hub_logging.get_verbosity()
+    datasets.disable_progress_bars()
+    disable_progress_bars()
+    datasets.logging.set_verbosity(logging.ERROR)
+    hub_logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        datasets.logging.set_verbosity(level)
+        hub_logging.set_verbosity(hub_level)
+        if shown:
+            datasets.enable_progress_bars()
+        if hub_shown:
+            enable_progress_bars()

@@ -1,0 +1,287 @@
+"""Folders and Hub repositories whose splits `datasets` finds (file names, the card's `configs` and class names).
+
+`datasets` says which files make up which split; the rows of CSV, JSON, Parquet and text come through our own readers,
+so that a value is the same wherever its file lies and an error names its line. Other formats are prepared by `datasets`
+in a temporary cache: its usual one may serve rows of a file that has changed since.
+
+A Hub repository is always read from the local snapshot of one commit: offline, `load_dataset(id, revision=X)` ignores
+X.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+from ftcheck.errors import DataError, one_of, shown
+from ftcheck.finetune.data import readers
+from ftcheck.finetune.data.files import File
+from ftcheck.finetune.data.source import Source, Split, Wanted, from_dataset, read_files
+from ftcheck.spec import Data
+
+CARD = ("README.md", ".huggingface.yaml", "dataset_infos.json")
+"""Files that say what the others are."""
+_OWN: Mapping[str, Mapping[str, str]] = {
+    "csv": {"sep": "delimiter"},
+    "json": {"field": "field"},
+    "parquet": {},
+    "text": {},
+}
+"""Builder of `datasets` that a reader of ours stands for -> the builder's setting: the reader's option."""
+_SHARD = re.compile(r"-(\d{5})-of-(\d{5})(?=[.-])")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What `datasets` made of a folder: split -> files relative to `folder`."""
+
+    builder: Any
+    folder: Path
+    files: Mapping[str, Sequence[str]]
+    shown: str
+
+
+def from_hub(data: Data, *, revision: str | None, offline: bool, stack: ExitStack) -> Source:
+    """The data set of a Hub repository at one commit. Raises DataError for what can't be had."""
+    fetch = partial(_snapshot, data.path, revision or data.revision, offline)
+    folder = Path(fetch(CARD))
+    name = f"{data.path}@{folder.name[:8]}"
+    listed = _listing(data.path, folder)
+    outline = _temporary(stack)
+    _outline(outline, folder, listed)
+    builder = _builder(outline, data, name, stack)
+    files = {
+        split: [os.path.relpath(f, outline.resolve()) for f in found] for split, found in _data_files(builder).items()
+    }
+    needed = sorted({file for found in files.values() for file in found})
+    _refuse_missing_shards(needed, name)
+    if any(not (folder / file).is_file() for file in needed):
+        if offline:
+            missing = next(file for file in needed if not (folder / file).is_file())
+            raise DataError(f"{name}: {shown(missing)} isn't in the local cache; run once online to fetch it")
+        folder = Path(fetch([re.sub(r"([\[*?])", r"[\1]", file) for file in needed]))
+    return _source(Found(builder=builder, folder=folder, files=files, shown=name), data, stack)
+
+
+def from_folder(folder: Path, name: str, data: Data, stack: ExitStack, files: Sequence[str] | None = None) -> Source:
+    """The data set of a local folder, or of some files in it. Raises DataError where there is none."""
+    builder = _builder(folder, data, name, stack, files)
+    root = folder.resolve()
+    found = {split: [os.path.relpath(f, root) for f in paths] for split, paths in _data_files(builder).items()}
+    return _source(Found(builder=builder, folder=folder, files=found, shown=name), data, stack)
+
+
+def _source(found: Found, data: Data, stack: ExitStack) -> Source:
+    builder, name = found.builder, found.shown
+    kind = _kind(builder)
+    settings = _settings(builder)
+    if kind == "pandas":
+        raise DataError(f"{name} holds pickles, which can run any code when they are read; convert them to Parquet")
+    features = builder.config.features if hasattr(builder.config, "features") else None
+    features = features or builder.info.features
+    splits: dict[str, Callable[[Wanted], Split]] = {}
+    prepare = cache(partial(_prepare, found, data, stack))
+    for split, paths in found.files.items():
+        if kind in _OWN and set(settings) <= set(_OWN[kind]):
+            options = {**{_OWN[kind][key]: value for key, value in settings.items()}, **data.options}
+            readers.options(kind, options)
+            named = [File(path=str(found.folder / path), shown=shown(f"{name}/{path}", 400)) for path in paths]
+            read: Callable[[Wanted], Split] = partial(read_files, kind, named, options)
+        else:
+            if data.options:
+                raise DataError(f"data.options: {name} is read by `datasets` ({kind}), which takes none here")
+            read = _from_prepared(prepare, str(split), name)
+        declared = (builder.info.splits or {}).get(split)
+        rows = declared.num_examples if declared is not None else None
+        splits[str(split)] = partial(_checked, read, features, rows or None, f"{name} split {split}")
+    return Source(shown=name, splits=splits)
+
+
+def _checked(read: Callable[[Wanted], Split], features: Any, rows: int | None, place: str, wanted: Wanted) -> Split:
+    """A split with the features and of the size that the data set's card declares."""
+    import datasets
+    import pyarrow as pa
+    from datasets.table import table_cast
+
+    split = read(wanted)
+    if rows is not None and split.table.num_rows != rows:
+        raise DataError(f"{place} has {split.table.num_rows:,} rows, but the data set's card declares {rows:,}")
+    declared = {name: features[name] for name in split.table.column_names if features and name in features}
+    if not declared:
+        return split
+    own = datasets.Features.from_arrow_schema(split.table.schema)
+    try:
+        table = table_cast(
+            split.table.replace_schema_metadata(None), datasets.Features({**own, **declared}).arrow_schema
+        )
+    except (pa.ArrowException, ValueError, TypeError, KeyError) as error:
+        raise DataError(f"{place}: the rows aren't what the data set's card declares: {shown(error, 300)}") from None
+    return dataclasses.replace(split, table=table)
+
+
+def _from_prepared(prepare: Callable[[], Mapping[str, Any]], split: str, name: str) -> Callable[[Wanted], Split]:
+    return lambda wanted: from_dataset(prepare()[split], f"{name} split {shown(split)}", wanted)
+
+
+def _prepare(found: Found, data: Data, stack: ExitStack) -> Mapping[str, Any]:
+    """All splits through `datasets`, in memory, nothing of them left behind."""
+    import datasets
+    import pyarrow as pa
+
+    temporary = _temporary(stack)
+    single = Path(data.path).name if Path(data.path).is_file() else None
+    try:
+        builder = datasets.load_dataset_builder(
+            str(found.folder), data.name, data_files=single, cache_dir=str(temporary)
+        )
+        if _kind(builder) == "csv":
+            # pandas would make None of "NA" and "null"
+            builder.config.keep_default_na = False
+        builder.download_and_prepare()
+        return dict(builder.as_dataset(in_memory=True))
+    except (datasets.exceptions.DatasetGenerationError, pa.ArrowException, OSError, ValueError, TypeError) as error:
+        cause = error.__cause__ or error
+        raise DataError(f"{found.shown} can't be read: {type(cause).__name__}: {shown(cause, 300)}") from None
+
+
+def _builder(folder: Path, data: Data, name: str, stack: ExitStack, files: Sequence[str] | None = None) -> Any:
+    """What `datasets` makes of a folder. Nothing is read yet but names and the card."""
+    import zipfile
+
+    import datasets
+    import yaml
+
+    try:
+        return datasets.load_dataset_builder(
+            str(folder), data.name, data_files=list(files) if files else None, cache_dir=str(_temporary(stack))
+        )
+    except ValueError as error:
+        configurations = re.findall(
+            r"'([^']+)'", str(error).partition("Available:")[2] or str(error).partition("vailable")[2]
+        )
+        if configurations and data.name is not None:
+            hint = one_of(data.name, configurations)
+            raise DataError(f"data.name: {name} has no configuration {shown(repr(data.name))}; {hint}") from None
+        if configurations:
+            known = shown(", ".join(configurations), 300)
+            raise DataError(f"{name} has several configurations: name one in data.name (known: {known})") from None
+        raise DataError(f"{name} can't be read: {shown(error, 300)}") from None
+    except (FileNotFoundError, datasets.exceptions.DatasetNotFoundError) as error:
+        raise DataError(f"{name} holds no data files that `datasets` can read: {shown(error, 200)}") from None
+    except (zipfile.BadZipFile, yaml.YAMLError) as error:
+        raise DataError(f"{name} can't be read: {type(error).__name__}: {shown(error, 200)}") from None
+
+
+def _temporary(stack: ExitStack) -> Path:
+    return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ftcheck-data-")))
+
+
+def _data_files(builder: Any) -> dict[str, list[str]]:
+    return {str(split): [str(file) for file in files] for split, files in (builder.config.data_files or {}).items()}
+
+
+def _kind(builder: Any) -> str:
+    """The packaged module that a builder is made of: csv, json, parquet, ..."""
+    modules = [cls.__module__ for cls in type(builder).__mro__]
+    return next((m.split(".")[2] for m in modules if m.startswith("datasets.packaged_modules.")), "")
+
+
+def _settings(builder: Any) -> dict[str, Any]:
+    """What the data set's card sets beyond names and files (a separator, say)."""
+    told = {"name", "version", "data_dir", "data_files", "description", "features"}
+    given = {}
+    for field in dataclasses.fields(builder.config):
+        default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+        value = getattr(builder.config, field.name)
+        if field.name not in told and value != default:
+            given["sep" if field.name == "delimiter" else field.name] = value
+    return given
+
+
+def _snapshot(repo: str, revision: str | None, offline: bool, patterns: Sequence[str]) -> str:
+    """The local folder of a commit, with the files that match `patterns`. Raises DataError in one sentence."""
+    from huggingface_hub import snapshot_download
+
+    with _translated(repo, revision, offline):
+        return str(
+            snapshot_download(
+                repo, repo_type="dataset", revision=revision, allow_patterns=list(patterns), local_files_only=offline
+            )
+        )
+
+
+def _listing(repo: str, folder: Path) -> list[str]:
+    """All files of the commit: what the Hub told, kept beside the snapshot; else those that are here."""
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    try:
+        tree = huggingface_hub.get_cached_repo_tree(repo, repo_type="dataset", revision=folder.name)
+    except errors.CachedRepoTreeNotFoundError:
+        return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    return [file.path for file in tree]
+
+
+def _outline(outline: Path, folder: Path, listed: Sequence[str]) -> None:
+    """The repository's shape before it is fetched: the card, and an empty file for every other one.
+
+    `datasets` finds splits and configurations by names, so that only the files of one configuration need be fetched;
+    and offline, a file that should be there and isn't is noticed instead of left out.
+    """
+    for file in listed:
+        path = outline / file
+        if not path.resolve().is_relative_to(outline.resolve()):
+            raise DataError(f"the Hub lists a file outside its repository: {shown(file)}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if file in CARD and (folder / file).is_file():
+            path.write_bytes((folder / file).read_bytes())
+        else:
+            path.touch()
+
+
+def _refuse_missing_shards(files: Sequence[str], name: str) -> None:
+    """Raise DataError where `x-00000-of-00003` came without all three: a download that was cut off."""
+    shards: dict[tuple[str, int], set[int]] = {}
+    for file in files:
+        if match := _SHARD.search(file):
+            shards.setdefault((_SHARD.sub("", file), int(match[2])), set()).add(int(match[1]))
+    for (file, count), present in shards.items():
+        if len(present) < count:
+            raise DataError(
+                f"{name}: only {len(present)} of {count} parts of {shown(file)} are in the local cache; run once online"
+            )
+
+
+@contextmanager
+def _translated(repo: str, revision: str | None, offline: bool) -> Iterator[None]:
+    """The Hub client's exceptions as one sentence each."""
+    from huggingface_hub import errors
+
+    where = f"data.path: {shown(repo)}" + (f" at {shown(revision)}" if revision else "")
+    try:
+        yield
+    except errors.GatedRepoError:
+        what = "is gated: accept its terms on its page and give a token (hf auth login, or HF_TOKEN)"
+    except errors.RevisionNotFoundError:
+        what = "isn't there: the data set has no such revision"
+    except errors.RepositoryNotFoundError:
+        what = "isn't on the Hub, or is private and needs a token (hf auth login, or HF_TOKEN)"
+    except errors.LocalEntryNotFoundError as error:
+        if offline or isinstance(error.__cause__, errors.OfflineModeIsEnabled):
+            what = "isn't in the local cache, and this run is offline; run once online to fetch it"
+        else:
+            what = f"can't be fetched: the Hub doesn't answer: {shown(error.__cause__ or error, 200)}"
+    except errors.HFValidationError as error:
+        what = f"is no Hub id: {shown(error, 200)}"
+    except (errors.HfHubHTTPError, OSError) as error:
+        what = f"can't be fetched: {shown(error, 200)}"
+    else:
+        return
+    raise DataError(f"{where} {what}") from None

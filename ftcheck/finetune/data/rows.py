@@ -1,0 +1,181 @@
+"""Rows under the task's column names: what is missing, what is null, and a hash of each."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import decimal
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ftcheck.errors import DataError, one_of, shown
+
+if TYPE_CHECKING:
+    import datasets
+    import pyarrow as pa
+
+ID = "id"
+"""A column that is kept for reports where the data has one, whether or not the task knows it."""
+
+
+def rename(
+    table: pa.Table, names: Sequence[str], columns: Mapping[str, bool], mapping: Mapping[str, str], where: str
+) -> pa.Table:
+    """`table` with the task's columns only, under the task's names. Raises DataError for a missing one.
+
+    `columns`: the task's column -> whether it is needed. `mapping`: the task's column -> the data's. `names`: all
+    columns that the data has (the table may hold fewer).
+    """
+    import pyarrow as pa
+
+    picked: dict[str, Any] = {}
+    for column, needed in columns.items():
+        source = mapping.get(column, column)
+        if source in table.column_names:
+            picked[column] = table.field(source).with_name(column), table.column(source)
+        elif needed or column in mapping:
+            raise DataError(
+                f"{where} has no column {shown(repr(source))}; {one_of(source, names) or 'it has none'}"
+                f" (columns: {shown(', '.join(names), 400)}); data.columns says which one is the task's {column}"
+            )
+    if ID not in picked and ID in table.column_names:
+        picked[ID] = table.field(ID), table.column(ID)
+    return pa.table(
+        [values for _, values in picked.values()],
+        schema=pa.schema([field for field, _ in picked.values()], metadata=_metadata(table, columns, mapping)),
+    )
+
+
+def _metadata(table: pa.Table, columns: Mapping[str, bool], mapping: Mapping[str, str]) -> dict[bytes, bytes]:
+    """The features that `datasets` keeps in the schema (class names), under the task's column names."""
+    kept = (table.schema.metadata or {}).get(b"huggingface")
+    features = ((json.loads(kept) if kept else {}).get("info") or {}).get("features") or {}
+    renamed = {column: features[source] for column in columns if (source := mapping.get(column, column)) in features}
+    if ID in features:
+        renamed.setdefault(ID, features[ID])
+    return {b"huggingface": json.dumps({"info": {"features": renamed}}).encode()} if renamed else {}
+
+
+def refuse_nulls(table: pa.Table, columns: Mapping[str, bool], place: Callable[[int], str]) -> pa.Table:
+    """Raise DataError at the first null in a column of the task; drop one that isn't needed and holds nothing else."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for name, needed in columns.items():
+        if name not in table.column_names:
+            continue
+        values = table.column(name)
+        if values.null_count == len(values) and not needed:
+            table = table.drop_columns([name])
+            continue
+        nulls = pc.is_null(values)
+        if pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
+            holes = pc.list_parent_indices(values).filter(pc.is_null(pc.list_flatten(values)))
+            nulls = pc.or_(nulls, pc.is_in(pa.array(range(len(values)), holes.type), value_set=holes))
+        row = pc.index(nulls, True).as_py()
+        if row >= 0:
+            raise DataError(f"{place(row)}: column {shown(name)} is missing or null")
+    return table
+
+
+def refuse_unlabelled(dataset: datasets.Dataset, place: Callable[[int], str]) -> None:
+    """Raise DataError where a class id is negative: how data sets mark labels that they keep back."""
+    import pyarrow.compute as pc
+    from datasets import ClassLabel
+
+    for name, feature in dataset.features.items():
+        if isinstance(feature, ClassLabel):
+            row = pc.index(pc.less(dataset.data.column(name), 0), True).as_py()
+            if row >= 0:
+                raise DataError(
+                    f"{place(row)}: column {shown(name)} is -1, so this split is published without labels; "
+                    "name another one in data.splits"
+                )
+
+
+def distinct(values: pa.ChunkedArray) -> list[str]:
+    """The different names or ids in a column, or in its lists, as the tasks name classes: sorted, numbers as numbers.
+
+    Empty where the column holds neither text nor whole numbers.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
+        values = pc.list_flatten(values)
+    if not (
+        pa.types.is_integer(values.type) or pa.types.is_string(values.type) or pa.types.is_large_string(values.type)
+    ):
+        return []
+    found = pc.unique(values).drop_null().to_pylist()
+    return [str(value) for value in sorted(found, key=lambda value: (_number(value), str(value)))]
+
+
+def _number(value: str | int) -> int:
+    try:
+        return int(value)
+    except ValueError:
+        return 0
+
+
+def with_classes(table: pa.Table, column: str, names: Sequence[str]) -> pa.Table:
+    """`table` with a column (or its lists) of names or ids as a ClassLabel of `names`."""
+    import pyarrow as pa
+    from datasets import ClassLabel, Features, List
+    from datasets.table import table_cast
+
+    index = table.column_names.index(column)
+    features = Features.from_arrow_schema(table.schema)
+    nested = pa.types.is_list(table.column(column).type) or pa.types.is_large_list(table.column(column).type)
+    texts = table.column(column).cast(pa.list_(pa.string()) if nested else pa.string())
+    label = ClassLabel(names=list(names))
+    declared = Features({**features, column: List(label) if nested else label})
+    plain = table.set_column(index, column, texts).replace_schema_metadata(None)
+    return table_cast(plain, declared.arrow_schema)
+
+
+def hashes(dataset: datasets.Dataset, columns: Sequence[str]) -> list[str]:
+    """The BLAKE3 of each row's canonical JSON (128 bits, hex), over `columns`, classes by their names.
+
+    By name, because an id says nothing once the order of the names has changed.
+    """
+    from blake3 import blake3
+
+    present = sorted(name for name in columns if name in dataset.features)
+    values = [_named(dataset.data.column(name).to_pylist(), dataset.features[name]) for name in present]
+    encode = json.JSONEncoder(ensure_ascii=True, sort_keys=True, separators=(",", ":"), default=_canonical).encode
+    prefix = encode(present)
+    return [blake3((prefix + encode(row)).encode()).hexdigest(16) for row in zip(*values, strict=True)]
+
+
+def digest(row_hashes: Sequence[str]) -> str:
+    """One BLAKE3 (hex) over the rows' own hashes, in order."""
+    from blake3 import blake3
+
+    return str(blake3("\n".join(row_hashes).encode()).hexdigest())
+
+
+def _named(values: list[Any], feature: Any) -> list[Any]:
+    """Class ids as names, also within lists."""
+    names = getattr(feature, "names", None)
+    if names is not None:
+        return [names[value] if value is not None and 0 <= value < len(names) else value for value in values]
+    inner = getattr(feature, "feature", None)
+    if getattr(inner, "names", None) is not None:
+        return [None if value is None else _named(value, inner) for value in values]
+    return values
+
+
+def _canonical(value: Any) -> Any:
+    """What JSON lacks. Tagged, so that a date and its text differ."""
+    match value:
+        case bytes():
+            return {"bytes": base64.b64encode(value).decode()}
+        case datetime.datetime() | datetime.date() | datetime.time():
+            return {type(value).__name__: value.isoformat()}
+        case datetime.timedelta():
+            return {"seconds": value.total_seconds()}
+        case decimal.Decimal():
+            return {"decimal": str(value)}
+    raise DataError(f"a column holds a {type(value).__name__}, which can't be compared between runs")

@@ -1,0 +1,215 @@
+"""From splits to roles: which rows each role of a case uses, as Datasets in the task's columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from ftcheck.errors import DataError, shown
+from ftcheck.finetune.data import rows, splits
+from ftcheck.finetune.data.source import Source, Split, join
+from ftcheck.spec import Data
+
+if TYPE_CHECKING:
+    import datasets
+    import pyarrow as pa
+
+    from ftcheck.finetune.data.splits import Positions
+
+STRATIFIED = "label"
+"""The column whose classes a holdout keeps in proportion, in tasks that have it."""
+CLASSES = ("label", "tags")
+"""Columns that hold classes, in tasks that have them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoleRows:
+    """The rows that one role uses."""
+
+    dataset: datasets.Dataset
+    """Columns under the task's names, and `id` where the data has one. ClassLabel features are kept."""
+    index: Sequence[int]
+    """Each row's position in the split that it came from (0-based)."""
+    place: Callable[[int], str]
+    """Where row i came from, for a message: `train.csv:17`."""
+    hashes: Sequence[str]
+    """The BLAKE3 of each row's canonical JSON, in the task's columns, classes by name."""
+    digest: str
+    """One hash over `hashes`, in order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Rows out of one split or, for `a+b`, several: `rows[i]` is a position in `splits[which[i]]`."""
+
+    splits: tuple[Split, ...]
+    which: Positions
+    rows: Positions
+
+    def take(self, index: Positions) -> Selection:
+        return Selection(splits=self.splits, which=self.which[index], rows=self.rows[index])
+
+    def place(self, index: int) -> str:
+        return self.splits[int(self.which[index])].place(int(self.rows[index]))
+
+    def table(self) -> pa.Table:
+        """The selected rows, in order. Raises DataError where the splits' columns differ in kind."""
+        import numpy as np
+
+        parts = [part for split in self.splits for part in split.parts]
+        whole = self.splits[0].table if len(self.splits) == 1 else join(parts).table
+        ends = np.cumsum([0, *(split.table.num_rows for split in self.splits)])
+        return whole.take(ends[self.which] + self.rows)
+
+
+class Selector:
+    """Picks the rows of each role, reading a split once. `notes` collects what the reader should know."""
+
+    def __init__(self, data: Data, source: Source, columns: Mapping[str, bool], limit: int | None) -> None:
+        self.data = data
+        self.source = source
+        self.columns = {name: needed for name, needed in columns.items() if data.columns.get(name, name) is not None}
+        self.mapping = {name: column for name, column in data.columns.items() if column is not None}
+        self.limit = limit
+        self.notes: list[str] = []
+        self._read: dict[str, Split] = {}
+
+    def role(self, role: str) -> RoleRows | None:
+        """The rows of `role`; None for a `tune` that the case doesn't have. Raises DataError."""
+        if role == "train" or role in self.data.holdout:
+            selection = self._carved[role]
+        else:
+            expression = self.data.splits.get(role) or self._default(role)
+            if expression is None:
+                return None
+            selection = self._select(expression, f"data.splits.{role}")
+        if role == "tune" and self.data.splits.get("tune") == (self.data.splits.get("eval") or self._default("eval")):
+            self.notes.append("tuned on the split that is judged, as the suite says: the result is too good by as much")
+        if not len(selection.rows):
+            raise DataError(f"{role}: no rows are left of {self._origin(role)}")
+        names = self._class_names(selection) if role == "train" and self.limit is not None else {}
+        return self._rows(role, self._limited(role, selection), names)
+
+    def _default(self, role: str) -> str | None:
+        """The expression of a role that the suite doesn't name."""
+        if role == "tune" or role in self.data.holdout:
+            return None
+        if role == "train":
+            return "train"
+        found = splits.default_eval(list(self.source.splits))
+        if found is None:
+            raise DataError(
+                f"{self.source.shown} has no test or validation split to judge (splits: "
+                f"{shown(', '.join(self.source.splits))}); name one in data.splits.eval, or carve one out of train: "
+                "data.holdout: 0.2"
+            )
+        return found
+
+    def _origin(self, role: str) -> str:
+        if role in self.data.holdout:
+            return f"data.holdout.{role}: {self.data.holdout[role]}"
+        return f"{shown(repr(self.data.splits.get(role) or self._default(role)))} of {self.source.shown}"
+
+    def _split(self, name: str, key: str) -> Split:
+        splits.known(name, list(self.source.splits), key, self.source.shown)
+        if name not in self._read:
+            self._read[name] = self.source.splits[name]({*self.columns, *self.mapping.values(), rows.ID})
+        return self._read[name]
+
+    def _select(self, expression: str, key: str) -> Selection:
+        """The rows that a split expression names."""
+        import numpy as np
+
+        pieces = splits.parse(expression)
+        read = [self._split(piece.split, key) for piece in pieces]
+        positions = [splits.positions(p, s.table.num_rows) for p, s in zip(pieces, read, strict=True)]
+        which = [np.full(len(p), i, dtype=np.int64) for i, p in enumerate(positions)]
+        return Selection(splits=tuple(read), which=np.concatenate(which), rows=np.concatenate(positions))
+
+    @cached_property
+    def _carved(self) -> dict[str, Selection]:
+        """`train`, and what the holdout carves out of it."""
+        whole = self._select(self.data.splits.get("train", "train"), "data.splits.train")
+        if not self.data.holdout:
+            return {"train": whole}
+        labels = self._labels(whole)
+        parts = {role: self.data.holdout[role] for role in ("eval", "tune") if role in self.data.holdout}
+        carved, lone = splits.carve(len(whole.rows), parts, labels)
+        how = "" if labels is None else ", stratified by class"
+        for role in parts:
+            self.notes.append(f"{role}: {len(carved[role]):,} of {len(whole.rows):,} rows carved out of train{how}")
+        if lone:
+            self.notes.append(f"{lone:,} classes have one row only, which stays in train")
+        return {role: whole.take(index) for role, index in carved.items()}
+
+    def _labels(self, selection: Selection) -> Positions | None:
+        """A code per row for the class in the label column; None where the task has none, or it holds no classes."""
+        import pyarrow as pa
+
+        column = self.mapping.get(STRATIFIED, STRATIFIED)
+        table = selection.table()
+        if STRATIFIED not in self.columns or column not in table.column_names:
+            return None
+        values = table.column(column)
+        kind = values.type
+        if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+            return None
+        coded = values.combine_chunks().dictionary_encode(null_encoding="encode")
+        codes: Positions = coded.indices.to_numpy(zero_copy_only=False).astype("int64")
+        return codes
+
+    def _limited(self, role: str, selection: Selection) -> Selection:
+        size = len(selection.rows)
+        bounds = {"data.limit": self.data.limit.get(role), "--ft-limit": self.limit}
+        name, bound = min(((n, b) for n, b in bounds.items() if b is not None), key=lambda x: x[1], default=("", size))
+        if bound >= size:
+            return selection
+        self.notes.append(f"{role}: {bound:,} of {size:,} rows ({name})")
+        return selection.take(splits.sample(size, bound, role))
+
+    def _class_names(self, selection: Selection) -> dict[str, list[str]]:
+        """The classes of all training rows, for a smoke run (`--ft-limit`).
+
+        Its few training rows lack classes that its judged rows have; a limit that the suite sets says so instead.
+        """
+        from ftcheck.tasks.labels import declared_names
+
+        table = selection.table()
+        dataset = _dataset(table, "unhashed")
+        found = {}
+        for column in CLASSES:
+            source = self.mapping.get(column, column)
+            if column in self.columns and source in table.column_names and declared_names(dataset, source) is None:
+                names = rows.distinct(table.column(source))
+                if names:
+                    found[column] = names
+        return found
+
+    def _rows(self, role: str, selection: Selection, class_names: Mapping[str, Sequence[str]]) -> RoleRows:
+        """The selection in the task's columns, with nothing missing, and its hashes."""
+        names = tuple(dict.fromkeys(name for split in selection.splits for name in split.names))
+        table = rows.rename(selection.table(), names, self.columns, self.mapping, self._origin(role))
+        table = rows.refuse_nulls(table, self.columns, selection.place)
+        for column, classes in class_names.items():
+            table = rows.with_classes(table, column, classes)
+        dataset = _dataset(table, "unhashed")
+        rows.refuse_unlabelled(dataset, selection.place)
+        row_hashes = rows.hashes(dataset, tuple(self.columns))
+        digest = rows.digest(row_hashes)
+        return RoleRows(
+            # the fingerprint is the content's, so that nothing computed from other rows can be found under it
+            dataset=_dataset(table, digest[:16]),
+            index=selection.rows.tolist(),
+            place=selection.place,
+            hashes=row_hashes,
+            digest=digest,
+        )
+
+
+def _dataset(table: pa.Table, fingerprint: str) -> datasets.Dataset:
+    from datasets import Dataset
+    from datasets.table import InMemoryTable
+
+    return Dataset(InMemoryTable(table), fingerprint=fingerprint)
