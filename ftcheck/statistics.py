@@ -181,7 +181,7 @@ def estimate(
         raise ValueError(f"runs need statistics of one shape, got {[rows.shape for rows in statistics]}")
     runs = _counted(statistics)
     n = len(runs[0])
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         values = np.array([float(aggregate(rows.sum(axis=0))) for rows in runs])
         value, per_run = float(values.mean()), tuple(values.tolist())
 
@@ -192,7 +192,7 @@ def estimate(
         return without_interval("one example" if n else "no examples")
     if not np.isfinite(values).all():
         return without_interval("a run's value is not a finite number")
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         influences = np.stack([influence(rows, aggregate) for rows in runs])
     if not np.isfinite(influences).all():
         return without_interval("one of the examples decides whether there is a value at all")

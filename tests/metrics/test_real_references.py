@@ -1,0 +1,91 @@
+"""Parity with the reference libraries on real references, with predictions made by perturbing them."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ftcheck import metrics
+from ftcheck.metrics import Context
+from tests.metrics.test_answers import Squad2
+from tests.metrics.test_classification import value
+from tests.metrics.test_sequence_labelling import AVERAGES, RATES, Tags, our_name, seqeval_value
+
+ROOT = os.environ.get("FTCHECK_REAL_DATA")
+pytestmark = pytest.mark.skipif(not ROOT, reason="FTCHECK_REAL_DATA names no folder of real data sets")
+
+
+def wnut17() -> Tags:
+    text = (Path(str(ROOT)) / "wnut17" / "emerging.test.annotated").read_text(encoding="utf-8")
+    sentences: Tags = [[]]
+    for line in text.splitlines():
+        if not line.strip():
+            sentences.append([])
+        else:
+            sentences[-1].append(line.rsplit("\t", 1)[1].strip())
+    return [tags for tags in sentences if tags]
+
+
+@pytest.mark.parametrize("scheme", [None, "IOB2"])
+def test_wnut17_entities_equal_seqeval(scheme: str | None) -> None:
+    references = wnut17()
+    labels = tuple(sorted({tag for tags in references for tag in tags}))
+    rng = np.random.default_rng(17)
+    noise = [[tag if rng.random() < 0.93 else labels[rng.integers(len(labels))] for tag in tags] for tags in references]
+    context = Context(labels=labels, options={"scheme": scheme})
+    assert len(references) > 1_000
+    for average in AVERAGES:
+        for rate in RATES:
+            metric = metrics.build(our_name(rate, average, strict=scheme is not None), context)
+            expected = seqeval_value(rate, average, noise, references, scheme)
+            assert 0.1 < expected < 1
+            assert value(metric, noise, references) == pytest.approx(expected, rel=4e-16, abs=0)
+    per_type = seqeval_value("f1", None, noise, references, scheme)
+    types = sorted({label[2:] for label in labels if label != "O"})
+    for name, expected in zip(types, per_type, strict=True):
+        metric = metrics.build(f"{'strict_' if scheme else ''}entity_f1[{name}]", context)
+        assert value(metric, noise, references) == pytest.approx(expected, rel=4e-16, abs=0)
+
+
+@pytest.mark.parametrize("version", ["v1.1", "v2.0"])
+def test_squad_answers_equal_the_official_scorer(version: str) -> None:
+    source = json.loads((Path(str(ROOT)) / "squad" / f"validation-{version}.json").read_text(encoding="utf-8"))
+    questions = [
+        (paragraph["context"], [answer["text"] for answer in question["answers"]])
+        for article in source["data"]
+        for paragraph in article["paragraphs"]
+        for question in paragraph["qas"]
+    ]
+    references = [answers for _, answers in questions]
+    predictions = perturbed(questions)
+    scores = [Squad2.raw_scores(*pair) for pair in zip(predictions, references, strict=True)]
+    parts = {
+        "": range(len(scores)),
+        "[HasAns]": [row for row, answers in enumerate(references) if answers],
+        "[NoAns]": [row for row, answers in enumerate(references) if not answers],
+    }
+    assert bool(parts["[NoAns]"]) == (version == "v2.0")
+    for part, rows in parts.items():
+        for which, name in enumerate(("exact_match", "answer_f1")):
+            if rows:
+                found = value(metrics.build(name + part, Context()), predictions, references)
+                official = 100.0 * sum(scores[row][which] for row in rows) / len(rows)
+                assert 100 * found == pytest.approx(official, rel=1e-13, abs=0)
+
+
+def perturbed(questions: list[tuple[str, list[str]]]) -> list[str]:
+    """An accepted answer, words around it, another span of the context, or nothing."""
+    rng = np.random.default_rng(11)
+    predictions = []
+    for context, answers in questions:
+        words = context.split()
+        start = int(rng.integers(len(words)))
+        elsewhere = " ".join(words[start : start + int(rng.integers(1, 6))])
+        answer = answers[int(rng.integers(len(answers)))] if answers else ""
+        choices = [answer, f"The {answer}.", f"{answer} {elsewhere}", elsewhere, ""]
+        predictions.append(choices[int(rng.choice(5, p=[0.4, 0.2, 0.15, 0.15, 0.1]))])
+    return predictions
