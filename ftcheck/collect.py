@@ -24,6 +24,7 @@ class SuiteFile(pytest.Module):
     """A `*.ft.yaml` file: a module with one function per case, so that pytest's own collection makes the items."""
 
     def collect(self) -> list[pytest.Item | pytest.Collector]:
+        register_marks(self.config)
         try:
             cases = expand(suitefile.read(self.path), catalogue.installed())
         except SuiteErrors as error:
@@ -37,6 +38,17 @@ class SuiteFile(pytest.Module):
             setattr(module, name, _function(name, self.path, variants))
         self.obj = module
         return list(super().collect())
+
+
+MARKS = {"slow": "a case that takes long", "gpu": "a case that needs a GPU: skipped where ftcheck's device is the CPU"}
+
+
+def register_marks(config: pytest.Config) -> None:
+    """Make the marks of suite files known to pytest, once there is a suite."""
+    known = {line.partition(":")[0] for line in config.getini("markers")}
+    for name, meaning in MARKS.items():
+        if name not in known:
+            config.addinivalue_line("markers", f"{name}: {meaning}")
 
 
 def _function(name: str, path: Path, variants: Sequence[Case]) -> Callable[[], None]:
@@ -115,7 +127,8 @@ def _overriding(item: pytest.Function) -> tuple[dict[str, Any], str]:
     shown = item.callspec.id
     if VARIANT in item.callspec.params:
         variant = _variants(item.function, item.path)[item.callspec.params[VARIANT]]
-        shown = shown.removesuffix("-".join(variant.parameters)).removesuffix("-")
+        # pytest asks plugins before its own marks, so the matrix's part comes first.
+        shown = shown.removeprefix("-".join(variant.parameters)).removeprefix("-")
     return params, shown if params else ""
 
 

@@ -195,6 +195,8 @@ class FtSession:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, None, None]:
+        if self.owns(item) and item.get_closest_marker("gpu") and self.device.kind == "cpu":
+            pytest.skip("marked gpu, and this session's device is the CPU")
         yield
         if self.owns(item):
             self.finetuned(item)

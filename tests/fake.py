@@ -1,0 +1,97 @@
+"""The one fake: an executor that "trains" text classifiers in microseconds. Everything before and after it is real.
+
+Its model is right on as many of 100 examples as the case's `learning_rate` says (0.9: 90, give or take one by seed). What
+it did is written to the file named by FAKE_LOG, a line per stage, so that a test can count.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from ftcheck import examples
+from ftcheck.errors import TrainingError
+from ftcheck.executors import Work
+from ftcheck.executors.inline import has_model
+from ftcheck.finetune import OnProgress, Predicted, Progress, Trained
+from ftcheck.store import Store
+
+LABELS = ("lost", "stolen")
+EXAMPLES = 100
+
+
+class FakeExecutor:
+    """Does what InlineExecutor does, but for the training."""
+
+    def produce(
+        self, work: Work, store: Store, on_progress: OnProgress, on_wait: Callable[[str], None]
+    ) -> frozenset[str]:
+        made = set()
+        with store.lock("runs", work.train.digest, on_wait=on_wait):
+            found = None if work.redo else store.get("runs", work.train.digest)
+            if work.job.case.training is not None and (found is None or not has_model(found)):
+                self._train(work, store, on_progress)
+                made.add("train")
+            if work.redo or store.get("predictions", work.predict.digest) is None:
+                self._predict(work, store)
+                made.add("predict")
+        return frozenset(made)
+
+    def _train(self, work: Work, store: Store, on_progress: OnProgress) -> None:
+        log(f"train {work.job.case.name} {work.job.seed}")
+        on_progress(Progress(stage="train", done=1, total=2, epoch=0.5, loss=0.7, learning_rate=1e-4))
+        if os.environ.get("FAKE_FAILURE") == "nan":
+            raise TrainingError("the loss became NaN at step 7")
+        if os.environ.get("FAKE_FAILURE") == "interrupt":
+            raise KeyboardInterrupt
+        with store.publish("runs", work.train, replace=True) as publication:
+            (publication.path / "model").mkdir()
+            (publication.path / "model" / "model.safetensors").write_bytes(b"weights of seed %d" % work.job.seed)
+            publication.content = asdict(
+                Trained(
+                    meta={"labels": list(LABELS)},
+                    tuned={},
+                    costs={"train_seconds": 41.0, "parameters": 1000.0},
+                    log_history=({"step": 1, "loss": 0.7},),
+                    environment={"torch": "fake"},
+                    rows={"train": {"count": 10, "digest": "t"}},
+                    notes=("2 of 100 rows were cut at 8 tokens",),
+                    warnings=("a library warned",),
+                )
+            )
+
+    def _predict(self, work: Work, store: Store) -> None:
+        log(f"predict {work.job.case.name} {work.job.seed}")
+        training = work.job.case.training or {}
+        right = round(EXAMPLES * float(training.get("learning_rate", 0.5))) + work.job.seed % 3 - 1
+        records = [
+            {"index": i, "prediction": i % 2 if i < right else 1 - i % 2, "reference": i % 2, "scores": [0.1, 0.9], "input": f"row {i}"}
+            for i in range(EXAMPLES)
+        ]
+        predicted = Predicted(
+            records=records,
+            meta={"labels": list(LABELS)},
+            costs={"eval_seconds": 1.5, "eval_samples_per_second": 66.7},
+            rows={"eval": {"count": EXAMPLES, "digest": "e"}},
+        )
+        with store.publish("predictions", work.predict, replace=True) as publication:
+            examples.write(predicted.records, publication.path / examples.FILE)
+            content = asdict(predicted)
+            del content["records"]
+            publication.content = content
+
+
+def log(line: str) -> None:
+    """Note that a stage was done, in a file that all processes append to."""
+    if "FAKE_LOG" in os.environ:
+        with Path(os.environ["FAKE_LOG"]).open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+
+def install() -> None:
+    """Put the fake in the inline executor's place. Called from a conftest.py inside pytester."""
+    from ftcheck.executors import inline
+
+    inline.InlineExecutor = FakeExecutor  # type: ignore[misc, assignment]

@@ -1,0 +1,65 @@
+"""A project with a suite, and a fine-tuning that is faked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
+
+SUITE = """
+defaults:
+  checkpoint: ./checkpoint
+  task: text-classification
+  data: {path: csv, files: {train: train.csv, test: test.csv}}
+  precision: fp32
+cases:
+"""
+
+
+class Project:
+    """A folder with a checkpoint, data, and suites that a test writes."""
+
+    def __init__(self, pytester: pytest.Pytester) -> None:
+        self.pytester = pytester
+        self.path = pytester.path
+        self.log = self.path / "stages.log"
+        (self.path / "checkpoint").mkdir()
+        for name, content in (("config.json", '{"model_type": "bert"}'), ("model.safetensors", "w"), ("tokenizer.json", "{}")):
+            (self.path / "checkpoint" / name).write_text(content)
+        for split in ("train", "test"):
+            (self.path / f"{split}.csv").write_text("text,label\nwhere is it,lost\nthey took it,stolen\n")
+        pytester.makeconftest("from tests import fake\nfake.install()\n")
+        pytester.makeini("[pytest]\naddopts = -p no:cacheprovider --strict-markers\n")
+
+    def suite(self, cases: str, name: str = "suite.ft.yaml") -> Path:
+        """A suite file with these cases (indented by two) under shared defaults."""
+        path = self.path / name
+        path.write_text(SUITE + cases)
+        return path
+
+    def run(self, *arguments: str) -> pytest.RunResult:
+        """pytest in a process of its own, as a user runs it."""
+        return self.pytester.runpytest_subprocess(*arguments)
+
+    def stages(self) -> list[str]:
+        """What the fake did, in order, since the last call."""
+        lines = self.log.read_text().splitlines() if self.log.exists() else []
+        self.log.unlink(missing_ok=True)
+        return lines
+
+    def results(self, name: str = "out.json") -> dict[str, dict[str, object]]:
+        """Case id -> result, out of a results file."""
+        document = json.loads((self.path / name).read_text())
+        return {result["case_id"]: result for result in document["results"]}
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """An empty project whose fine-tuning is faked."""
+    made = Project(pytester)
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    monkeypatch.setenv("FAKE_LOG", str(made.log))
+    return made

@@ -1,0 +1,278 @@
+"""A session as a user sees it: verdicts, exit codes, the table, what is computed and what is found."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from tests.plugin.conftest import Project
+
+GOOD = "  good:\n    training: {learning_rate: 0.9}\n    gates: {accuracy: {min: 0.8}}\n"
+BAD = "  bad:\n    training: {learning_rate: 0.6}\n    gates: {accuracy: {min: 0.8, max: 0.99}}\n"
+
+
+def test_a_gate_that_holds_passes_and_one_that_does_not_fails(project: Project) -> None:
+    project.suite(GOOD + BAD)
+    result = project.run("--ft-device=cpu")
+    result.assert_outcomes(passed=1, failed=1)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(
+        [
+            "*good: pass: accuracy 0.9*trained in 41 s*",
+            "*bad: fail: accuracy 0.59*",
+            "accuracy 0.59 is below the minimum 0.8 (95 % interval *, 1 seed, n = 100)",
+            "most often confused:",
+            "* lost taken for stolen",
+            "worst examples (seed 42):",
+            "reproduce: pytest suite.ft.yaml::bad --ft-device=cpu",
+            "*= fine-tuned models =*",
+            "  metric*value*95 % interval*gate*",
+            "suite.ft.yaml",
+            "good: pass (1 seed, n = 100, cpu fp32, trained in 41 s)",
+            "  accuracy * ≥ 0.8 *pass",
+            "*note: 2 of 100 rows were cut at 8 tokens",
+            "bad: fail *",
+            "  accuracy * ≥ 0.8 *fail",
+            "* ≤ 0.99 *pass",
+        ]
+    )
+    assert "Traceback" not in result.stdout.str()
+
+
+def test_a_second_run_finds_everything_and_computes_nothing(project: Project) -> None:
+    project.suite(GOOD + BAD)
+    project.run()
+    assert sorted(project.stages()) == ["predict bad 42", "predict good 42", "train bad 42", "train good 42"]
+    result = project.run()
+    assert project.stages() == []
+    result.stdout.fnmatch_lines(["good: pass (* from the store)"])
+
+
+def test_another_gate_another_name_and_another_metric_never_touch_the_model(project: Project) -> None:
+    project.suite(GOOD)
+    project.run()
+    project.stages()
+    project.suite(GOOD.replace("good", "renamed").replace("min: 0.8", "min: 0.95") + "    metrics: [weighted_f1]\n")
+    result = project.run()
+    assert project.stages() == []
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["  weighted_f1 *"])
+
+
+def test_another_evaluation_split_is_predicted_without_training(project: Project) -> None:
+    project.suite(GOOD)
+    project.run()
+    project.stages()
+    (project.path / "test.csv").write_text("text,label\nanother row,lost\nthey took it,stolen\n")
+    project.run()
+    assert project.stages() == ["predict good 42"]
+
+
+def test_cases_that_want_one_training_share_it(project: Project) -> None:
+    project.suite(GOOD + GOOD.replace("good", "same"))
+    project.run()
+    assert project.stages() == ["train good 42", "predict good 42"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [
+        pytest.param("use", [], id="use"),
+        pytest.param("refresh", ["train good 42", "predict good 42"], id="refresh"),
+        pytest.param("off", ["train good 42", "predict good 42"], id="off"),
+        pytest.param("only", [], id="only"),
+    ],
+)
+def test_cache_modes_on_a_store_that_has_it(project: Project, mode: str, expected: list[str]) -> None:
+    project.suite(GOOD)
+    project.run()
+    project.stages()
+    project.run(f"--ft-cache={mode}").assert_outcomes(passed=1)
+    assert project.stages() == expected
+
+
+def test_cache_off_keeps_nothing(project: Project) -> None:
+    project.suite(GOOD)
+    project.run("--ft-cache=off")
+    project.run()
+    assert project.stages().count("train good 42") == 2
+
+
+def test_cache_only_on_an_empty_store_is_an_error_that_says_so(project: Project) -> None:
+    project.suite(GOOD)
+    result = project.run("--ft-cache=only")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*good: seed 42 has not been trained yet and --ft-cache=only forbids doing it*"])
+    assert project.stages() == []
+
+
+def test_seeds_are_runs_of_their_own_and_their_mean_is_judged(project: Project) -> None:
+    project.suite(GOOD + "    seeds: 3\n")
+    project.run("--ft-json=out.json")
+    assert [line for line in project.stages() if line.startswith("train")] == [f"train good {s}" for s in (42, 43, 44)]
+    accuracy = project.results()["good"]["metrics"][0]  # type: ignore[index]
+    assert accuracy["per_seed"] == [0.89, 0.9, 0.91]
+    assert accuracy["value"] == pytest.approx(0.9)
+    assert accuracy["interval"]["about"] == "recipe"
+
+
+def test_more_seeds_train_only_those_that_are_new(project: Project) -> None:
+    project.suite(GOOD)
+    project.run()
+    project.stages()
+    project.run("--ft-seeds=2")
+    assert project.stages() == ["train good 43", "predict good 43"]
+
+
+def test_fixed_weights_are_judged_without_training(project: Project) -> None:
+    project.suite("  as_it_is:\n    training: false\n    gates: {accuracy: {min: 0.4}}\n")
+    project.run().assert_outcomes(passed=1)
+    assert project.stages() == ["predict as_it_is 42"]
+
+
+def test_costs_are_metrics_and_can_be_gated(project: Project) -> None:
+    project.suite("  slow_one:\n    training: {learning_rate: 0.9}\n    gates: {train_seconds: {max: 30}}\n")
+    result = project.run()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["train_seconds 41 is above the maximum 30 (*"])
+
+
+def test_a_smoke_run_judges_nothing_and_says_so(project: Project) -> None:
+    project.suite(BAD)
+    result = project.run("--ft-limit=10", "--ft-json=out.json")
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines(["*--ft-limit=10: a smoke run*It is no gate*", "*1 smoke*"])
+    assert project.results()["bad"]["verdict"] == "smoke"
+    assert project.results()["bad"]["gates"] == []
+    project.stages()
+    project.run()
+    assert project.stages() == ["train bad 42", "predict bad 42"], "a smoke run's result was used for a gate"
+
+
+@pytest.mark.parametrize("failure", ["nan"])
+def test_what_kept_a_case_from_being_measured_is_an_error_not_a_failure(
+    project: Project, monkeypatch: pytest.MonkeyPatch, failure: str
+) -> None:
+    project.suite(GOOD)
+    monkeypatch.setenv("FAKE_FAILURE", failure)
+    result = project.run("--ft-json=out.json")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["good: the loss became NaN at step 7", "good: error: the loss became NaN at step 7"])
+    assert "Traceback" not in result.stdout.str()
+    assert project.results()["good"]["verdict"] == "error"
+    monkeypatch.delenv("FAKE_FAILURE")
+    project.stages()
+    project.run()
+    assert project.stages() == ["train good 42", "predict good 42"], "something of the failed training was kept"
+
+
+def test_an_xfail_mark_excuses_a_failed_gate_but_never_an_error(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.suite(BAD + "    marks: [{xfail: known}]\n")
+    project.run().assert_outcomes(xfailed=1)
+    monkeypatch.setenv("FAKE_FAILURE", "nan")
+    project.run("--ft-cache=refresh").assert_outcomes(errors=1)
+
+
+def test_a_skipped_case_is_not_trained(project: Project) -> None:
+    project.suite(GOOD + "    marks: [{skip: needs a rest}]\n")
+    result = project.run("-rs")
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["*needs a rest*"])
+    assert project.stages() == []
+
+
+def test_interrupted_training_exits_as_pytest_does_and_keeps_nothing(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.suite(GOOD)
+    monkeypatch.setenv("FAKE_FAILURE", "interrupt")
+    result = project.run("--ft-json=out.json")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert '"complete": false' in (project.path / "out.json").read_text()
+    monkeypatch.delenv("FAKE_FAILURE")
+    project.stages()
+    project.run()
+    assert project.stages() == ["train good 42", "predict good 42"]
+
+
+def test_numbers_go_to_junit_as_properties(project: Project) -> None:
+    project.suite(GOOD + BAD)
+    project.run("--junitxml=junit.xml")
+    cases = {case.get("name"): case for case in ET.parse(project.path / "junit.xml").getroot().iter("testcase")}
+    properties = {p.get("name"): p.get("value") for p in cases["good"].iter("property")}
+    assert properties["ft_verdict"] == "pass"
+    assert float(properties["ft_accuracy"] or "nan") == pytest.approx(0.89)
+    assert float(properties["ft_accuracy_low"] or "nan") < 0.89 < float(properties["ft_accuracy_high"] or "nan")
+    assert cases["bad"].find("failure") is not None
+
+
+def test_k_and_lf_and_x_work_on_cases(project: Project) -> None:
+    project.suite(BAD + GOOD)
+    project.run("-k", "good").assert_outcomes(passed=1, deselected=1)
+    project.run("-x").assert_outcomes(failed=1)
+    project.run("suite.ft.yaml::good").assert_outcomes(passed=1)
+
+
+def test_a_plan_says_what_there_is_to_do_and_does_nothing(project: Project) -> None:
+    project.suite(GOOD + "    seeds: 2\n" + BAD + "  fixed: {training: false}\n")
+    project.run("suite.ft.yaml::good")
+    project.stages()
+    result = project.run("--ft-plan", "--ft-seeds=3")
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines(
+        [
+            "good: train 1 seed, evaluate 1, 2 found in the store",
+            "bad: train 3 seeds, evaluate 3",
+            "fixed: no training, evaluate 1",
+            "3 cases, 7 runs: 4 to train, 5 to evaluate, 2 found in the store",
+        ]
+    )
+    assert project.stages() == []
+
+
+def test_a_plan_shows_what_is_wrong_with_an_input(project: Project) -> None:
+    project.suite("  gone:\n    checkpoint: ./checkpoint2\n" + GOOD)
+    (project.path / "checkpoint2").mkdir()
+    result = project.run("--ft-plan")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["gone: error: *checkpoint2*", "good: train 1 seed, evaluate 1"])
+
+
+def test_a_run_out_of_the_store_imports_nothing_heavy(project: Project) -> None:
+    project.suite(GOOD)
+    project.run()
+    (project.path / "conftest.py").write_text(
+        """
+import sys
+def pytest_unconfigure(config):
+    heavy = ("torch", "transformers", "datasets", "pyarrow", "sklearn", "pandas", "huggingface_hub")
+    print("\\nLOADED", [name for name in heavy if name in sys.modules])
+"""
+    )
+    for arguments in ([], ["--ft-plan"], ["--collect-only"]):
+        project.run("-s", *arguments).stdout.fnmatch_lines(["LOADED [[][]]"])
+
+
+def test_progress_is_quiet_off_a_terminal(project: Project) -> None:
+    project.suite(GOOD)
+    text = project.run().stdout.str()
+    assert "\x1b" not in text
+    assert "\r" not in text
+
+
+def test_warnings_as_errors_leave_a_training_alone(project: Project) -> None:
+    project.suite(GOOD)
+    project.run("-W", "error").assert_outcomes(passed=1)
+
+
+def test_text_out_of_the_data_is_escaped_in_the_terminal(project: Project) -> None:
+    project.suite("  bad:\n    training: {learning_rate: 0.6}\n    gates: {accuracy: {min: 0.8}}\n")
+    (project.path / "conftest.py").write_text(
+        "from tests import fake\nfake.LABELS = ('lo\\x1b[31mst', 'stolen')\nfake.install()\n"
+    )
+    text = project.run().stdout.str()
+    assert "\x1b[31m" not in text
+    assert r"lo\x1b[31mst" in text
