@@ -31,7 +31,7 @@ _CHUNK = 1 << 17
 """Numbers held at a time while examples are left out: 1 MiB stays in the cache.
 
 Collapsing equal rows first does not pay: for macro-F1 of 77 classes on 10,000 examples, finding them (np.unique) takes
-92 ms, leaving out every example 4 ms.
+92 ms, leaving out every example one by one less than 10 ms.
 """
 
 

@@ -102,6 +102,35 @@ def test_half_width_of_two_variances_by_hand() -> None:
 
 
 @pytest.mark.parametrize(
+    ("spread", "expected"),
+    [
+        pytest.param({"v_e": 4e-5, "a": 4e-5, "b": 0.0, "nu": 0}, 2.353363 * math.sqrt(4e-5), id="no-seeds"),
+        pytest.param({"v_e": 4e-5, "a": 0.0, "b": 0.0, "nu": 2}, 2.353363 * math.sqrt(4e-5), id="no-variance-left"),
+        pytest.param(
+            {"v_e": 4e-5, "a": 0.0, "b": 1e-6, "nu": 2}, 2.353363 * math.sqrt(4e-5), id="examples-are-the-floor"
+        ),
+        pytest.param({"v_e": 0.0, "a": 0.0, "b": 1e-6, "nu": 2}, 2.919986e-3, id="t-of-the-seeds"),
+        pytest.param({"v_e": 0.0, "a": 0.0, "b": 1e-6, "nu": 50}, 2.353363e-3, id="never-below-t-of-the-examples"),
+    ],
+)
+def test_half_width_has_a_floor(spread: dict[str, Any], expected: float) -> None:
+    assert half_width(0.95, nu_e=3, **spread) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("influences", "expected"),
+    [
+        pytest.param([1.0, -1.0] * 5, 9, id="all-alike"),
+        pytest.param([0.0] * 10, 9, id="none"),
+        pytest.param([1.0] + [0.0] * 49, 3, id="one-example-decides"),
+        pytest.param([1.0, -1.0], 1, id="two-examples"),
+    ],
+)
+def test_degrees_of_freedom_stay_within_range(influences: list[float], expected: float) -> None:
+    assert statistics.example_df(np.array(influences)) == expected
+
+
+@pytest.mark.parametrize(
     ("right", "n", "expected"),
     [
         pytest.param(351, 408, (0.823283, 0.890584), id="351-of-408"),
@@ -220,10 +249,11 @@ def test_no_examples_have_no_value() -> None:
 
 
 def test_a_perplexity_without_finite_bounds_has_no_interval() -> None:
-    rows = np.array([[1.0, 1.0], [4000.0, 1000.0], [1.0, 1.0]])
-    found = estimate([rows], lambda totals: np.exp(totals[..., 0] / 4.0), scale="perplexity", binary=False, fixed=True)
+    rows = np.array([[0.0, 10_000.0], [1_000.0, 2.0], [1.0, 1.0]])
+    found = estimate([rows], perplexity, scale="perplexity", binary=False, fixed=True)
+    assert found.value == pytest.approx(math.exp(1_001 / 10_003))
     assert found.interval is None
-    assert found.no_interval
+    assert found.no_interval == "too few examples, or too uneven ones, to bound it"
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 29])
