@@ -29,7 +29,7 @@ from ftcheck.spec.declaration import Declaration, Source, dotted
 SUFFIX = ".ft.yaml"
 MAX_DEPTH = 32
 MAX_ALIASED = 100_000
-"""The most values that aliases may add to a file. They are shared, not copied, but a walk over the values meets each."""
+"""The most values that aliases may add to a file. They are shared, not copied, but walks meet each one."""
 
 _NOT_YAML = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _WORDS: Mapping[str, Any] = {
@@ -179,9 +179,10 @@ class _Document:
                 if isinstance(event, DocumentStartEvent):
                     break
             result = self._node(next(self._events), Source(1, ""), 0)
-            for event in self._events:
-                if isinstance(event, DocumentStartEvent):
-                    raise self._error(event.start_mark.line + 1, "", "a second document: one suite to a file")
+            second = next((event for event in self._events if isinstance(event, DocumentStartEvent)), None)
+            if second is not None:
+                line = 1 + (second.start_mark.line if second.start_mark else 0)
+                raise self._error(line, "", "a second document: one suite to a file")
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             what = " ".join(part for part in (error.context, error.problem) if part)
@@ -219,7 +220,7 @@ class _Document:
             self._anchors[anchor] = (*result, self._values - before)
         return result
 
-    def _scalar(self, event: ScalarEvent, place: Source) -> tuple[Any, Source]:
+    def _scalar(self, event: Any, place: Source) -> tuple[Any, Source]:
         text = event.value
         if not event.implicit[0]:
             return text, place._replace(text=text)
@@ -229,7 +230,7 @@ class _Document:
             self._refuse(place.line, place.key, f"{error} is no number that a suite can use")
             return text, place
 
-    def _alias(self, event: AliasEvent, place: Source) -> tuple[Any, Source]:
+    def _alias(self, event: Any, place: Source) -> tuple[Any, Source]:
         line = event.start_mark.line + 1
         name = event.anchor
         if name not in self._anchors:

@@ -18,7 +18,7 @@ from ftcheck.errors import UsageError, one_of
 from ftcheck.spec.fields import said
 from ftcheck.training_rules import OWNED, RANGES, SUCCESSORS, conflicts
 
-_ATOMS = {"int": "int", "float": "float", "bool": "bool", "str": "str", "None": "none", "dict": "dict", "Dict": "dict"}
+_ATOMS = {kind: kind for kind in ("int", "float", "bool", "str", "dict", "list")} | {"nonetype": "none"}
 _WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "none": "null", "dict": "a mapping"}
 _SCHEMA = {"int": "integer", "float": "number", "bool": "boolean", "str": "string", "none": "null", "dict": "object"}
 
@@ -109,7 +109,7 @@ class TrainingFields:
         return {name: known for name, known in self.fields.items() if name not in OWNED}
 
     def problems(self, given: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> list[tuple[str, str]]:
-        """(field of `given`, what is wrong with it), all of them. `defaults`, the task's, hold where `given` is silent."""
+        """(field of `given`, what is wrong with it), all of them. The task's `defaults` hold where it is silent."""
         found = [(name, problem) for name, value in given.items() if (problem := self._problem(name, value))]
         if not found:
             library = {name: known.default for name, known in self.fields.items()}
@@ -202,44 +202,36 @@ class _Reader:
                 help=str(_literal(metadata.get("help")) or "").replace("%%", "%"),
             )
 
-    def _kinds(self, node: ast.expr) -> tuple[frozenset[str], tuple[str, ...]]:
-        """The kinds of value an annotation allows, and the texts of an enum in it; none for other classes."""
-        match node:
-            case ast.BinOp(left=left, right=right):
-                return self._union([left, right])
-            case ast.Subscript(value=ast.Name(id="Union"), slice=ast.Tuple(elts=parts)):
-                return self._union(parts)
-            case ast.Subscript(value=ast.Name(id="Optional"), slice=inner):
-                kinds, choices = self._kinds(inner)
-                return kinds | {"none"}, choices
-            case ast.Subscript(value=ast.Name(id="list" | "List")) | ast.Name(id="list" | "List"):
-                return frozenset({"list"}), ()
-            case ast.Subscript(value=ast.Name(id="Literal"), slice=inner):
-                return self._literal_kinds(inner)
-            case ast.Subscript(value=inner):
-                return self._kinds(inner)
-            case ast.Constant(value=str(text)):
-                return self._kinds(ast.parse(text, mode="eval").body)
-            case ast.Constant(value=None):
-                return frozenset({"none"}), ()
-            case ast.Name(id=name) if name in _ATOMS:
-                return frozenset({_ATOMS[name]}), ()
-            case ast.Name(id=name):
-                choices = self._enum(name)
-                return (frozenset({"str"}) if choices else frozenset()), choices
-        return frozenset(), ()
+    def _kinds(self, annotation: ast.expr) -> tuple[frozenset[str], tuple[str, ...]]:
+        """The kinds of value an annotation allows, and the texts of an enum in it; none for other classes.
 
-    def _union(self, parts: list[ast.expr]) -> tuple[frozenset[str], tuple[str, ...]]:
+        Where a field takes a mapping or the path of a file with one, only the mapping counts: a file's content would
+        not be part of the run's key.
+        """
         kinds: frozenset[str] = frozenset()
         choices: tuple[str, ...] = ()
-        for part in parts:
-            more, texts = self._kinds(part)
+        for part in _members(annotation):
+            more, texts = self._kind(part)
             kinds, choices = kinds | more, choices + texts
-        return kinds, choices
+        return (kinds - {"str"} if "dict" in kinds else kinds), choices
+
+    def _kind(self, node: ast.expr) -> tuple[frozenset[str], tuple[str, ...]]:
+        match node:
+            case ast.Subscript(value=ast.Name(id="Literal"), slice=inner):
+                return self._literal_kinds(inner)
+            case ast.Subscript(value=ast.Name(id=name)) | ast.Name(id=name):
+                return self._named(name)
+        return frozenset({"none"} if isinstance(node, ast.Constant) else ()), ()
+
+    def _named(self, name: str) -> tuple[frozenset[str], tuple[str, ...]]:
+        if name.lower() in _ATOMS:
+            return frozenset({_ATOMS[name.lower()]}), ()
+        choices = self._enum(name)
+        return frozenset({"str"} if choices else ()), choices
 
     def _literal_kinds(self, node: ast.expr) -> tuple[frozenset[str], tuple[str, ...]]:
         values = [_literal(part) for part in (node.elts if isinstance(node, ast.Tuple) else [node])]
-        kinds = frozenset(_ATOMS[type(value).__name__] for value in values if type(value).__name__ in _ATOMS)
+        kinds = frozenset(_ATOMS[type(value).__name__.lower()] for value in values)
         return kinds, tuple(value for value in values if isinstance(value, str))
 
     def _enum(self, name: str) -> tuple[str, ...]:
@@ -263,6 +255,20 @@ class _Reader:
 
 def _class(module: ast.Module, name: str) -> ast.ClassDef | None:
     return next((node for node in module.body if isinstance(node, ast.ClassDef) and node.name == name), None)
+
+
+def _members(annotation: ast.expr) -> list[ast.expr]:
+    """The members of `A | B`, `Union[A, B]`, `Optional[A]`, also quoted ones; any other annotation by itself."""
+    match annotation:
+        case ast.BinOp(left=left, right=right):
+            return _members(left) + _members(right)
+        case ast.Subscript(value=ast.Name(id="Union"), slice=ast.Tuple(elts=parts)):
+            return [member for part in parts for member in _members(part)]
+        case ast.Subscript(value=ast.Name(id="Optional"), slice=inner):
+            return [*_members(inner), ast.Constant(None)]
+        case ast.Constant(value=str(text)):
+            return _members(ast.parse(text, mode="eval").body)
+    return [annotation]
 
 
 def _keywords(node: ast.expr | None) -> dict[str, ast.expr]:

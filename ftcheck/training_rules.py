@@ -110,7 +110,7 @@ RANGES: Mapping[str, _Range] = {
 
 
 def conflicts(given: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """(field of `given`, what it doesn't go with). `values` are all fields, defaults filled in, each valid by itself."""
+    """(field of `given`, what it doesn't go with). `values`: all fields, defaults filled in, each valid by itself."""
     yield from _best_model(given, values)
     yield from _steps(given, values)
     if values.get("lr_scheduler_type") in ("reduce_lr_on_plateau", "greedy") and values.get("eval_strategy") == "no":

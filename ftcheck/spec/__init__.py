@@ -14,7 +14,8 @@ from ftcheck.spec.case import (
 from ftcheck.spec.catalogue import Catalogue, TaskFacts
 from ftcheck.spec.declaration import Declaration, Source
 from ftcheck.spec.expand import expand
-from ftcheck.spec.matrix import case_id, shown_value
+from ftcheck.spec.matrix import case_id
+from ftcheck.spec.schema import json_schema
 
 __all__ = [
     "READERS",
@@ -32,5 +33,5 @@ __all__ = [
     "TaskFacts",
     "case_id",
     "expand",
-    "shown_value",
+    "json_schema",
 ]

@@ -15,7 +15,7 @@ KeyPath = tuple[Key, ...]
 
 
 class Source(NamedTuple):
-    """Where a value is written, and where its parts are: a tree beside the values. Unknown parts have their parent's line."""
+    """Where a value and its parts are written: a tree beside the values. An unknown part has its parent's line."""
 
     line: int
     """Counts from 1."""
@@ -63,7 +63,7 @@ class Declaration:
         return cls(name=name, path=path, fields=plain(fields), source=Source(line, name))
 
     def override(self, fields: Mapping[str, Any], *parameters: str) -> Declaration:
-        """This declaration with some top-level fields replaced whole (parametrize); `parameters` show them in the id."""
+        """This declaration with top-level fields replaced whole (parametrize); `parameters` show them in the id."""
         return replace(self, overrides={**self.overrides, **plain(fields)}, parameters=(*self.parameters, *parameters))
 
     def merged(self) -> tuple[dict[str, Any], Source]:

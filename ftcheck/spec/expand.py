@@ -25,7 +25,7 @@ def expand(declarations: Sequence[Declaration], catalogue: Catalogue) -> list[Ca
     cases: list[Case] = []
     ids: dict[str, tuple[str, int]] = {}
     for declaration in declarations:
-        for id_, parameters, case in _cases(declaration, catalogue, found):
+        for id_, parameters, case in _Expansion(declaration, catalogue, found).cases():
             line = declaration.source.line
             if (taken := ids.get(id_.casefold())) is not None:
                 other = f"{taken[0]!r} on line {taken[1]}" if taken[1] != line else f"{taken[0]!r} of the same case"
@@ -51,9 +51,6 @@ class _Problems:
     def __init__(self) -> None:
         self._found: dict[tuple[Location, str], SuiteError] = {}
 
-    def __len__(self) -> int:
-        return len(self._found)
-
     def add(self, declaration: Declaration, source: Source, message: str) -> None:
         location = Location(path=str(declaration.path), line=source.line, key=shown(source.key, 200))
         self._found.setdefault((location, message), SuiteError(location, message))
@@ -65,92 +62,85 @@ class _Problems:
             )
 
 
-def _cases(
-    declaration: Declaration, catalogue: Catalogue, found: _Problems
-) -> Iterator[tuple[str, tuple[str, ...], Case | None]]:
-    """(id, shown parameters, case or None where it is wrong) for each combination of the declaration's matrix."""
+class _Expansion:
+    """One declaration on its way to cases."""
 
-    def report(source: Source, message: str) -> None:
-        found.add(declaration, source, message)
+    def __init__(self, declaration: Declaration, catalogue: Catalogue, found: _Problems) -> None:
+        self.declaration = declaration
+        self.catalogue = catalogue
+        self.suite = Path(os.path.abspath(declaration.path))
+        self._found = found
 
-    suite = Path(os.path.abspath(declaration.path))
-    fields, source = declaration.merged()
-    _check_overrides(declaration, fields, source, found)
-    for combination in combinations(fields, source, suite.parent, report):
-        parameters = (*declaration.parameters, *(setting.shown for setting in combination if setting.shown))
-        id_ = case_id(declaration.name, parameters)
-        if problem := id_problem(id_):
-            report(declaration.source, problem)
-        values, places = apply(fields, source, combination, report)
-        case = _case(declaration, suite, id_, parameters, values, places, catalogue, found)
-        yield id_, parameters, case
+    def report(self, source: Source, message: str) -> None:
+        self._found.add(self.declaration, source, message)
 
+    def cases(self) -> Iterator[tuple[str, tuple[str, ...], Case | None]]:
+        """(id, shown parameters, case or None where it is wrong) for each combination of the matrix."""
+        fields, source = self.declaration.merged()
+        self._check_overrides(fields, source)
+        for combination in combinations(fields, source, self.suite.parent, self.report):
+            parameters = (*self.declaration.parameters, *(setting.shown for setting in combination if setting.shown))
+            id_ = case_id(self.declaration.name, parameters)
+            if problem := id_problem(id_):
+                self.report(self.declaration.source, problem)
+            values, places = apply(fields, source, combination, self.report)
+            yield id_, parameters, self._case(id_, parameters, values, places)
 
-def _check_overrides(declaration: Declaration, fields: Mapping[str, Any], source: Source, found: _Problems) -> None:
-    """parametrize and matrix may not set one field, and values without a text of their own need ids."""
-    matrix = fields.get("matrix")
-    for name, value in declaration.overrides.items():
-        if isinstance(matrix, dict):
-            for path in matrix:
+    def _check_overrides(self, fields: Mapping[str, Any], source: Source) -> None:
+        """parametrize and matrix may not set one field, and values without a text of their own need ids."""
+        matrix = fields.get("matrix")
+        axes = list(matrix) if isinstance(matrix, dict) else []
+        for name, value in self.declaration.overrides.items():
+            for path in axes:
                 if path.partition(".")[0] == name:
-                    place = source.at(("matrix", path))
-                    found.add(declaration, place, f"{name} is set by both `matrix` and parametrize; use one of them")
-        positional = re.compile(rf"(?:.*-)?{name}\d+(?:-.*)?")
-        if not isinstance(value, str | int | float | None) and any(map(positional.fullmatch, declaration.parameters)):
-            message = (
-                f"parametrize gives {name} a positional id; give `ids`, or a baseline could attach to another case"
-            )
-            found.add(declaration, declaration.source, message)
+                    message = f"{name} is set by both `matrix` and parametrize; use one of them"
+                    self.report(source.at(("matrix", path)), message)
+            positional = re.compile(rf"(?:.*-)?{name}\d+(?:-.*)?")
+            if not isinstance(value, str | int | float | None) and any(
+                map(positional.fullmatch, self.declaration.parameters)
+            ):
+                message = f"parametrize gives {name} a positional id; give `ids`, or a baseline could attach elsewhere"
+                self.report(self.declaration.source, message)
 
+    def _case(self, id_: str, parameters: tuple[str, ...], values: Mapping[str, Any], places: Source) -> Case | None:
+        """The case that `values` make, or None where its data can't be told. Reports all that is wrong with them."""
+        given = {key: value for key, value in values.items() if value is not None}
+        fields, wrong = _parsed(given, self.catalogue)
+        for path, message in wrong:
+            self.report(places.at(path), message)
+        broken = {path[0] for path, _ in wrong if path[0] in _STAND_INS or path[0] == "training"}
 
-def _case(
-    declaration: Declaration,
-    suite: Path,
-    id_: str,
-    parameters: tuple[str, ...],
-    values: Mapping[str, Any],
-    places: Source,
-    catalogue: Catalogue,
-    found: _Problems,
-) -> Case | None:
-    broken: set[str] = set()
+        def report(path: KeyPath, message: str) -> None:
+            if path[0] not in broken:
+                self.report(places.at(path), message)
 
-    def report(path: KeyPath, message: str) -> None:
-        if path[0] not in broken:
-            found.add(declaration, places.at(path), message)
-
-    given = {key: value for key, value in values.items() if value is not None}
-    fields, wrong = _parsed(given, catalogue)
-    for path, message in wrong:
-        report(path, message)
-    broken.update(str(path[0]) for path, _ in wrong if path[0] in _STAND_INS or path[0] == "training")
-    build = Builder(fields, suite.parent, catalogue, report)
-    checkpoint, data, metrics = build.checkpoint(), build.data(), build.metrics()
-    if not broken:
-        build.check_tuning(metrics)
-    options, training, gates, marks = build.task_options(), build.training(), build.gates(), build.marks()
-    if data is None:
-        return None
-    return Case(
-        id=id_,
-        name=declaration.name,
-        parameters=parameters,
-        suite=suite,
-        line=declaration.source.line,
-        checkpoint=checkpoint,
-        task=fields.task.name,
-        task_options=options,
-        data=data,
-        training=training,
-        early_stopping=build.early_stopping(),
-        precision=fields.precision,
-        seeds=tuple(fields.seeds if build.trains else fields.seeds[:1]),
-        metrics=metrics,
-        gates=gates,
-        keep_model=fields.keep_model,
-        marks=marks,
-        description=fields.description,
-    )
+        build = Builder(fields, self.suite.parent, self.catalogue, report)
+        checkpoint, data, metrics = build.checkpoint(), build.data(), build.metrics()
+        if not broken:
+            build.check_tuning(metrics)
+        options, training, gates, marks = build.task_options(), build.training(), build.gates(), build.marks()
+        if data is None:
+            return None
+        return Case(
+            id=id_,
+            name=self.declaration.name,
+            parameters=parameters,
+            suite=self.suite,
+            line=self.declaration.source.line,
+            checkpoint=checkpoint,
+            task=fields.task.name,
+            task_options=options,
+            data=data,
+            training=training,
+            early_stopping=build.early_stopping(),
+            precision=fields.precision,
+            seeds=tuple(fields.seeds if build.trains else fields.seeds[:1]),
+            metrics=metrics,
+            gates=gates,
+            keep_model=fields.keep_model,
+            marks=marks,
+            description=fields.description,
+        )
 
 
 _STAND_INS: Mapping[str, Any] = {"checkpoint": ".", "task": "", "data": list}

@@ -88,7 +88,7 @@ class TaskFields(BaseModel):
 
 class DataFields(Fields):
     path: Annotated[
-        str | SkipJsonSchema[Callable[..., Any]],
+        Annotated[str, Field(min_length=1)] | SkipJsonSchema[Callable[..., Any]],
         Field(
             description="A Hub id, a local file or folder (relative to the suite file), or a reader: "
             "csv, tsv, json, jsonl, parquet, text, conll, squad (rows come from `files`)."
@@ -210,6 +210,8 @@ _EXPECTED = {
     "dict_type": "a mapping",
     "model_type": "a mapping",
     "list_type": "a list",
+    "too_short": "at least one item",
+    "string_too_short": "at least one character",
     "callable_type": "a function",
 }
 _BOUNDS = {
@@ -240,9 +242,7 @@ def _path_in(raw: Any, details: ErrorDetails) -> KeyPath:
     path: list[str | int] = []
     value = raw
     for part in details["loc"]:
-        if isinstance(value, Mapping) and part in value:
-            value = value[part]
-        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
+        if part in value if isinstance(value, Mapping) else isinstance(value, list) and isinstance(part, int):
             value = value[part]
         elif details["type"] == "missing" and part == details["loc"][-1]:
             value = None
@@ -253,24 +253,29 @@ def _path_in(raw: Any, details: ErrorDetails) -> KeyPath:
 
 
 def _sentence(details: ErrorDetails, path: KeyPath, model: type[BaseModel] | None) -> str:
-    kind, value = details["type"], details["input"]
-    context = details.get("ctx", {})
+    kind = details["type"]
     if kind == "extra_forbidden":
         return _unknown_key(path, model)
     if kind == "missing":
         return "is missing"
     if kind == "literal_error":
-        choices = str(context["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
-        if details["loc"][-1] == "[key]":
-            return f"no such key; known: {', '.join(choices)}"
-        return f"expected one of {', '.join(choices)}, got {said(value)}; {one_of(str(value), choices)}"
+        return _not_listed(details)
+    return f"{_expectation(details)}, got {said(details['input'])}"
+
+
+def _expectation(details: ErrorDetails) -> str:
+    kind, context = details["type"], details.get("ctx", {})
     if kind in _BOUNDS:
-        return f"expected a number {_BOUNDS[kind].format(**context)}, got {said(value)}"
-    if kind in ("string_too_short", "too_short"):
-        return f"expected at least one {'character' if kind == 'string_too_short' else 'item'}, got {said(value)}"
-    if kind in _EXPECTED:
-        return f"expected {_EXPECTED[kind]}, got {said(value)}"
-    return f"{details['msg']}, got {said(value)}"
+        return f"expected a number {_BOUNDS[kind].format(**context)}"
+    return f"expected {_EXPECTED[kind]}" if kind in _EXPECTED else details["msg"]
+
+
+def _not_listed(details: ErrorDetails) -> str:
+    """`expected` is pydantic's listing: 'a', 'b' or 'c'."""
+    choices = str(details.get("ctx", {})["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
+    if details["loc"][-1] == "[key]":
+        return f"no such key; known: {', '.join(choices)}"
+    return f"expected one of {', '.join(choices)}, got {said(details['input'])}"
 
 
 def _unknown_key(path: KeyPath, model: type[BaseModel] | None) -> str:
@@ -283,17 +288,12 @@ def _unknown_key(path: KeyPath, model: type[BaseModel] | None) -> str:
 
 def said(value: Any) -> str:
     """A wrong value as an error names it: what it is and of which kind, since `'3'` and `3` look alike in YAML."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "true" if value else "false"
-        case int() | float():
-            return shown(repr(value), 60)
-        case str():
-            return f"{shown(value, 60)!r} (text)"
-        case dict():
-            return "a mapping" if value else "an empty mapping"
-        case list():
-            return "a list" if value else "an empty list"
-    return f"{shown(repr(value), 60)} ({type(value).__name__})"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, str):
+        return f"{shown(value, 60)!r} (text)"
+    if isinstance(value, dict | list):
+        kind = "mapping" if isinstance(value, dict) else "list"
+        return f"a {kind}" if value else f"an empty {kind}"
+    text = shown(repr(value), 60)
+    return text if isinstance(value, int | float) else f"{text} ({type(value).__name__})"

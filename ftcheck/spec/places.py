@@ -16,7 +16,7 @@ DATA_SUFFIXES = frozenset({".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parqu
 """What a name ends with that can't be meant as a Hub id."""
 
 _HUB_ID = re.compile(r"(?:[A-Za-z0-9](?:[\w.-]*\w)?/)?[A-Za-z0-9](?:[\w.-]*\w)?", re.ASCII)
-_SPLIT = re.compile(r"(?P<name>\w+(?:\.\w+)*)(?:\[(?P<from>-?\d+%?)?:(?P<to>-?\d+%?)?\])?", re.ASCII)
+_SPLIT = re.compile(r"(?P<name>[\w.-]+)\s*(?:\[\s*(?P<from>-?\d+%?)?\s*:\s*(?P<to>-?\d+%?)?\s*\])?")
 
 
 def place(text: str, folder: Path, what: str) -> tuple[str, bool]:
