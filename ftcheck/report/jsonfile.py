@@ -46,6 +46,36 @@ def write(path: str | Path, results: Sequence[CaseResult], *, complete: bool) ->
         raise UsageError(f"--ft-json: {path} can't be written: {error.strerror}") from None
 
 
+def schema() -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of a results file. Where a number is NaN or infinite, the file has null."""
+    from pydantic import TypeAdapter
+
+    case = TypeAdapter(CaseResult).json_schema(ref_template="#/$defs/{model}")
+    definitions = case.pop("$defs")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"ftcheck results, schema {SCHEMA_VERSION}",
+        "type": "object",
+        "required": ["schema", "ftcheck", "created", "complete", "results"],
+        "properties": {
+            "schema": {"const": SCHEMA_VERSION},
+            "ftcheck": {"type": "string", "description": "The version that wrote the file."},
+            "created": {"type": "string", "format": "date-time"},
+            "complete": {"type": "boolean", "description": "False where the session was interrupted."},
+            "results": {"type": "array", "items": {"$ref": "#/$defs/CaseResult"}},
+        },
+        "$defs": {name: _nullable_numbers(found) for name, found in {**definitions, "CaseResult": case}.items()},
+    }
+
+
+def _nullable_numbers(found: Any) -> Any:
+    if isinstance(found, dict):
+        if found.get("type") == "number":
+            return {**found, "type": ["number", "null"]}
+        return {key: _nullable_numbers(value) for key, value in found.items()}
+    return [_nullable_numbers(value) for value in found] if isinstance(found, list) else found
+
+
 def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}

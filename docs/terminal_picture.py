@@ -1,0 +1,42 @@
+"""Draws what a terminal shows while a command runs: `python docs/terminal_picture.py OUT.svg COMMAND ...`.
+
+The command runs in a pseudo-terminal of 100 columns, so that it colours and draws as for a person; what it wrote is drawn by
+rich as an SVG.
+"""
+
+from __future__ import annotations
+
+import os
+import pty
+import shlex
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+COLUMNS = 100
+
+
+def main() -> None:
+    target, *command = sys.argv[1:]
+    os.environ.update(COLUMNS=str(COLUMNS), LINES="60", TERM="xterm-256color")
+    seen = bytearray()
+
+    def read(descriptor: int) -> bytes:
+        data = os.read(descriptor, 65536)
+        seen.extend(data)
+        return data
+
+    pty.spawn(command, read)
+    shown = " ".join(shlex.quote(part) for part in ["pytest", *command[1:]])
+    console = Console(record=True, width=COLUMNS, file=Path(os.devnull).open("w", encoding="utf-8"))
+    console.print(Text(f"$ {shown}", style="bold"))
+    for line in seen.decode("utf-8", "replace").replace("\r\n", "\n").split("\n"):
+        if "\x1b[2K" not in line:  # the live row, gone by the end
+            console.print(Text.from_ansi(line))
+    Path(target).write_text(console.export_svg(title="ftcheck"), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

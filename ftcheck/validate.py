@@ -1,0 +1,35 @@
+"""`ftcheck validate`: a collection by pytest with a plugin that gathers cases and errors. Imports no torch, trains nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pytest
+
+from ftcheck.session import FtSession
+
+
+@dataclass
+class Gathered:
+    """What a collection found. Handed to pytest as a plugin."""
+
+    cases: list[str] = field(default_factory=list)
+    """Node ids."""
+    errors: list[str] = field(default_factory=list)
+    exit_code: int = pytest.ExitCode.OK
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self.errors.append(str(report.longrepr))
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self.cases = [item.nodeid for item in session.items if FtSession.owns(item)]
+
+
+def gather(paths: Sequence[str]) -> Gathered:
+    """Collect `paths` (files, folders or node ids; none: what pytest's configuration says)."""
+    gathered = Gathered()
+    quiet = ["--collect-only", "-p", "no:terminal", "-p", "no:cacheprovider", "--continue-on-collection-errors"]
+    gathered.exit_code = int(pytest.main([*quiet, *paths], plugins=[gathered]))
+    return gathered
