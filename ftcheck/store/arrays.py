@@ -1,0 +1,61 @@
+"""NumPy arrays out of bytes that may be anything."""
+
+from __future__ import annotations
+
+import io
+import math
+import zipfile
+import zlib
+from typing import IO, TYPE_CHECKING, Any, Final
+
+from ftcheck.errors import StoreError, shown
+
+if TYPE_CHECKING:
+    import numpy as np
+
+MAX_BYTES: Final = 4 * 1024**3
+
+
+def load_npz(content: bytes, *, max_bytes: int = MAX_BYTES) -> dict[str, np.ndarray[Any, Any]]:
+    """The arrays of an .npz file. Nothing is unpickled, and no memory is taken for sizes that the file only claims.
+
+    Raises StoreError where it is no such file, holds Python objects, or its arrays need more than `max_bytes`.
+    """
+    import numpy as np
+
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            members = [member for member in archive.infolist() if member.filename.endswith(".npy")]
+            if sum(member.file_size for member in members) > max_bytes:
+                raise StoreError(f"the arrays need more than {max_bytes:,} bytes")
+            for member in members:
+                with archive.open(member) as file:
+                    _check_header(file, member)
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        KeyError,
+        NotImplementedError,
+        OSError,
+        RuntimeError,
+        ValueError,
+    ) as error:
+        raise StoreError(f"this is no readable .npz file: {type(error).__name__}: {shown(error)}") from None
+
+
+def _check_header(file: IO[bytes], member: zipfile.ZipInfo) -> None:
+    """Refuse an array whose header claims more than the file holds: NumPy takes the memory before it reads."""
+    from numpy.lib import format as npy
+
+    version = npy.read_magic(file)
+    read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}.get(version)
+    if read is None:
+        raise ValueError(f"array format {version} of {member.filename}")
+    shape, _, dtype = read(file)
+    if dtype.hasobject:
+        raise ValueError(f"{member.filename} holds Python objects")
+    if math.prod(shape) * dtype.itemsize > member.file_size:
+        raise ValueError(f"{member.filename} claims more values than it holds")

@@ -1,0 +1,114 @@
+"""Making the run store smaller: models first, whole entries by last use."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from time import time
+
+from filelock import Timeout
+
+from ftcheck.store.entry import LARGE, MANIFEST, STAGES, Entry, Stage, write_manifest
+from ftcheck.store.runs import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An entry as `ls` shows it. Times are seconds since the epoch, sizes bytes."""
+
+    stage: Stage
+    digest: str
+    entry: Entry
+    used: float
+
+    @property
+    def idle(self) -> timedelta:
+        """How long ago it was last used (known to the hour)."""
+        return timedelta(seconds=max(0.0, time() - self.used))
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What was taken out, and how many entries were left because a process works on them."""
+
+    entries: int = 0
+    models: int = 0
+    freed: int = 0
+    busy: int = 0
+
+    def __add__(self, other: Pruned) -> Pruned:
+        return Pruned(
+            self.entries + other.entries, self.models + other.models, self.freed + other.freed, self.busy + other.busy
+        )
+
+
+def listed(store: Store) -> Iterator[Listed]:
+    """All entries that are what was published; damaged ones are set aside on the way."""
+    for stage in STAGES:
+        for digest in store.keys(stage):
+            place = store.place(stage, digest) / MANIFEST
+            used = place.stat().st_mtime if place.is_file() else time()
+            entry = store.get(stage, digest)
+            if entry is not None:
+                yield Listed(stage, digest, entry, used)
+
+
+def prune(
+    store: Store, *, models: bool = False, older_than: timedelta | None = None, max_size: int | None = None
+) -> Pruned:
+    """Take entries out, the least recently used first: those idle for `older_than`, and what exceeds `max_size` bytes.
+
+    With `models`, only their models are taken (all of them, where no bound is given); predictions and statistics, which
+    are all that a verdict needs, stay. Entries in quarantine are deleted in any case. Raises StoreError.
+    """
+    store.check_writable()
+    done = Pruned(freed=_emptied(store.root / "quarantine"))
+    found = sorted(listed(store), key=lambda item: item.used)
+    total = sum(item.entry.size for item in found)
+    for item in found:
+        freed = item.entry.model_size if models else item.entry.size
+        too_old = older_than is not None and item.idle > older_than
+        too_much = max_size is not None and total > max_size
+        everything = models and older_than is None and max_size is None
+        if not (too_old or too_much or everything) or (models and not freed):
+            continue
+        taken = _take(store, item, models=models, freed=freed)
+        total -= taken.freed
+        done += taken
+    return done
+
+
+def remove_model(store: Store, stage: Stage, digest: str) -> None:
+    """Take an entry's model out and leave the rest, as the manifest then says. The caller holds the key."""
+    entry = store.get(stage, digest)
+    if entry is None or not entry.model_size:
+        return
+    files = {name: record for name, record in entry.manifest["files"].items() if not name.startswith(LARGE)}
+    scratch = store.root / "tmp" / f"{secrets.token_hex(8)}.new"
+    # First the manifest, which from then on passes over what lies in model/: cut off at any point, the entry is whole.
+    write_manifest(entry.path, {**entry.manifest, "files": files, "pruned": [LARGE]}, scratch)
+    store.discard(entry.path / LARGE)
+
+
+def _take(store: Store, item: Listed, *, models: bool, freed: int) -> Pruned:
+    try:
+        with store.lock(item.stage, item.digest, wait=False):
+            if models:
+                remove_model(store, item.stage, item.digest)
+                return Pruned(models=1, freed=freed)
+            store.discard(item.entry.path)
+            return Pruned(entries=1, freed=freed)
+    except Timeout:
+        return Pruned(busy=1)
+
+
+def _emptied(folder: Path) -> int:
+    if not folder.is_dir():
+        return 0
+    size = sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
+    shutil.rmtree(folder, ignore_errors=True)  # an entry that is being set aside meanwhile stays for the next time
+    return size

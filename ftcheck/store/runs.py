@@ -1,0 +1,358 @@
+"""The run store: content-addressed results of the stages, published in one step, verified whenever they are read."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from time import time
+from typing import Final, NoReturn
+
+from filelock import FileLock, Timeout
+
+from ftcheck.errors import StoreError, shown
+from ftcheck.keys.canonical import Key
+from ftcheck.store import cases
+from ftcheck.store.cases import CaseHistory
+from ftcheck.store.entry import (
+    DIGEST,
+    LARGE,
+    STAGES,
+    DamageError,
+    Entry,
+    Stage,
+    StoreCorruptionError,
+    check_files,
+    flush_folder,
+    open_manifest,
+    reading,
+    seal,
+)
+
+OnWait = Callable[[str], None]
+
+_PROBE_BYTES: Final = 64 * 1024
+_POLL_SECONDS: Final = 0.2
+_TOUCH_SECONDS: Final = 3600.0
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_REFUSED: Final = (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EIO, errno.ELOOP, errno.ENAMETOOLONG)
+_TAG: Final = "Signature: 8a477f597d28d172789f06886806bc55\n# ftcheck's run store; see https://bford.info/cachedir/\n"
+
+
+@dataclass
+class Publication:
+    """A result on its way into the store: write files below `path`, and JSON into `content`."""
+
+    path: Path
+    content: Mapping[str, object] = field(default_factory=dict)
+
+
+class Store:
+    """Results by stage and key, below `root`.
+
+    An entry that isn't what was published is never handed out: it is moved to `quarantine/`, `warnings` gets a line for
+    the reader, and the entry counts as not there, so that the caller does the stage again.
+    A `read_only` store answers, but keeps nothing: it locks and sets aside nothing, and `publish` raises StoreError.
+    """
+
+    def __init__(self, root: Path, *, read_only: bool = False) -> None:
+        self.root = root
+        self.read_only = read_only
+        self.warnings: list[str] = []
+        self._locks: dict[str, FileLock] = {}
+        self._cleaned = False
+
+    def get(self, stage: Stage, digest: str) -> Entry | None:
+        """The entry of a key; None where there is none. Raises StoreError where the store can't be read.
+
+        The manifest and every file outside `model/` are verified now, the model's when it is asked for
+        (`Entry.verify("model/")`): hashing it is no slower than loading it, and most runs don't load it.
+        """
+        path = self.place(stage, digest)
+        try:
+            entry = self._opened(path, stage, digest)
+        except DamageError as damage:
+            entry = self._set_aside(path, stage, digest, damage)
+        if entry is not None:
+            self._touch(path)
+        return entry
+
+    def place(self, stage: Stage, digest: str) -> Path:
+        """Where the entry of a key is, or would be."""
+        if stage not in STAGES or not DIGEST.fullmatch(digest):
+            raise StoreError(f"{shown(stage)} {shown(digest)} is no key: expected 64 hex digits")
+        return self.root / stage / digest[:2] / digest[2:]
+
+    def keys(self, stage: Stage) -> Iterator[str]:
+        """The digests of all entries of a stage, sorted; damaged ones too."""
+        for prefix in _names(self.root / stage):
+            for rest in _names(self.root / stage / prefix):
+                if DIGEST.fullmatch(prefix + rest):
+                    yield prefix + rest
+
+    @contextmanager
+    def lock(self, stage: Stage, digest: str, *, on_wait: OnWait | None = None, wait: bool = True) -> Iterator[None]:
+        """Hold a key, so that one process at a time works on it. Entered again by its holder, it holds on.
+
+        Where another process has it, `on_wait` is told once, and this one waits. The lock is the operating system's: it
+        ends with its process, however that ends. Raises StoreError where no lock can be made, and filelock's Timeout
+        where `wait` is False and another process has it.
+        """
+        if self.read_only:
+            yield
+            return
+        lock = self._filelock(f"{stage}-{digest}")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            if not wait:
+                raise
+            if on_wait is not None:
+                on_wait(f"waiting for another process that works on {stage} {digest[:12]}")
+            lock.acquire(poll_interval=_POLL_SECONDS)
+        try:
+            yield
+        finally:
+            lock.release()
+
+    @contextmanager
+    def publish(self, stage: Stage, key: Key, *, replace: bool = False) -> Iterator[Publication]:
+        """Write an entry: all of it becomes visible at once, when the block ends well; nothing does when it raises.
+
+        Where the entry is there already it stays, unless `replace` is set: two results of one key are equally good.
+        Raises StoreError where the store can't be written (read-only, full).
+        """
+        target = self.place(stage, key.digest)
+        with self._temporary() as path:
+            publication = Publication(path)
+            yield publication
+            try:
+                seal(path, stage, key, publication.content, datetime.now(UTC).isoformat(timespec="seconds"))
+            except DamageError as damage:
+                raise StoreError(f"a result can't be kept: {damage}") from None
+            target.parent.mkdir(parents=True, exist_ok=True)
+            while not self._renamed(path, target):
+                if not replace and self._intact(target, stage, key.digest):
+                    return
+                self.discard(target)
+            flush_folder(target.parent)
+
+    def record_case(self, suite: str, case_id: str, keys: Mapping[str, Key]) -> None:
+        """Remember a case's keys by name, for `ftcheck cache why`. Where that can't be written, `warnings` says so."""
+        if self.read_only:
+            return
+        name = cases.file_name(suite, case_id)
+        run = cases.CaseRun(datetime.now(UTC).isoformat(timespec="seconds"), keys)
+        try:
+            path = self._folder("cases") / name
+            with self._translated(), self._filelock(f"case-{name}"):
+                known = cases.read(path) or cases.CaseHistory(suite, case_id, ())
+                scratch = self._folder("tmp") / f"{secrets.token_hex(8)}.new"
+                scratch.write_text(json.dumps(known.with_run(run).to_json()), encoding="ascii")
+                scratch.replace(path)
+        except StoreError as error:
+            self.warnings.append(str(error))
+
+    def cases(self) -> Iterator[CaseHistory]:
+        """What is remembered of each case, by suite and id."""
+        known = (cases.read(self.root / "cases" / name) for name in _names(self.root / "cases"))
+        yield from sorted((case for case in known if case is not None), key=str)
+
+    def discard(self, path: Path) -> None:
+        """Take a folder out of the store in one step, then delete it. Losing the race for it is success."""
+        trash = self.root / "tmp" / f"{secrets.token_hex(8)}.trash"
+        with suppress(FileNotFoundError):
+            path.rename(trash)
+        shutil.rmtree(trash, ignore_errors=True)  # what is left of it goes with the next cleaning
+
+    @property
+    def writable(self) -> bool:
+        """Whether results can be kept."""
+        try:
+            self.check_writable()
+        except StoreError:
+            return False
+        return True
+
+    def check_writable(self) -> None:
+        """Raise StoreError, before anything is trained, where a result could not be kept."""
+        if self.read_only:
+            raise self._unwritable("it was opened read-only")
+        with self._translated():
+            temporary = self._folder("tmp")
+            tag = self.root / "CACHEDIR.TAG"
+            if not tag.exists():
+                tag.write_text(_TAG, encoding="ascii")
+            probe = temporary / f"{secrets.token_hex(8)}.probe"
+            try:
+                with probe.open("wb") as file:
+                    file.write(b"\0" * _PROBE_BYTES)
+                    file.flush()
+                    os.fsync(file.fileno())
+            finally:
+                probe.unlink(missing_ok=True)
+            if not self._cleaned:
+                self._clean(temporary)
+                self._cleaned = True
+
+    def _opened(self, path: Path, stage: Stage, digest: str) -> Entry | None:
+        """Raises DamageError, StoreError."""
+        with reading(path):
+            if not path.is_symlink() and not path.exists():
+                return None
+            if path.is_symlink() or not path.is_dir():
+                raise DamageError("it is no folder")
+            manifest = open_manifest(path, stage, digest)
+            check_files(path, manifest, hashed=lambda name: not name.startswith(LARGE))
+        return Entry(path, manifest, self._damaged)
+
+    def _intact(self, path: Path, stage: Stage, digest: str) -> bool:
+        try:
+            return self._opened(path, stage, digest) is not None
+        except DamageError:
+            return False
+
+    def _damaged(self, entry: Entry, damage: DamageError) -> NoReturn:
+        """An opened entry turned out to be damaged. Raises StoreCorruptionError, with the entry set aside."""
+        stage, digest = entry.manifest["stage"], entry.manifest["key"]
+        self._set_aside(entry.path, stage, digest, damage, everything=True)
+        raise StoreCorruptionError(
+            f"{_named(stage, digest)} in {self.root} is damaged ({damage}): run again to make it anew"
+        )
+
+    def _set_aside(
+        self, path: Path, stage: Stage, digest: str, damage: DamageError, *, everything: bool = False
+    ) -> Entry | None:
+        """Move a damaged entry to `quarantine/` and warn; the entry, where it only looked so while it was changed."""
+        named = _named(stage, digest)
+        try:
+            lock = None if self.read_only else self._filelock(f"{stage}-{digest}")
+        except StoreError:
+            lock = None
+        if lock is None:
+            self.warnings.append(f"{named} is damaged ({damage}) and is not used; the store is read-only, so it stays")
+            return None
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return None  # its holder is replacing, pruning or setting it aside, and whoever wants it waits for that
+        try:
+            entry = self._opened(path, stage, digest)
+            if entry is not None and everything:
+                with reading(path):
+                    check_files(path, entry.manifest, hashed=lambda _: True)
+            return entry
+        except DamageError as confirmed:
+            aside = self._folder("quarantine") / f"{stage}-{digest}-{secrets.token_hex(4)}"
+            with self._translated():
+                path.rename(aside)
+            self.warnings.append(f"{named} was damaged ({confirmed}) and is made again; the old one is kept in {aside}")
+            return None
+        finally:
+            lock.release()
+
+    def _filelock(self, name: str) -> FileLock:
+        """The one lock object of a name in this store, so that its holder can enter it again."""
+        path = self._folder("locks") / f"{name}.lock"
+        # filelock tries a file that it may not make for ever, taking that for contention: find out first.
+        with self._translated(), path.open("ab"):
+            return self._locks.setdefault(name, FileLock(path))
+
+    def _folder(self, name: str) -> Path:
+        path = self.root / name
+        with self._translated():
+            path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    @contextmanager
+    def _temporary(self) -> Iterator[Path]:
+        """A folder beside the entries, held by a lock for as long as its process lives, and gone afterwards."""
+        self.check_writable()
+        parent = self._folder("tmp")
+        token = secrets.token_hex(8)
+        path = parent / token
+        lock = parent / f"{token}.lock"
+        with self._translated(), FileLock(lock):
+            try:
+                path.mkdir()
+                yield path
+            finally:
+                shutil.rmtree(path, ignore_errors=True)  # renamed into place, or half-written: cleaned later at worst
+        lock.unlink(missing_ok=True)
+
+    def _clean(self, parent: Path) -> None:
+        """Delete what processes left in `tmp/` that are gone: folders whose lock nobody holds, trash, scratch files."""
+        for name in _names(parent):
+            path = parent / name
+            if path.suffix == ".trash":
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.suffix in (".probe", ".new"):
+                with suppress(FileNotFoundError):
+                    if time() - path.lstat().st_mtime > _TOUCH_SECONDS:
+                        path.unlink()
+            else:
+                lock = path.with_suffix(".lock")
+                with suppress(Timeout), FileLock(lock, timeout=0):
+                    shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
+                    lock.unlink(missing_ok=True)
+
+    @staticmethod
+    def _renamed(path: Path, target: Path) -> bool:
+        """Whether `path` became `target`; it doesn't where `target` is there and isn't empty."""
+        try:
+            path.rename(target)
+        except OSError as error:
+            if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EACCES) and target.exists():
+                return False
+            raise
+        return True
+
+    def _touch(self, path: Path) -> None:
+        """Note that an entry was used (the manifest's mtime), for pruning by last use; at most once an hour."""
+        if self.read_only:
+            return
+        manifest = path / "manifest.json"
+        with suppress(OSError):  # only a hint: a store that can't be written answers all the same
+            if time() - manifest.stat().st_mtime > _TOUCH_SECONDS:
+                os.utime(manifest)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Errors of a full or write-protected disk, in one sentence. Also safetensors' own, which are no OSErrors."""
+        try:
+            yield
+        except StoreError:
+            raise
+        except OSError as error:
+            ours = error.filename is not None and Path(os.fsdecode(error.filename)).is_relative_to(self.root)
+            if error.errno in (*_FULL, errno.EROFS) or (ours and error.errno in _REFUSED):
+                raise self._unwritable(error.strerror or str(error), error.errno) from error
+            raise
+        except Exception as error:
+            if "os error 28" in str(error):
+                raise self._unwritable("No space left on device", errno.ENOSPC) from error
+            raise
+
+    def _unwritable(self, why: str, number: int | None = None) -> StoreError:
+        do = "free some space (`ftcheck cache prune`)" if number in _FULL else "make it writable"
+        return StoreError(
+            f"the run store {self.root} can't be written: {why}; {do} or choose another place with --ft-cache-dir"
+        )
+
+
+def _named(stage: str, digest: str) -> str:
+    return f"the stored {stage.removesuffix('s')} {digest[:12]}"
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
