@@ -139,7 +139,9 @@ def _asked(library: str) -> Cuda:
     """What `library` says in a process of its own."""
     command = [sys.executable, "-I", "-S", "-c", _ASK_CUDA, library]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=_CUDA_TIMEOUT, check=False)
+        answer = subprocess.run(  # noqa: S603 - this interpreter and the code above
+            command, capture_output=True, text=True, timeout=_CUDA_TIMEOUT, check=False
+        )
     except subprocess.TimeoutExpired:
         return Cuda(why_none=f"the NVIDIA driver did not answer within {_CUDA_TIMEOUT:.0f} s")
     if answer.returncode:

@@ -16,7 +16,7 @@ from typing import Any
 
 from ftcheck.errors import UsageError, one_of
 from ftcheck.spec.fields import said
-from ftcheck.training_rules import OWNED, RANGES, SUCCESSORS, conflicts
+from ftcheck.training_rules import OWNED, RANGES, RELATED, SUCCESSORS, conflicts
 
 _ATOMS = {kind: kind for kind in ("int", "float", "bool", "str", "dict", "list")} | {"nonetype": "none"}
 _WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "none": "null", "dict": "a mapping"}
@@ -111,7 +111,8 @@ class TrainingFields:
     def problems(self, given: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> list[tuple[str, str]]:
         """(field of `given`, what is wrong with it), all of them. The task's `defaults` hold where it is silent."""
         found = [(name, problem) for name, value in given.items() if (problem := self._problem(name, value))]
-        if not found:
+        wrong = {name for name, _ in found}
+        if not wrong & RELATED and wrong <= self.fields.keys():
             library = {name: known.default for name, known in self.fields.items()}
             found += conflicts(given, {**library, **(defaults or {}), **given})
         return found

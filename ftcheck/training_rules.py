@@ -109,6 +109,19 @@ RANGES: Mapping[str, _Range] = {
 }
 
 
+RELATED = frozenset(
+    {
+        "load_best_model_at_end",
+        "lr_scheduler_type",
+        "max_steps",
+        "num_train_epochs",
+        "dataloader_num_workers",
+        *(f"{kind}_{what}" for kind in ("eval", "save", "logging") for what in ("steps", "strategy")),
+    }
+)
+"""What `conflicts` looks at: it has nothing to say while one of them is wrong."""
+
+
 def conflicts(given: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """(field of `given`, what it doesn't go with). `values`: all fields, defaults filled in, each valid by itself."""
     yield from _best_model(given, values)

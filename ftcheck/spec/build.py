@@ -32,6 +32,8 @@ class Builder:
     folder: Path
     catalogue: Catalogue
     report: Callable[[KeyPath, str], None]
+    incomplete: frozenset[str] = frozenset()
+    """Top-level fields of which something wrong was left out: nothing can be said about what they lack."""
 
     @property
     def trains(self) -> bool:
@@ -165,7 +167,13 @@ class Builder:
                 )
         if sum(given.holdout.values()) >= 1:
             self.report(("data", "holdout"), "nothing is left to train on: the parts add up to 1 or more")
-        if known and self.trains and "train" not in given.splits and "train" not in known:
+        if (
+            known
+            and self.trains
+            and "data" not in self.incomplete
+            and "train" not in given.splits
+            and "train" not in known
+        ):
             self.report(
                 ("data", "files"), f"no split is called train; say which one trains: splits: {{train: {min(known)}}}"
             )
@@ -223,6 +231,8 @@ class Builder:
 
     def check_tuning(self, metrics: tuple[str, ...]) -> None:
         """What looks at scores during training needs rows that are not judged, and a metric that the case has."""
+        if self.incomplete & {"data", "training", "task", "metrics", "gates", "early_stopping"}:
+            return
         stopping = self.fields.early_stopping is not None
         if self.fields.training is False:
             if stopping:
@@ -249,6 +259,7 @@ class Builder:
                 "looks at scores during training, on rows that are not judged: give data.splits.tune or "
                 "data.holdout.tune (naming the judged split there says that you mean it)",
             )
+        self._check_best_metric(given.get("metric_for_best_model"), metrics)
 
     def _check_best_metric(self, name: Any, metrics: tuple[str, ...]) -> None:
         if not isinstance(name, str) or self.task is None:

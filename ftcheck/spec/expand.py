@@ -105,19 +105,18 @@ class _Expansion:
     def _case(self, id_: str, parameters: tuple[str, ...], values: Mapping[str, Any], places: Source) -> Case | None:
         """The case that `values` make, or None where its data can't be told. Reports all that is wrong with them."""
         given = {key: value for key, value in values.items() if value is not None}
-        fields, wrong = _parsed(given, self.catalogue)
+        fields, wrong, left_out = _parsed(given, self.catalogue)
         for path, message in wrong:
             self.report(places.at(path), message)
-        broken = {path[0] for path, _ in wrong if path[0] in _STAND_INS or path[0] == "training"}
 
         def report(path: KeyPath, message: str) -> None:
-            if path[0] not in broken:
+            if not any(path[: len(part)] == part for part in left_out):
                 self.report(places.at(path), message)
 
-        build = Builder(fields, self.suite.parent, self.catalogue, report)
+        incomplete = frozenset(str(path[0]) for path in left_out)
+        build = Builder(fields, self.suite.parent, self.catalogue, report, incomplete)
         checkpoint, data, metrics = build.checkpoint(), build.data(), build.metrics()
-        if not broken:
-            build.check_tuning(metrics)
+        build.check_tuning(metrics)
         options, training, gates, marks = build.task_options(), build.training(), build.gates(), build.marks()
         if data is None:
             return None
@@ -143,23 +142,36 @@ class _Expansion:
         )
 
 
+_REQUIRED = {("checkpoint", "path"), ("task", "name"), ("data", "path"), ("early_stopping", "patience")}
 _STAND_INS: Mapping[str, Any] = {"checkpoint": ".", "task": "", "data": list}
 """For a required field that is wrong itself, so that the others can still be checked; nothing more is said of it."""
 
 
-def _parsed(given: dict[str, Any], catalogue: Catalogue) -> tuple[CaseFields, list[tuple[KeyPath, str]]]:
-    """The fields, and what is wrong with them. Wrong ones are left out, so that the rest can be checked further."""
+def _parsed(given: dict[str, Any], catalogue: Catalogue) -> tuple[CaseFields, list[tuple[KeyPath, str]], list[KeyPath]]:
+    """The fields, what is wrong with them, and which paths were left out for it, so that the rest can be checked."""
     try:
-        return CaseFields.model_validate(given), []
+        return CaseFields.model_validate(given), [], []
     except ValidationError as error:
-        details = list(problems(error, given))
-    wrong: list[tuple[KeyPath, str]] = []
+        wrong = [
+            (path, _belongs_under_training(path, catalogue) or message) for path, message in problems(error, given)
+        ]
+    left_out: list[KeyPath] = []
     right = dict(given)
-    for path, message in details:
-        top = str(path[0])
-        is_training = len(path) == 1 and top not in CaseFields.model_fields and top in catalogue.training_fields
-        wrong.append((path, message + f" (a TrainingArguments field: training.{top})" * is_training))
-        right.pop(top, None)
-    return CaseFields.model_validate(
-        {**{key: _STAND_INS[key] for key in _STAND_INS.keys() - right.keys()}, **right}
-    ), wrong
+    for path, _ in wrong:
+        top, *rest = path
+        part = right.get(str(top))
+        if rest and isinstance(part, dict) and rest[0] in part and (top, rest[0]) not in _REQUIRED:
+            right[str(top)] = {key: value for key, value in part.items() if key != rest[0]}
+            left_out.append((top, rest[0]))
+        else:
+            right.pop(str(top), None)
+            left_out.append((top,))
+    stand_ins = {key: value for key, value in _STAND_INS.items() if key not in right}
+    return CaseFields.model_validate({**stand_ins, **right}), wrong, left_out
+
+
+def _belongs_under_training(path: KeyPath, catalogue: Catalogue) -> str:
+    name = str(path[0])
+    if len(path) > 1 or name in CaseFields.model_fields or name not in catalogue.training_fields:
+        return ""
+    return f"a TrainingArguments field: write training.{name}"

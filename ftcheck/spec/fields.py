@@ -46,7 +46,7 @@ def _seed_list(value: Any) -> Any:
     seen = set()
     for seed in value:
         if isinstance(seed, int) and seed in seen:
-            raise PydanticCustomError("seeds", f"expected distinct seeds, but {shown(seed, 20)} is there twice")
+            raise PydanticCustomError("complete", f"expected distinct seeds, but {shown(seed, 20)} is there twice")
         if isinstance(seed, int):
             seen.add(seed)
     return value
@@ -210,15 +210,15 @@ _EXPECTED = {
     "dict_type": "a mapping",
     "model_type": "a mapping",
     "list_type": "a list",
-    "too_short": "at least one item",
-    "string_too_short": "at least one character",
     "callable_type": "a function",
 }
 _BOUNDS = {
-    "greater_than": "above {gt}",
-    "greater_than_equal": "at least {ge}",
-    "less_than": "below {lt}",
-    "less_than_equal": "at most {le}",
+    "greater_than": "a number above {gt}",
+    "greater_than_equal": "a number of at least {ge}",
+    "less_than": "a number below {lt}",
+    "less_than_equal": "a number of at most {le}",
+    "too_short": "at least {min_length} items",
+    "string_too_short": "a text that isn't empty",
 }
 
 
@@ -256,8 +256,8 @@ def _sentence(details: ErrorDetails, path: KeyPath, model: type[BaseModel] | Non
     kind = details["type"]
     if kind == "extra_forbidden":
         return _unknown_key(path, model)
-    if kind == "missing":
-        return "is missing"
+    if kind in ("missing", "complete"):
+        return "is missing" if kind == "missing" else details["msg"]
     if kind == "literal_error":
         return _not_listed(details)
     return f"{_expectation(details)}, got {said(details['input'])}"
@@ -266,7 +266,7 @@ def _sentence(details: ErrorDetails, path: KeyPath, model: type[BaseModel] | Non
 def _expectation(details: ErrorDetails) -> str:
     kind, context = details["type"], details.get("ctx", {})
     if kind in _BOUNDS:
-        return f"expected a number {_BOUNDS[kind].format(**context)}"
+        return f"expected {_BOUNDS[kind].format(**context)}"
     return f"expected {_EXPECTED[kind]}" if kind in _EXPECTED else details["msg"]
 
 
