@@ -42,9 +42,9 @@ class DamageError(FtcheckError):
 class Entry:
     """A published result. Its manifest and its small files were verified when it was opened.
 
-    Content is had through `content`, `read`, `file` and `verify` only: each of them verifies what it hands out once more,
-    so a number can't come from a damaged file. They raise StoreCorruptionError, with the entry set aside, where it isn't what
-    was published, and StoreError for a file that the entry doesn't have.
+    Content is had through `content`, `read`, `file` and `verify` only. Each verifies what it hands out once more, so a
+    number can't come from a damaged file; where an entry isn't what was published it is set aside and they raise
+    StoreCorruptionError. A file that the entry never had is a StoreError.
     """
 
     path: Path

@@ -253,7 +253,9 @@ class Store:
             aside = self._folder("quarantine") / f"{stage}-{digest}-{secrets.token_hex(4)}"
             with self._translated():
                 path.rename(aside)
-            self.warnings.append(f"{named} was damaged ({confirmed}) and is made again; the old one is kept in {aside}")
+            self.warnings.append(
+                f"{named} was damaged ({confirmed}) and is set aside in {aside}; it is made again when needed"
+            )
             return None
         finally:
             lock.release()

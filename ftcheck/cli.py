@@ -1,0 +1,254 @@
+"""The `ftcheck` command. Exit codes: 0 well, 1 a problem was found, 4 a usage error (as pytest's)."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from ftcheck.errors import FtcheckError, UsageError, one_of, shown
+
+if TYPE_CHECKING:
+    from ftcheck.keys import Change
+    from ftcheck.store import CaseHistory, Entry, Store
+
+PROBLEM: Final = 1
+USAGE: Final = 4
+
+_ASIDE: Final = 160
+"""Columns of a table that goes to no terminal."""
+
+app = typer.Typer(
+    name="ftcheck",
+    help="Fine-tune, then assert: an evaluation and regression harness for fine-tuned models.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+cache = typer.Typer(help="The run store: what was trained, evaluated and scored.", no_args_is_help=True)
+app.add_typer(cache, name="cache")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command and exit. A mistake of the user's is one sentence on stderr, never a traceback."""
+    try:
+        app(args=arguments, prog_name="ftcheck")
+    except SystemExit as end:
+        # typer's own code for a command line that can't be followed is 2, which pytest uses for an interrupted run.
+        raise SystemExit(USAGE if end.code == 2 else end.code) from None
+    except FtcheckError as error:
+        print(f"ftcheck: {error}", file=sys.stderr)
+        raise SystemExit(USAGE if isinstance(error, UsageError) else PROBLEM) from None
+
+
+_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
+_AGE: Final = re.compile(r"(\d+)\s*([hdw])", re.IGNORECASE)
+
+
+def _bytes(text: str) -> int:
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise typer.BadParameter(f"{text!r} is no size: write 500MB or 20GB")
+    return int(float(match[1]) * 1000 ** " KMGT".index(match[2].upper() or " "))
+
+
+def _age(text: str) -> timedelta:
+    match = _AGE.fullmatch(text.strip())
+    if match is None:
+        raise typer.BadParameter(f"{text!r} is no age: write 12h, 30d or 4w")
+    return timedelta(hours=int(match[1]) * {"h": 1, "d": 24, "w": 168}[match[2].lower()])
+
+
+CacheDir = Annotated[
+    Path | None,
+    typer.Option("--cache-dir", help="Where the run store is (default: FTCHECK_CACHE_DIR, else the user's cache)."),
+]
+Age = Annotated[timedelta | None, typer.Option(parser=_age, metavar="AGE", help="What was not used for 12h, 30d, 4w.")]
+Size = Annotated[
+    int | None, typer.Option(parser=_bytes, metavar="SIZE", help="The least recently used beyond 500MB, 20GB.")
+]
+
+
+@cache.command("ls")
+def list_entries(cache_dir: CacheDir = None) -> None:
+    """List what the store holds."""
+    from ftcheck.store import listed
+
+    store = _store(cache_dir)
+    known = {key.digest: str(case) for case in store.cases() for run in case.runs for key in run.keys.values()}
+    rows, total = [], 0
+    for item in listed(store):
+        entry = item.entry
+        total += entry.size
+        rows.append(
+            (
+                item.stage,
+                item.digest[:12],
+                known.get(item.digest) or _described(entry),
+                _size(entry.size),
+                _size(entry.model_size) if entry.model_size else "",
+                entry.manifest["created"][:16].replace("T", " "),
+                _ago(item.idle),
+            )
+        )
+    if rows:
+        _print_table(("stage", "key", "what", "size", "model", "made (UTC)", "used"), rows, right=("size", "model"))
+    print(f"{len(rows):,} entries, {_size(total)} in {store.root}")
+    _print_warnings(store)
+
+
+@cache.command()
+def verify(cache_dir: CacheDir = None) -> None:
+    """Check every file of every entry against its checksum. Damaged entries are set aside; then the exit code is 1."""
+    from ftcheck.store import STAGES, StoreCorruptionError
+
+    store = _store(cache_dir)
+    checked = 0
+    for stage in STAGES:
+        for digest in store.keys(stage):
+            checked += 1
+            entry = store.get(stage, digest)
+            if entry is not None:
+                try:
+                    entry.verify()
+                except StoreCorruptionError:
+                    continue  # set aside, with a warning that is printed below
+    print(f"{checked:,} entries checked in {store.root}, {len(store.warnings):,} damaged")
+    _print_warnings(store)
+    if store.warnings:
+        raise typer.Exit(PROBLEM)
+
+
+@cache.command()
+def why(
+    case: Annotated[str, typer.Argument(help="A case's id, SUITE::CASE, or the beginning of a key.")],
+    other: Annotated[
+        str | None, typer.Argument(help="The beginning of a second key, to compare with the first.")
+    ] = None,
+    cache_dir: CacheDir = None,
+) -> None:
+    """Say which inputs changed between the last two runs of a case, or between two keys."""
+    store = _store(cache_dir)
+    if other is not None:
+        from ftcheck.keys import diff
+
+        old, new = _entry(store, case), _entry(store, other)
+        _print_changes(f"{case} → {other}", diff(old.components, new.components))
+        return
+    found = _case(store, case)
+    if len(found.runs) < 2:
+        print(f"{found}: only one set of inputs was seen so far ({found.runs[-1].created if found.runs else 'none'})")
+        return
+    before, now = found.runs[-2:]
+    _print_changes(f"{found}: {before.created} → {now.created}", before.changes_to(now))
+
+
+@cache.command()
+def prune(
+    models: Annotated[
+        bool, typer.Option("--models", help="Take out models only, and keep what verdicts need.")
+    ] = False,
+    older_than: Age = None,
+    max_size: Size = None,
+    cache_dir: CacheDir = None,
+) -> None:
+    """Make the store smaller. What a running process works on is left."""
+    from ftcheck.store import prune as prune_store
+
+    if not models and older_than is None and max_size is None:
+        raise typer.BadParameter("say what to take out: --models, --older-than AGE, --max-size SIZE")
+    store = _store(cache_dir)
+    done = prune_store(store, models=models, older_than=older_than, max_size=max_size)
+    print(f"{done.entries:,} entries and {done.models:,} models taken out of {store.root}, {_size(done.freed)} freed")
+    if done.busy:
+        print(f"{done.busy:,} were left: a process works on them")
+    _print_warnings(store)
+
+
+def _store(cache_dir: Path | None) -> Store:
+    from ftcheck.store import Store, default_cache_dir
+
+    return Store(cache_dir.absolute() if cache_dir else default_cache_dir())
+
+
+def _case(store: Store, wanted: str) -> CaseHistory:
+    """The case called `wanted`. Raises UsageError where none is, or several are."""
+    known = list(store.cases())
+    found = [case for case in known if wanted in (case.case_id, str(case)) or str(case).endswith(f"/{wanted}")]
+    if not found:
+        hint = one_of(wanted, {case.case_id for case in known}) if known else "it remembers none yet"
+        raise UsageError(f"the store {store.root} knows no case {shown(wanted)}; {hint}")
+    if len(found) > 1:
+        raise UsageError(f"several suites have a case {shown(wanted)}: name one of {', '.join(map(str, found))}")
+    return found[0]
+
+
+def _entry(store: Store, prefix: str) -> Entry:
+    """The entry whose key begins with `prefix`. Raises UsageError where none or several do."""
+    from ftcheck.store import STAGES
+
+    found = [(stage, digest) for stage in STAGES for digest in store.keys(stage) if digest.startswith(prefix)]
+    if len(found) != 1:
+        many = f"{len(found):,} keys begin" if found else "no key begins"
+        raise UsageError(f"{many} with {shown(prefix)} in {store.root}; `ftcheck cache ls` shows them")
+    entry = store.get(*found[0])
+    if entry is None:
+        raise UsageError("; ".join(store.warnings) or f"{found[0][1]} is in use by another process; try again")
+    return entry
+
+
+def _described(entry: Entry) -> str:
+    """What an entry is that no remembered case has: its task and seed, or the key that it was made from."""
+    components = entry.components
+    if "task" in components:
+        seed = f", seed {components['seed']}" if "seed" in components else ""
+        return shown(f"{components['task']['name']}{seed}", 60)
+    return f"of {str(components.get('train') or components.get('predict'))[:12]}"
+
+
+def _print_changes(title: str, changes: Iterable[Change]) -> None:
+    lines = [f"  {change}" for change in changes]
+    print(title)
+    print("\n".join(lines) if lines else "  nothing that a result depends on")
+
+
+def _print_warnings(store: Store) -> None:
+    for warning in store.warnings:
+        print(f"ftcheck: {warning}", file=sys.stderr)
+
+
+def _print_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _ASIDE
+    table = Table(box=SIMPLE_HEAD)
+    for name in header:
+        table.add_column(name, justify="right" if name in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console.print(table)
+
+
+def _size(count: int) -> str:
+    for unit, size in (("GB", 1000**3), ("MB", 1000**2), ("kB", 1000)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} B"
+
+
+def _ago(idle: timedelta) -> str:
+    if idle.days:
+        return f"{idle.days} d ago"
+    hours = idle.seconds // 3600
+    return f"{hours} h ago" if hours else "just now"
