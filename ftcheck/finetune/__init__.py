@@ -1,4 +1,4 @@
-"""The heavy room: data, model, trainer, prediction. Its facade; importing it imports no torch, transformers or datasets."""
+"""The heavy room: data, model, trainer, prediction. Its facade: importing it imports no torch or transformers."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ class Trained:
     meta: Mapping[str, Any]
     tuned: Mapping[str, Any]
     costs: Mapping[str, float]
-    """train_seconds, train_samples_per_second, peak_memory_bytes, parameters, trainable_parameters, model_bytes."""
+    """train_seconds and train_samples_per_second (neither without training), peak_memory_bytes (on the GPU; elsewhere
+    resident in this process, libraries included), parameters, trainable_parameters, model_bytes (of the weights)."""
     log_history: tuple[Mapping[str, Any], ...]
     environment: Mapping[str, Any]
     """Library versions, threads, device name, driver: recorded, not all of it in the key."""
@@ -67,6 +68,7 @@ class Predicted:
 
     records: list[dict[str, Any]]
     meta: Mapping[str, Any]
+    tuned: Mapping[str, Any]
     costs: Mapping[str, float]
     """eval_seconds, eval_samples_per_second."""
     rows: Mapping[str, Any]

@@ -9,7 +9,7 @@ Importing this package or a task module imports no torch, transformers, datasets
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
@@ -27,6 +27,8 @@ Record = dict[str, Any]
 """One example's prediction as builtins: a row of examples.parquet. Holds at least what `score_inputs` needs."""
 Rows = Any
 """A datasets.Dataset whose columns have the task's names."""
+Where = Callable[[int], str]
+"""Where a row came from, for a message: `train.csv:17`."""
 
 
 class Task(Protocol):
@@ -69,23 +71,31 @@ class Task(Protocol):
     def worst(self, records: Sequence[Record], meta: Meta, options: Mapping[str, Any]) -> list[WorstExample]:
         """The most wrong examples, worst first; at most 10."""
 
-    def learn(self, train: Rows | None, model_config: Any, options: Mapping[str, Any]) -> Meta:
-        """What later steps must know, out of the training rows, or (train is None: `training: false`) out of the model's
-        config (`id2label`). Raises DataError, or CheckpointError for a config that doesn't say."""
+    def learn(self, train: Rows | None, model_config: Any, options: Mapping[str, Any], where: Where) -> Meta:
+        """What later steps must know, out of the training rows, or (train is None: `training: false`) out of the
+        model's config (`id2label`). Raises DataError, or CheckpointError for a config that doesn't say."""
 
-    def check(self, rows: Rows, role: str, meta: Meta, options: Mapping[str, Any]) -> list[str]:
+    def check(self, rows: Rows, role: str, meta: Meta, options: Mapping[str, Any], where: Where) -> list[str]:
         """Refuse rows that can't be used (DataError: an unknown label, tags and words of different length, an answer
         that isn't in its context, naming the row); return notes for the reader."""
 
     def model_kwargs(self, meta: Meta) -> dict[str, Any]:
         """What the Auto class needs besides the checkpoint: num_labels, id2label, label2id."""
 
-    def encode(self, rows: Rows, tokenizer: Any, meta: Meta, options: Mapping[str, Any], *, training: bool) -> Features:
-        """Rows -> model inputs. One row may give several features (question answering) or be cut (notes say so)."""
+    def encode(
+        self,
+        rows: Rows,
+        tokenizer: Any,
+        meta: Meta,
+        options: Mapping[str, Any],
+        *,
+        training: bool,
+        where: Where = "row {}".format,
+    ) -> Features:
+        """Checked rows -> model inputs. One row may give several features (question answering) or be cut (notes say
+        so). Raises DataError for a row that can't be encoded at these lengths."""
 
-    def collator(
-        self, tokenizer: Any, meta: Meta, options: Mapping[str, Any], *, pad_to_multiple_of: int | None
-    ) -> Any:
+    def collator(self, tokenizer: Any, pad_to_multiple_of: int | None) -> Any:
         """A data collator with dynamic padding."""
 
     def loss(self, output: Any, targets: Mapping[str, Any], label_smoothing: float) -> Any:
@@ -104,15 +114,19 @@ class Task(Protocol):
         outputs: Sequence[np.ndarray],
         features: Features,
         rows: Rows,
+        *,
         meta: Meta,
         options: Mapping[str, Any],
         tuned: Mapping[str, Any],
     ) -> list[Record]:
-        """Outputs in the order of `features` -> one record per row, in the rows' order. Each output is one array: a line
-        per feature, or (`per_token`) a line per token, feature after feature, cut at `features.starts`."""
+        """Outputs in the order of `features` -> one record per row, in the rows' order. Each output is one array: a
+        line per feature, or (`per_token`) a line per token, feature after feature, cut at `features.starts`."""
+
+    def tunes(self, rows: Rows, options: Mapping[str, Any]) -> bool:
+        """Whether `tune` has anything to find on these rows."""
 
     def tune(
-        self, outputs: Sequence[np.ndarray], features: Features, rows: Rows, meta: Meta, options: Mapping[str, Any]
+        self, outputs: Sequence[np.ndarray], features: Features, rows: Rows, options: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Settings found on the `tune` split (e.g. question answering's null threshold): JSON; {} for none."""
 
@@ -128,7 +142,8 @@ class Task(Protocol):
 
 
 class Features(Protocol):
-    """Encoded rows: a sequence of dicts of token arrays for the collator, with what `decode` needs to find its way back."""
+    """Encoded rows: a sequence of dicts of token arrays for the collator, with what `decode` needs to find its way
+    back."""
 
     notes: list[str]
     """Said to the reader: "12 of 1,287 rows were cut at 128 tokens"."""

@@ -6,7 +6,7 @@ filled by slices. A hand-written collator costs more in `tokenizer.pad`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -123,7 +123,7 @@ class Collator:
         parts = [slice(width - n, width) if self.left else slice(0, n) for n in lengths]
         batch = {}
         for name in examples[0]:
-            if name not in self.padding:
+            if np.ndim(examples[0][name]) == 0:
                 batch[name] = torch.tensor([int(example[name]) for example in examples])
                 continue
             padded = np.full((len(examples), width), self.padding[name], dtype=np.int64)
@@ -157,14 +157,14 @@ def chunks(count: int) -> Iterator[slice]:
     return (slice(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK))
 
 
-def texts(rows: Any, column: str, role: str) -> None:
+def texts(rows: Any, column: str, where: Callable[[int], str]) -> None:
     """Refuse a column that doesn't hold text in every row (DataError names the first that doesn't)."""
     from ftcheck.errors import DataError, shown
 
     for part in chunks(len(rows)):
         for row, value in enumerate(rows[part][column], part.start):
             if not isinstance(value, str):
-                raise DataError(f"{role} row {row}: column {column} must be text, got {shown(repr(value))}")
+                raise DataError(f"{where(row)}: column {column} must be text, got {shown(repr(value))}")
 
 
 def softmax(logits: Array) -> npt.NDArray[np.float64]:

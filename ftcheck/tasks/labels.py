@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from ftcheck.errors import CheckpointError, DataError, one_of, shown
 
 if TYPE_CHECKING:
-    from ftcheck.tasks import Meta, Rows
+    from ftcheck.tasks import Meta, Rows, Where
 
 Label = str | int
 
 
-def learn(train: Rows | None, column: str, model_config: Any, wanted: Sequence[str] | None) -> Meta:
+def learn(train: Rows | None, column: str, model_config: Any, wanted: Sequence[str] | None, where: Where) -> Meta:
     """`{"labels": names by id, "from": "data" | "model"}`.
 
     Names come from `wanted` (the suite), else ClassLabel names, else what the training rows have, sorted (numbers as
@@ -25,10 +25,10 @@ def learn(train: Rows | None, column: str, model_config: Any, wanted: Sequence[s
     if train is None:
         return {"labels": _of_model(model_config, wanted), "from": "model"}
     names = declared_names(train, column)
-    found = {_name(label, names, "train", row) for row, label in _each(train, column)}
+    found = {_name(label, names, f"{where(row)}: column {column}") for row, label in _each(train, column)}
     if len(found) < 2:
         only = f'"{shown(next(iter(found)))}"' if found else "none"
-        raise DataError(f"train: column {column} has one class only ({only}): there is nothing to learn")
+        raise DataError(f"column {column} of the training rows has one class only ({only}): there is nothing to learn")
     labels = list(wanted or names or sorted(found, key=lambda name: (_number(name), name)))
     if len(set(labels)) < len(labels):
         raise DataError(f"column {column}: two classes have the same name: {shown(labels, 400)}")
@@ -43,18 +43,17 @@ def declared_names(rows: Rows, column: str) -> list[str] | None:
     return list(feature.names) if hasattr(feature, "int2str") else None
 
 
-def ids(rows: Rows, column: str, meta: Meta, role: str) -> list[Any]:
+def ids(rows: Rows, column: str, meta: Meta, where: Where = "row {}".format) -> list[Any]:
     """Class ids of `column`, in the shape it has (one per row, or a list per row).
 
-    Raises DataError naming role, row and label for a label that isn't among the classes.
+    Raises DataError naming row and label for a label that isn't among the classes.
     """
-    labels: Sequence[str] = meta["labels"]
     names = declared_names(rows, column)
     values: list[Any] = rows[column][:]
     known: dict[Label, int] = {}
     for row, label in _each(rows, column):
         if label not in known:
-            known[label] = _id(label, names, labels, meta["from"], column, role, row)
+            known[label] = _id(label, names, meta, f"{where(row)}: column {column}")
     if values and isinstance(values[0], list):
         return [[known[label] for label in row] for row in values]
     return [known[label] for label in values]
@@ -80,7 +79,7 @@ def _each(rows: Rows, column: str) -> Any:
             yield row, value
 
 
-def _name(label: Any, names: Sequence[str] | None, role: str, row: int) -> str:
+def _name(label: Any, names: Sequence[str] | None, place: str) -> str:
     if isinstance(label, str):
         return label
     if isinstance(label, int):
@@ -88,30 +87,29 @@ def _name(label: Any, names: Sequence[str] | None, role: str, row: int) -> str:
             return str(label)
         if 0 <= label < len(names):
             return names[label]
-        raise DataError(f"{role} row {row}: label {label} is no class: the data names {len(names)} of them, from 0")
+        raise DataError(f"{place}: {label} is no class: the data names {len(names)} of them, from 0")
     hint = " (is this split published without labels?)" if label is None else ": labels are names or whole numbers"
-    raise DataError(f"{role} row {row}: the label is {shown(label)}{hint}")
+    raise DataError(f"{place}: the label is {shown(label)}{hint}")
 
 
-def _id(
-    label: Any, names: Sequence[str] | None, labels: Sequence[str], source: str, column: str, role: str, row: int
-) -> int:
-    name = _name(label, names, role, row)
+def _id(label: Any, names: Sequence[str] | None, meta: Meta, place: str) -> int:
+    labels: list[str] = meta["labels"]
+    name = _name(label, names, place)
     if name in labels:
         return labels.index(name)
-    if source == "model":
-        folded = [known.casefold() for known in labels]
-        if folded.count(name.casefold()) == 1:
-            return folded.index(name.casefold())
-        if _nameless(labels) and isinstance(label, int) and label < len(labels) and len(names or labels) == len(labels):
-            return label
+    if meta["from"] == "data":
         raise DataError(
-            f'{role} row {row}: the model knows no class "{shown(name)}" in column {column}; its classes: '
-            f"{shown(', '.join(labels), 400)}. Name them as the data does, by id: task: {{labels: [...]}}"
+            f'{place}: label "{shown(name)}" is not among the {len(labels)} classes of the training rows '
+            f"({shown(one_of(name, labels), 400)}); if it is right, name all classes: task: {{labels: [...]}}"
         )
+    folded = [known.casefold() for known in labels]
+    if folded.count(name.casefold()) == 1:
+        return folded.index(name.casefold())
+    if _nameless(labels) and isinstance(label, int) and label < len(labels) and len(names or labels) == len(labels):
+        return label
     raise DataError(
-        f'{role} row {row}: label "{shown(name)}" in column {column} is not among the {len(labels)} classes of the '
-        f"training rows; {shown(one_of(name, labels), 2000)} If it is right, give all classes: task: {{labels: [...]}}"
+        f'{place}: the model knows no class "{shown(name)}" ({shown(one_of(name, labels), 400)}); name its classes as '
+        "the data does, by id: task: {labels: [...]}"
     )
 
 

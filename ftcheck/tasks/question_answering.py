@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ftcheck.metrics import Context, Input
-    from ftcheck.tasks import Meta, Record, Rows
+    from ftcheck.tasks import Meta, Record, Rows, Where
     from ftcheck.tasks.features import Collator, EncodedRows
 
 
@@ -36,7 +36,8 @@ class Options(BaseModel):
     max_answer_length: int = Field(default=30, ge=1, description="Tokens of the longest answer that is considered.")
     null_threshold: Literal["auto"] | float = Field(
         default="auto",
-        description="Answer nothing where the null score exceeds the best answer's by more than this; auto: tuned on the tune split.",
+        description="Answer nothing where the null score exceeds the best answer's by more than this; "
+        "auto: tuned on the tune split.",
     )
 
 
@@ -55,7 +56,8 @@ class Answered:
 
 
 class QuestionAnswering:
-    """See `ftcheck.tasks.Task`. Records: index, id, question, prediction, references, score, start, end, best, margin."""
+    """See `ftcheck.tasks.Task`. Records: index, id, question, prediction, references, score,
+    start, end (characters; None without an answer), null_score and best_score (sums of logits)."""
 
     name = "question-answering"
     version = 1
@@ -99,41 +101,48 @@ class QuestionAnswering:
             if score < 1
         ]
 
-    def learn(self, train: Rows | None, model_config: Any, options: Mapping[str, Any]) -> Meta:
+    def learn(self, train: Rows | None, model_config: Any, options: Mapping[str, Any], where: Where) -> Meta:
         if train is None:
             return {"unanswerable": False, "from": "model"}
         if "answers" not in train.column_names:
             raise DataError("train: there is no column answers to learn from")
-        given = (_answers(value, f"train row {row}") for row, value in enumerate(train["answers"][:]))
+        given = (_answers(value, where(row)) for row, value in enumerate(train["answers"][:]))
         return {"unanswerable": any(not texts for texts, _ in given), "from": "data"}
 
-    def check(self, rows: Rows, role: str, meta: Meta, options: Mapping[str, Any]) -> list[str]:
+    def check(self, rows: Rows, role: str, meta: Meta, options: Mapping[str, Any], where: Where) -> list[str]:
         from ftcheck.tasks.features import texts
 
-        texts(rows, "question", role)
-        texts(rows, "context", role)
+        texts(rows, "question", where)
+        texts(rows, "context", where)
         silent = 0
         for row, (context, value) in enumerate(zip(rows["context"][:], rows["answers"][:], strict=True)):
-            found, starts = _answers(value, f"{role} row {row}")
+            found, starts = _answers(value, where(row))
             silent += not found
             for text, start in zip(found, starts, strict=True):
                 if not text or context[start : start + len(text)] != text or start < 0:
                     raise DataError(
-                        f'{role} row {row}: the answer "{shown(text, 60)}" does not stand at character {start} of its '
+                        f'{where(row)}: the answer "{shown(text, 60)}" does not stand at character {start} of its '
                         f'context, which has "{shown(context[max(start, 0) : max(start, 0) + len(text)], 60)}" there'
                     )
         if role != "eval" or not silent or meta["unanswerable"] or options["null_threshold"] != "auto":
             return []
         return [
-            f"{silent:,} of {len(rows):,} eval questions have no answer, but no training row is like that: unless the tune "
-            "split has some, every question is answered (or give a number: task: {null_threshold: 0.0})"
+            f"{silent:,} of {len(rows):,} eval questions have no answer, but no training row is like that: unless the "
+            "tune split has some, every question is answered (or give a number: task: {null_threshold: 0.0})"
         ]
 
     def model_kwargs(self, meta: Meta) -> dict[str, Any]:
-        return {}
+        return {"num_labels": 2}
 
     def encode(
-        self, rows: Rows, tokenizer: Any, meta: Meta, options: Mapping[str, Any], *, training: bool
+        self,
+        rows: Rows,
+        tokenizer: Any,
+        meta: Meta,
+        options: Mapping[str, Any],
+        *,
+        training: bool,
+        where: Where = "row {}".format,
     ) -> EncodedRows:
         """`aside`: the fields of `spans.Windows`, for evaluation only. Raises DataError for a question that leaves its
         context no room (the tokenizer would panic)."""
@@ -143,6 +152,7 @@ class QuestionAnswering:
 
         length = options["max_length"] or min(384, int(min(tokenizer.model_max_length, features.NO_LIMIT)))
         stride = options["doc_stride"] if options["doc_stride"] is not None else length // 3
+        _check_room(tokenizer, rows, length, stride, where)
         gathered = features.Gatherer()
         of_rows: list[int] = []
         bounds: list[tuple[int, int]] = []
@@ -150,7 +160,6 @@ class QuestionAnswering:
         for part in features.chunks(len(rows)):
             chunk = rows[part]
             questions = [question.lstrip() for question in chunk["question"]]
-            _check_room(tokenizer, questions, length, stride, part.start)
             encoding = tokenizer(
                 questions,
                 chunk["context"],
@@ -187,9 +196,7 @@ class QuestionAnswering:
         kept = {} if training else aside
         return features.EncodedRows(tokens=tokens, starts=starts, targets=targets, aside=kept, notes=notes)
 
-    def collator(
-        self, tokenizer: Any, meta: Meta, options: Mapping[str, Any], *, pad_to_multiple_of: int | None
-    ) -> Collator:
+    def collator(self, tokenizer: Any, pad_to_multiple_of: int | None) -> Collator:
         from ftcheck.tasks.features import collator
 
         return collator(tokenizer, pad_to_multiple_of)
@@ -218,6 +225,7 @@ class QuestionAnswering:
         outputs: Sequence[np.ndarray],
         features: EncodedRows,
         rows: Rows,
+        *,
         meta: Meta,
         options: Mapping[str, Any],
         tuned: Mapping[str, Any],
@@ -251,15 +259,19 @@ class QuestionAnswering:
             )
         return records
 
+    def tunes(self, rows: Rows, options: Mapping[str, Any]) -> bool:
+        """Where some question has no answer, unless the suite gives the threshold."""
+        if options["null_threshold"] != "auto":
+            return False
+        return not all(_answers(given, f"row {row}")[0] for row, given in enumerate(rows["answers"][:]))
+
     def tune(
-        self, outputs: Sequence[np.ndarray], features: EncodedRows, rows: Rows, meta: Meta, options: Mapping[str, Any]
+        self, outputs: Sequence[np.ndarray], features: EncodedRows, rows: Rows, options: Mapping[str, Any]
     ) -> dict[str, Any]:
         """`{"null_threshold": t}`: the one with the best answer F1 on these rows, where some have no answer."""
         from ftcheck.tasks import spans
 
         references = [_answers(given, f"tune row {row}")[0] for row, given in enumerate(rows["answers"][:])]
-        if options["null_threshold"] != "auto" or all(references):
-            return {}
         best = _best(outputs, features, rows, options)
         contexts = rows["context"][:]
         texts = [text[max(a, 0) : max(b, 0)] for text, a, b in zip(contexts, best.start, best.end, strict=True)]
@@ -277,7 +289,7 @@ class QuestionAnswering:
 
 
 def _answers(value: Any, where: str) -> tuple[list[str], list[int]]:
-    """Texts and starts of an `answers` cell, in either form that `datasets` gives it: lists in a dict, or dicts in a list."""
+    """Texts and starts of an `answers` cell: lists in a dict, or dicts in a list, as `datasets` makes either."""
     if isinstance(value, Mapping) and set(value) >= {"text", "answer_start"}:
         texts, starts = value["text"], value["answer_start"]
     elif isinstance(value, list) and all(
@@ -305,18 +317,23 @@ def _first_answers(rows: Rows) -> tuple[Any, Any]:
     return bounds[:, 0], bounds[:, 1]
 
 
-def _check_room(tokenizer: Any, questions: Sequence[str], length: int, stride: int, offset: int) -> None:
-    """A tokenizer panics where the stride doesn't fit beside the question, with an error that no handler sees."""
-    special = tokenizer.num_special_tokens_to_add(pair=True)
-    lists = tokenizer(list(questions), add_special_tokens=False, truncation=False)["input_ids"]
-    longest = max(range(len(lists)), key=lambda row: len(lists[row]))
-    left = length - special - len(lists[longest])
-    if left <= stride:
-        raise DataError(
-            f'row {offset + longest}: the question "{shown(questions[longest], 60)}" has {len(lists[longest])} tokens, which '
-            f"leaves {max(left, 0)} of max_length {length} for its context, and windows that share {stride} (doc_stride) "
-            "need more than that: raise max_length, lower doc_stride, or shorten the question"
-        )
+def _check_room(tokenizer: Any, rows: Rows, length: int, stride: int, where: Where) -> None:
+    """Refuse a question beside which no window fits: the tokenizer panics there, with an error that no handler sees."""
+    from ftcheck.tasks.features import chunks
+
+    most = length - tokenizer.num_special_tokens_to_add(pair=True) - stride - 1
+    for part in chunks(len(rows)):
+        questions = [question.lstrip() for question in rows[part]["question"]]
+        lists = tokenizer(questions, add_special_tokens=False, truncation=False, return_attention_mask=False)[
+            "input_ids"
+        ]
+        longest = max(range(len(lists)), key=[len(tokens) for tokens in lists].__getitem__)
+        if len(lists[longest]) > most:
+            raise DataError(
+                f'{where(part.start + longest)}: the question "{shown(questions[longest], 60)}" has '
+                f"{len(lists[longest])} tokens, but with max_length {length} and windows that share {stride} "
+                f"(doc_stride) there is room for {max(most, 0)}: raise max_length, lower doc_stride, or shorten the question"
+            )
 
 
 def _null_token(ids: Sequence[int], tokenizer: Any) -> int:
@@ -357,9 +374,9 @@ def _answer_f1(predictions: Sequence[str], references: Sequence[Sequence[str]]) 
 def _row(value: Any) -> dict[str, Any]:
     if isinstance(value, tuple) and len(value) == 2:
         value = {"question": value[0], "context": value[1]}
-    if isinstance(value, Mapping) and set(value) == {"question", "context"}:
-        if all(isinstance(text, str) for text in value.values()):
-            return dict(value)
+    named = isinstance(value, Mapping) and set(value) == {"question", "context"}
+    if named and all(isinstance(text, str) for text in value.values()):
+        return dict(value)
     raise DataError(
         "predict takes a pair (question, context) or a dict with question and context, or a list of these; "
         f"got {shown(repr(value))}"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ftcheck.metrics import Context, Input
-    from ftcheck.tasks import Meta, Record, Rows
+    from ftcheck.tasks import Meta, Record, Rows, Where
     from ftcheck.tasks.features import Collator, EncodedRows
 
 
@@ -31,7 +31,8 @@ class Options(BaseModel):
     labels: tuple[str, ...] | None = Field(
         default=None,
         min_length=2,
-        description="Class names in the order of their ids; null: the data's ClassLabel names, or what the training rows have, sorted.",
+        description="Class names in the order of their ids; null: the data's ClassLabel names, "
+        "or what the training rows have, sorted.",
     )
     positive_label: str | None = Field(
         default=None, description="The class that precision, recall and f1 speak of; null: the second of two."
@@ -50,7 +51,7 @@ class Classified:
 
 
 class TextClassification:
-    """See `ftcheck.tasks.Task`. Records: index, prediction and reference (class ids; None without one), scores, input."""
+    """See `ftcheck.tasks.Task`. Records: index, prediction and reference (class ids, or None), scores, input."""
 
     name = "text-classification"
     version = 1
@@ -100,10 +101,10 @@ class TextClassification:
             for r in wrong[:10]
         ]
 
-    def learn(self, train: Rows | None, model_config: Any, options: Mapping[str, Any]) -> Meta:
+    def learn(self, train: Rows | None, model_config: Any, options: Mapping[str, Any], where: Where) -> Meta:
         from ftcheck.tasks import labels
 
-        meta = labels.learn(train, "label", model_config, options["labels"])
+        meta = labels.learn(train, "label", model_config, options["labels"], where)
         positive = options["positive_label"]
         if positive is not None and positive not in meta["labels"]:
             raise DataError(
@@ -111,14 +112,14 @@ class TextClassification:
             )
         return meta
 
-    def check(self, rows: Rows, role: str, meta: Meta, options: Mapping[str, Any]) -> list[str]:
+    def check(self, rows: Rows, role: str, meta: Meta, options: Mapping[str, Any], where: Where) -> list[str]:
         from ftcheck.tasks import labels
         from ftcheck.tasks.features import texts
 
-        texts(rows, "text", role)
+        texts(rows, "text", where)
         if "text_pair" in rows.column_names:
-            texts(rows, "text_pair", role)
-        present = set(labels.ids(rows, "label", meta, role))
+            texts(rows, "text_pair", where)
+        present = set(labels.ids(rows, "label", meta, where))
         absent = len(meta["labels"]) - len(present)
         if role != "train" or not absent:
             return []
@@ -130,7 +131,14 @@ class TextClassification:
         return {**labels.config_kwargs(meta), "problem_type": "single_label_classification"}
 
     def encode(
-        self, rows: Rows, tokenizer: Any, meta: Meta, options: Mapping[str, Any], *, training: bool
+        self,
+        rows: Rows,
+        tokenizer: Any,
+        meta: Meta,
+        options: Mapping[str, Any],
+        *,
+        training: bool,
+        where: Where = "row {}".format,
     ) -> EncodedRows:
         import numpy as np
 
@@ -146,14 +154,11 @@ class TextClassification:
             lost += features.cut(encoding, limits.get("max_length"))
         targets = {}
         if "label" in rows.column_names:
-            role = "train" if training else "eval"
-            targets["labels"] = np.array(labels.ids(rows, "label", meta, role), dtype=np.int64)
+            targets["labels"] = np.array(labels.ids(rows, "label", meta, where), dtype=np.int64)
         notes = [f"{lost:,} of {len(rows):,} texts were cut at {limits['max_length']} tokens"] if lost else []
         return features.EncodedRows(tokens=gathered.tokens(), starts=gathered.starts(), targets=targets, notes=notes)
 
-    def collator(
-        self, tokenizer: Any, meta: Meta, options: Mapping[str, Any], *, pad_to_multiple_of: int | None
-    ) -> Collator:
+    def collator(self, tokenizer: Any, pad_to_multiple_of: int | None) -> Collator:
         from ftcheck.tasks.features import collator
 
         return collator(tokenizer, pad_to_multiple_of)
@@ -176,6 +181,7 @@ class TextClassification:
         outputs: Sequence[np.ndarray],
         features: EncodedRows,
         rows: Rows,
+        *,
         meta: Meta,
         options: Mapping[str, Any],
         tuned: Mapping[str, Any],
@@ -194,8 +200,11 @@ class TextClassification:
             for index, (prediction, reference, scores, text) in enumerate(columns)
         ]
 
+    def tunes(self, rows: Rows, options: Mapping[str, Any]) -> bool:
+        return False
+
     def tune(
-        self, outputs: Sequence[np.ndarray], features: EncodedRows, rows: Rows, meta: Meta, options: Mapping[str, Any]
+        self, outputs: Sequence[np.ndarray], features: EncodedRows, rows: Rows, options: Mapping[str, Any]
     ) -> dict[str, Any]:
         return {}
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ftcheck.metrics import Context, Input
-    from ftcheck.tasks import Meta, Record, Rows
+    from ftcheck.tasks import Meta, Record, Rows, Where
     from ftcheck.tasks.features import Collator, EncodedRows
 
 
@@ -31,7 +31,8 @@ class Options(BaseModel):
     labels: tuple[str, ...] | None = Field(
         default=None,
         min_length=2,
-        description="Tag names in the order of their ids; null: the data's ClassLabel names, or what the training rows have, sorted.",
+        description="Tag names in the order of their ids; null: the data's ClassLabel names, "
+        "or what the training rows have, sorted.",
     )
     label_subwords: Literal["first", "all"] = Field(
         default="first",
@@ -58,7 +59,7 @@ class Entity:
 
 
 class TokenClassification:
-    """See `ftcheck.tasks.Task`. Records: index, tokens, predictions and references (tag names; None without), scores."""
+    """See `ftcheck.tasks.Task`. Records: index, tokens, predictions and references (tag names), scores."""
 
     name = "token-classification"
     version = 1
@@ -112,24 +113,24 @@ class TokenClassification:
             if count
         ]
 
-    def learn(self, train: Rows | None, model_config: Any, options: Mapping[str, Any]) -> Meta:
+    def learn(self, train: Rows | None, model_config: Any, options: Mapping[str, Any], where: Where) -> Meta:
         from ftcheck.tasks import labels
 
-        return labels.learn(train, "tags", model_config, options["labels"])
+        return labels.learn(train, "tags", model_config, options["labels"], where)
 
-    def check(self, rows: Rows, role: str, meta: Meta, options: Mapping[str, Any]) -> list[str]:
+    def check(self, rows: Rows, role: str, meta: Meta, options: Mapping[str, Any], where: Where) -> list[str]:
         from ftcheck.tasks import labels
 
         words, tags = rows["tokens"][:], rows["tags"][:]
         for row, (sentence, given) in enumerate(zip(words, tags, strict=True)):
-            _check_words(sentence, f"{role} row {row}")
+            _check_words(sentence, where(row))
             if not isinstance(given, list) or len(given) != len(sentence):
                 count = len(given) if isinstance(given, list) else shown(given)
                 raise DataError(
-                    f"{role} row {row}: {len(sentence)} tokens but {count} tags "
+                    f"{where(row)}: {len(sentence)} tokens but {count} tags "
                     f'("{shown(" ".join(sentence), 60)}"): there must be one tag for each token'
                 )
-        labels.ids(rows, "tags", meta, role)
+        labels.ids(rows, "tags", meta, where)
         empty = sum(not sentence for sentence in words)
         return [f"{empty:,} of {len(words):,} {role} rows have no tokens"] if empty else []
 
@@ -139,13 +140,20 @@ class TokenClassification:
         return labels.config_kwargs(meta)
 
     def encode(
-        self, rows: Rows, tokenizer: Any, meta: Meta, options: Mapping[str, Any], *, training: bool
+        self,
+        rows: Rows,
+        tokenizer: Any,
+        meta: Meta,
+        options: Mapping[str, Any],
+        *,
+        training: bool,
+        where: Where = "row {}".format,
     ) -> EncodedRows:
         """`aside["first"]`: the word that a token begins (counted within its row), -1 for all other tokens."""
         from ftcheck.tasks import features, labels
 
         limits = features.room(tokenizer, options["max_length"])
-        known = labels.ids(rows, "tags", meta, "train" if training else "eval") if "tags" in rows.column_names else None
+        known = labels.ids(rows, "tags", meta) if "tags" in rows.column_names else None
         gathered = features.Gatherer()
         lost = 0
         for part in features.chunks(len(rows)):
@@ -168,9 +176,7 @@ class TokenClassification:
             tokens=tokens, starts=gathered.starts(), aside=aside, notes=_notes(lost, rows, training, limits)
         )
 
-    def collator(
-        self, tokenizer: Any, meta: Meta, options: Mapping[str, Any], *, pad_to_multiple_of: int | None
-    ) -> Collator:
+    def collator(self, tokenizer: Any, pad_to_multiple_of: int | None) -> Collator:
         from ftcheck.tasks.features import collator
 
         return collator(tokenizer, pad_to_multiple_of)
@@ -203,6 +209,7 @@ class TokenClassification:
         outputs: Sequence[np.ndarray],
         features: EncodedRows,
         rows: Rows,
+        *,
         meta: Meta,
         options: Mapping[str, Any],
         tuned: Mapping[str, Any],
@@ -213,7 +220,7 @@ class TokenClassification:
         names: list[str] = meta["labels"]
         tags, scores = (values.tolist() for values in outputs)
         first, starts = features.aside["first"].tolist(), features.starts.tolist()
-        gold = labels.ids(rows, "tags", meta, "eval") if "tags" in rows.column_names else [None] * len(rows)
+        gold: list[Any] = labels.ids(rows, "tags", meta) if "tags" in rows.column_names else [None] * len(rows)
         records = []
         for index, words in enumerate(rows["tokens"][:]):
             predictions, confidence = ["O"] * len(words), [0.0] * len(words)
@@ -233,8 +240,11 @@ class TokenClassification:
             )
         return records
 
+    def tunes(self, rows: Rows, options: Mapping[str, Any]) -> bool:
+        return False
+
     def tune(
-        self, outputs: Sequence[np.ndarray], features: EncodedRows, rows: Rows, meta: Meta, options: Mapping[str, Any]
+        self, outputs: Sequence[np.ndarray], features: EncodedRows, rows: Rows, options: Mapping[str, Any]
     ) -> dict[str, Any]:
         return {}
 

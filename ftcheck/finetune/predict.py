@@ -1,0 +1,164 @@
+"""Runs a model over features: batches sorted by length, results in the features' order; and answers single inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ftcheck.finetune import Job
+from ftcheck.tasks import Meta, Task
+
+if TYPE_CHECKING:
+    import numpy as np
+
+BATCH_SIZE = 64
+"""`per_device_eval_batch_size` unless the suite says otherwise; the Trainer's own 8 is slow."""
+
+OnBatch = Callable[[int, int], None]
+"""(features done, features in all)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outputs:
+    """What a model said: see `Task.decode` for the arrays' shapes. `loss` is the mean over items, None without any."""
+
+    arrays: list[np.ndarray]
+    loss: float | None
+
+
+def run(
+    model: Any,
+    features: Any,
+    collate: Callable[[Sequence[Any]], dict[str, Any]],
+    task: Task,
+    *,
+    device: str,
+    precision: str,
+    batch_size: int = BATCH_SIZE,
+    on_batch: OnBatch | None = None,
+) -> Outputs:
+    """The task's outputs for every feature, in the order of `features`.
+
+    Batches hold features of like length (longest first, so that memory runs out at once or never); what a feature's
+    output is doesn't depend on its batch but for float rounding. Leaves the model in evaluation mode.
+    """
+    import numpy as np
+    import torch
+
+    lengths = np.diff(features.starts)
+    order = np.argsort(-lengths, kind="stable")
+    arrays: list[np.ndarray] = []
+    total, items = 0.0, 0
+    model.eval()
+    with torch.inference_mode(), autocast(device, precision):
+        for low in range(0, len(order), batch_size):
+            chosen = order[low : low + batch_size]
+            batch = {name: t.to(device) for name, t in collate([features[int(i)] for i in chosen]).items()}
+            targets = {name: batch.pop(name) for name in task.targets if name in batch}
+            output = model(**batch)
+            found = [_array(tensor) for tensor in task.outputs(output)]
+            if targets:
+                total += float(task.loss(output, targets, 0.0))
+                items += int(task.items(targets))
+            places: np.ndarray = chosen
+            if task.per_token:
+                inside, places = _tokens(features.starts, chosen, found[0].shape[1], left=_is_left(collate))
+                found = [values[inside] for values in found]
+            if not arrays:
+                count = int(features.starts[-1]) if task.per_token else len(order)
+                arrays = [np.empty((count, *values.shape[1:]), dtype=values.dtype) for values in found]
+            for array, values in zip(arrays, found, strict=True):
+                array[places] = values
+            if on_batch is not None:
+                on_batch(low + len(chosen), len(order))
+    return Outputs(arrays=arrays, loss=total / items if items else None)
+
+
+def autocast(device: str, precision: str) -> AbstractContextManager[Any]:
+    """The arithmetic that training used."""
+    import torch
+
+    if precision == "fp32":
+        return nullcontext()
+    kind = torch.bfloat16 if precision == "bf16" else torch.float16
+    context: AbstractContextManager[Any] = torch.autocast(torch.device(device).type, dtype=kind)
+    return context
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether torch ran out of memory: on a CPU it says so in words only."""
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+def _array(tensor: Any) -> np.ndarray:
+    import torch
+
+    tensor = tensor.float() if tensor.is_floating_point() else tensor.to(torch.int32)
+    array: np.ndarray = tensor.cpu().numpy()
+    return array
+
+
+def _is_left(collate: Any) -> bool:
+    return bool(getattr(collate, "left", False))
+
+
+def _tokens(starts: np.ndarray, chosen: np.ndarray, width: int, *, left: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Which of a padded batch's (features, width) places are tokens, and where those lie among all tokens."""
+    import numpy as np
+
+    column = np.arange(width)
+    lengths = (starts[chosen + 1] - starts[chosen])[:, None]
+    begin = width - lengths if left else np.zeros_like(lengths)
+    inside = (column >= begin) & (column < begin + lengths)
+    return inside, (starts[chosen][:, None] + column - begin)[inside]
+
+
+class Predictor:
+    """A fine-tuned model that answers the task's natural input: what the `finetuned` fixture hands out.
+
+    Loaded from `directory` (as `FineTuning.save` left it), or with None the case's checkpoint as it is.
+    """
+
+    def __init__(self, job: Job, directory: Path | None, *, meta: Mapping[str, Any], tuned: Mapping[str, Any]) -> None:
+        from ftcheck import tasks
+        from ftcheck.finetune import model as models
+        from ftcheck.finetune.quiet import own_randomness, quiet
+
+        self._job = job
+        self._task = tasks.get(job.case.task)
+        self._meta: Meta = dict(meta)
+        self._tuned = dict(tuned)
+        with quiet(), own_randomness(job.device):
+            self.model, self.tokenizer, _ = models.load(job, self._task, self._meta, directory)
+        self.model.to(job.device).eval()
+
+    def predict(self, value: Any) -> Any:
+        """One natural input -> its output, a list of them -> a list. Raises DataError for anything else."""
+        import datasets
+
+        from ftcheck.finetune.quiet import quiet
+
+        task, options = self._task, self._job.case.task_options
+        rows = task.rows_from_input(value)
+        if not rows:
+            return []
+        with quiet():
+            table = datasets.Dataset.from_list(rows)
+            features = task.encode(table, self.tokenizer, self._meta, options, training=False)
+            collate = task.collator(self.tokenizer, None)
+            outputs = run(self.model, features, collate, task, device=self._job.device, precision=self._job.precision)
+            records = task.decode(outputs.arrays, features, table, meta=self._meta, options=options, tuned=self._tuned)
+        answers = [task.natural_output(record, self._meta) for record in records]
+        return answers[0] if task.is_one(value) else answers
+
+    def close(self) -> None:
+        """Give the model's memory back."""
+        from ftcheck.finetune.environment import give_back
+
+        self.model = self.tokenizer = None
+        give_back(self._job.device)

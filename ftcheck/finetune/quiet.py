@@ -1,0 +1,70 @@
+"""A stage's surroundings: nothing printed, warnings kept, global state of libraries as it was before."""
+
+from __future__ import annotations
+
+import os
+import random
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+MOST = 20
+"""Warnings kept of one stage."""
+
+
+@contextmanager
+def quiet() -> Iterator[list[str]]:
+    """No bars and log lines of transformers; Python warnings are collected in the yielded list when the block ends.
+
+    Ours is a test run, often under `-W error`: a library's warning must not fail a training, and must not be lost.
+    """
+    from transformers.utils import logging
+
+    kept: list[str] = []
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.resetwarnings()
+            warnings.simplefilter("default")
+            for internal in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+                warnings.simplefilter("ignore", internal)
+            yield kept
+    finally:
+        texts = dict.fromkeys(f"{warning.category.__name__}: {warning.message}" for warning in caught)
+        kept.extend(list(texts)[:MOST])
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+@contextmanager
+def own_environment(device: str) -> Iterator[None]:
+    """accelerate's variables out of the way (ACCELERATE_MIXED_PRECISION would change the precision), then back."""
+    kept = {name: value for name, value in os.environ.items() if name.startswith("ACCELERATE_")}
+    for name in kept:
+        del os.environ[name]
+    if device.startswith("cuda"):
+        os.environ["ACCELERATE_TORCH_DEVICE"] = device
+    try:
+        yield
+    finally:
+        for name in [name for name in os.environ if name.startswith("ACCELERATE_")]:
+            del os.environ[name]
+        os.environ.update(kept)
+
+
+@contextmanager
+def own_randomness(device: str) -> Iterator[None]:
+    """Whatever random numbers the block draws or seeds, the streams are as they were afterwards."""
+    import numpy as np
+    import torch
+
+    python, legacy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(legacy)

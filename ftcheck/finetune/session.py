@@ -1,0 +1,292 @@
+"""One run in the heavy room: data, model, training, saving, predicting; and everything given back at the end."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from ftcheck import metrics, tasks
+from ftcheck.errors import CheckpointError, TrainingError
+from ftcheck.finetune import Job, OnProgress, Predicted, Progress, Trained
+from ftcheck.finetune.environment import PeakMemory, describe, give_back
+from ftcheck.finetune.quiet import own_environment, own_randomness, quiet
+
+if TYPE_CHECKING:
+    from ftcheck.finetune.data import Loaded
+    from ftcheck.finetune.predict import Outputs
+    from ftcheck.tasks import Features, Meta, Rows
+
+BESIDE = "ftcheck.json"
+"""Beside a saved model: what the task learned and what was tuned, without which its answers can't be read."""
+
+
+def silent(progress: Progress) -> None:
+    """Nobody is told."""
+
+
+class FineTuning:
+    """Makes one run. A context manager: on exit the model's memory is given back.
+
+    `train()`, then `save()` and `predict()`; or `load()`, then `predict()`; or for `training: false` `predict()` alone.
+    `loaded` is for rows that are there already; else they come from the case's data when they are needed.
+    """
+
+    def __init__(self, job: Job, on_progress: OnProgress = silent, *, loaded: Loaded | None = None) -> None:
+        self.job = job
+        self.task = tasks.get(job.case.task)
+        self.model: Any = None
+        self.tokenizer: Any = None
+        self.meta: Meta = {}
+        self.tuned: dict[str, Any] = {}
+        self._on_progress = on_progress
+        self._loaded = loaded
+        self._notes: list[str] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.model = self.tokenizer = self._loaded = None
+        give_back(self.job.device)
+
+    def train(self) -> Trained:
+        """Fine-tune the case's checkpoint on its training rows, and tune on its tune rows what the task tunes.
+
+        With `training: false` the checkpoint is loaded as it is. Raises FtcheckError: DataError, CheckpointError,
+        TrainingError.
+        """
+        from ftcheck.finetune import trainer
+
+        memory = PeakMemory(self.job.device)
+        with self._stage() as warnings:
+            memory.start()
+            rows = self._rows(None)
+            self._start(rows)
+            outcome = None
+            if self.job.case.training is not None:
+                features = self._encode(rows, "train")
+                outcome = trainer.train(
+                    self.job,
+                    self.task,
+                    self.model,
+                    self.tokenizer,
+                    features,
+                    evaluate=self._evaluation(rows),
+                    on_progress=self._on_progress,
+                )
+            self._tune(rows)
+            costs = {**self._sizes(), "peak_memory_bytes": float(memory.bytes())}
+            if outcome is not None:
+                costs["train_seconds"] = outcome.seconds
+                costs["train_samples_per_second"] = outcome.samples_per_second
+        return Trained(
+            meta=self.meta,
+            tuned=self.tuned,
+            costs=costs,
+            log_history=outcome.log_history if outcome is not None else (),
+            environment=describe(self.job.device),
+            rows={role: counts for role, counts in rows.rows.items() if role != "eval"},
+            notes=tuple(dict.fromkeys(self._notes)),
+            warnings=tuple(warnings),
+        )
+
+    def save(self, directory: Path) -> None:
+        """Model (safetensors) and tokenizer, with what `load` needs to read its answers."""
+        with quiet():
+            directory.mkdir(parents=True, exist_ok=True)
+            self.model.save_pretrained(directory)
+            self.tokenizer.save_pretrained(directory)
+        beside = json.dumps({"meta": self.meta, "tuned": self.tuned}, ensure_ascii=False, sort_keys=True)
+        (directory / BESIDE).write_text(beside, encoding="utf-8")
+
+    def load(self, directory: Path) -> None:
+        """The model that `save` left. Raises CheckpointError."""
+        from ftcheck.finetune import model as models
+
+        try:
+            beside = json.loads((directory / BESIDE).read_text(encoding="utf-8"))
+            self.meta, self.tuned = beside["meta"], beside["tuned"]
+        except (OSError, ValueError, KeyError) as error:
+            raise CheckpointError(f"{directory / BESIDE}: can't be read: {error}") from error
+        with self._stage():
+            self.model, self.tokenizer, _ = models.load(self.job, self.task, self.meta, directory)
+            self.model.to(self.job.device).eval()
+
+    def predict(self) -> Predicted:
+        """Answer the evaluation rows. With `training: false` and nothing loaded yet, the checkpoint as it is answers.
+
+        Raises FtcheckError: DataError, CheckpointError, TrainingError (out of memory).
+        """
+        with self._stage() as warnings:
+            before = len(self._notes)
+            if self.model is None and self.job.case.training is not None:
+                raise RuntimeError("predict() needs train() or load() first")
+            rows = self._rows(("eval",) if self.model is not None else ("tune", "eval"))
+            if self.model is None:
+                before = 0
+                self._start(rows)
+                self._tune(rows)
+            self._check(rows, "eval")
+            features = self._encode(rows, "eval")
+            start = time.perf_counter()
+            outputs = self._run(features, "predict")
+            seconds = time.perf_counter() - start
+            dataset = rows.roles["eval"].dataset
+            records = self._decode(outputs, features, dataset, self.tuned)
+        return Predicted(
+            records=records,
+            meta=self.meta,
+            tuned=self.tuned,
+            costs={"eval_seconds": seconds, "eval_samples_per_second": len(records) / max(seconds, 1e-9)},
+            rows={"eval": rows.rows["eval"]},
+            notes=tuple(dict.fromkeys(self._notes[before:])),
+            warnings=tuple(warnings),
+        )
+
+    @contextmanager
+    def _stage(self) -> Iterator[list[str]]:
+        """Quiet, in an environment of its own, random streams put back; what the device runs out of is explained."""
+        from ftcheck.finetune.predict import BATCH_SIZE, out_of_memory
+
+        with quiet() as warnings, own_environment(self.job.device), own_randomness(self.job.device):
+            try:
+                yield warnings
+            except (MemoryError, RuntimeError) as error:
+                if not out_of_memory(error):
+                    raise
+                size = self._batch_size(BATCH_SIZE)
+                raise TrainingError(
+                    f"out of memory on {self.job.device}, predicting with per_device_eval_batch_size {size}: lower it "
+                    "under `training`, or lower task.max_length"
+                ) from error
+
+    def _rows(self, roles: tuple[str, ...] | None) -> Loaded:
+        """The rows of `roles` (None: of all that the case has), loaded once and checked where they train."""
+        if self._loaded is None or not set(roles or ()) - {"tune"} <= set(self._loaded.roles):
+            from ftcheck.finetune import data
+
+            self._on_progress(Progress(stage="load"))
+            self._loaded = data.load(self.job, roles=roles)
+            self._notes.extend(self._loaded.notes)
+        return self._loaded
+
+    def _start(self, rows: Loaded) -> None:
+        """Learn from the training rows, check all rows, seed, and make the model."""
+        from transformers import set_seed
+
+        from ftcheck.finetune import model as models
+
+        job, training = self.job, self.job.case.training is not None
+        self._on_progress(Progress(stage="load"))
+        config = models.load_config(models.Source.of_model(job))
+        learned_from = self._learned_from(rows) if training else None
+        where = rows.roles["train"].place if training else "row {}".format
+        self.meta = self.task.learn(learned_from, config, job.case.task_options, where)
+        for role in rows.roles:
+            self._check(rows, role)
+        set_seed(job.seed)
+        self.model, self.tokenizer, notes = models.load(job, self.task, self.meta, training=training)
+        self._notes.extend(notes)
+        self.model.to(job.device)
+
+    def _learned_from(self, rows: Loaded) -> Rows:
+        """The training rows. In a smoke run all rows, since a handful of training rows hasn't all classes."""
+        if self.job.limit is None:
+            return rows.roles["train"].dataset
+        from datasets import concatenate_datasets
+
+        return concatenate_datasets([found.dataset for found in rows.roles.values()])
+
+    def _check(self, rows: Loaded, role: str) -> None:
+        found = rows.roles[role]
+        self._notes.extend(self.task.check(found.dataset, role, self.meta, self.job.case.task_options, found.place))
+
+    def _encode(self, rows: Loaded, role: str) -> Features:
+        found = rows.roles[role]
+        features = self.task.encode(
+            found.dataset,
+            self.tokenizer,
+            self.meta,
+            self.job.case.task_options,
+            training=role == "train",
+            where=found.place,
+        )
+        self._notes.extend(f"{role}: {note}" for note in features.notes)
+        return features
+
+    def _evaluation(self, rows: Loaded) -> Callable[[Any, int], dict[str, float]] | None:
+        """What the Trainer calls to look at the tune split; None where the case has none."""
+        if "tune" not in rows.roles:
+            return None
+        features, dataset = self._encode(rows, "tune"), rows.roles["tune"].dataset
+        case = self.job.case
+        names = [name for name in case.metrics if metrics.describe(name).input != "cost"]
+
+        def evaluate(model: Any, step: int) -> dict[str, float]:
+            outputs = self._run(features, "evaluate")
+            tuned = self.tuned
+            if self.task.tunes(dataset, case.task_options):
+                tuned = self.task.tune(outputs.arrays, features, dataset, case.task_options)
+            records = self._decode(outputs, features, dataset, tuned)
+            inputs = self.task.score_inputs(records, self.meta, case.task_options)
+            context = self.task.context(self.meta, case.task_options)
+            scores = {} if outputs.loss is None else {"loss": outputs.loss}
+            for name in names:
+                metric = metrics.build(name, context)
+                statistics = metric.statistics(*inputs[metrics.describe(name).input])
+                scores[name] = float(metric.aggregate(statistics.sum(axis=0)))
+            return scores
+
+        return evaluate
+
+    def _tune(self, rows: Loaded) -> None:
+        """Settings that the task finds on the tune split."""
+        options = self.job.case.task_options
+        if "tune" not in rows.roles or not self.task.tunes(rows.roles["tune"].dataset, options):
+            return
+        features, dataset = self._encode(rows, "tune"), rows.roles["tune"].dataset
+        outputs = self._run(features, "evaluate")
+        self.tuned = self.task.tune(outputs.arrays, features, dataset, options)
+        found = ", ".join(f"{name} {value:.4g}" for name, value in self.tuned.items())
+        self._notes.append(f"tuned on {len(dataset):,} tune rows: {found}")
+
+    def _run(self, features: Features, stage: str) -> Outputs:
+        from ftcheck.finetune import predict
+
+        def on_batch(done: int, total: int) -> None:
+            self._on_progress(Progress(stage=stage, done=done, total=total))  # type: ignore[arg-type]
+
+        return predict.run(
+            self.model,
+            features,
+            self.task.collator(self.tokenizer, None),
+            self.task,
+            device=self.job.device,
+            precision=self.job.precision,
+            batch_size=self._batch_size(predict.BATCH_SIZE),
+            on_batch=on_batch,
+        )
+
+    def _decode(self, outputs: Outputs, features: Features, dataset: Rows, tuned: Mapping[str, Any]) -> Any:
+        return self.task.decode(
+            outputs.arrays, features, dataset, meta=self.meta, options=self.job.case.task_options, tuned=tuned
+        )
+
+    def _batch_size(self, default: int) -> int:
+        return int((self.job.case.training or {}).get("per_device_eval_batch_size", default))
+
+    def _sizes(self) -> dict[str, float]:
+        """Parameters, those that training changes, and the bytes of all weights as they are saved."""
+        weights = {tensor.data_ptr(): tensor for tensor in self.model.state_dict().values()}
+        return {
+            "parameters": float(sum(p.numel() for p in self.model.parameters())),
+            "trainable_parameters": float(sum(p.numel() for p in self.model.parameters() if p.requires_grad)),
+            "model_bytes": float(sum(tensor.numel() * tensor.element_size() for tensor in weights.values())),
+        }

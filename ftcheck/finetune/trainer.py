@@ -1,0 +1,266 @@
+"""Trains with transformers' Trainer, with the traps closed that give wrong numbers silently.
+
+- The loss is a sum over items divided by the items of *all* accumulated batches: the Trainer otherwise takes a model
+  whose forward has `**kwargs` for one that does this itself, and multiplies the gradient.
+- Evaluation during training is ours (`predict.run`), in the features' own order whatever the training's sampler, and
+  leaves the random numbers alone, so that looking doesn't change the weights.
+- A loss that isn't finite stops the training at once.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from ftcheck import metrics
+from ftcheck.errors import FtcheckError, TrainingError, shown
+from ftcheck.finetune import Job, OnProgress, Progress
+from ftcheck.finetune.predict import BATCH_SIZE, out_of_memory
+from ftcheck.tasks import Features, Task
+
+DEFAULTS: Mapping[str, Any] = {
+    "report_to": "none",
+    "logging_steps": 0.05,
+    "per_device_eval_batch_size": BATCH_SIZE,
+    "dataloader_pin_memory": False,
+}
+"""TrainingArguments fields whose defaults are ours: pinning pays off only for batches larger than token ids."""
+
+Evaluate = Callable[[Any, int], dict[str, float]]
+"""(model, global step) -> `loss` and the case's metrics on the tune split."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a training took and said."""
+
+    seconds: float
+    samples_per_second: float
+    log_history: tuple[dict[str, Any], ...]
+
+
+def train(
+    job: Job,
+    task: Task,
+    model: Any,
+    tokenizer: Any,
+    features: Features,
+    *,
+    evaluate: Evaluate | None,
+    on_progress: OnProgress,
+) -> Outcome:
+    """Train `model` in place; afterwards it is in evaluation mode, with the plain forward it came with.
+
+    Raises TrainingError: arguments that the Trainer refuses, a loss that isn't finite, out of memory.
+    """
+    multiple = 8 if job.device.startswith("cuda") and job.precision != "fp32" else None
+    forward = model.forward
+    with tempfile.TemporaryDirectory(prefix="ftcheck-") as folder, _translated(job):
+        trainer = _trainer_class()(
+            model=model,
+            args=arguments(job, task, folder),
+            train_dataset=features,
+            eval_dataset=features if evaluate is not None else None,
+            data_collator=task.collator(tokenizer, multiple),
+            task=task,
+            score=evaluate,
+            on_progress=on_progress,
+        )
+        _add_early_stopping(trainer, job)
+        start = time.perf_counter()
+        trainer.train()
+        seconds = time.perf_counter() - start
+        # In bf16 and fp16 accelerate leaves its autocast wrapper on the model.
+        trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+    if model.forward != forward:
+        model.forward = forward
+    _refuse_broken(model)
+    model.eval()
+    history = tuple(_plain(entry) for entry in trainer.state.log_history)
+    samples = next((e["train_samples_per_second"] for e in reversed(history) if "train_samples_per_second" in e), 0.0)
+    return Outcome(seconds=seconds, samples_per_second=samples, log_history=history)
+
+
+def arguments(job: Job, task: Task, folder: str) -> Any:
+    """The TrainingArguments of a job. Raises whatever transformers raises for values it can't take."""
+    import torch
+    from transformers import TrainingArguments
+
+    class Arguments(TrainingArguments):  # type: ignore[misc]
+        """On the job's one device, where the Trainer would take cuda:0, or all GPUs at once."""
+
+        @property
+        def device(self) -> Any:
+            assert super().device is not None  # sets up accelerate's state on first use
+            return torch.device(job.device)
+
+        @property
+        def n_gpu(self) -> int:
+            return 0 if job.device == "cpu" else 1
+
+    given = {**DEFAULTS, **task.training_defaults, **(job.case.training or {})}
+    if not given.get("load_best_model_at_end"):
+        given["save_strategy"] = "no"
+    best = given.get("metric_for_best_model")
+    if best is not None and "greater_is_better" not in given:
+        given["greater_is_better"] = best != "eval_loss" and _greater_is_better(best.removeprefix("eval_"))
+    made = Arguments(
+        **given,
+        output_dir=folder,
+        seed=job.seed,
+        use_cpu=job.device == "cpu",
+        bf16=job.precision == "bf16",
+        fp16=job.precision == "fp16",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        logging_nan_inf_filter=False,
+        save_only_model=True,
+    )
+    if made.device.type == "cuda":
+        torch.cuda.set_device(made.device)
+    return made
+
+
+def _greater_is_better(name: str) -> bool:
+    return name != "loss" and metrics.describe(name).greater_is_better
+
+
+@cache
+def _trainer_class() -> Any:
+    """The Trainer of this module. A function, since transformers takes seconds to import."""
+    import torch
+    from transformers import PrinterCallback, Trainer, TrainerCallback
+
+    class Reporter(TrainerCallback):  # type: ignore[misc]
+        """Tells where the training stands after each step."""
+
+        def __init__(self, trainer: Any, on_progress: OnProgress) -> None:
+            self.trainer = trainer
+            self.on_progress = on_progress
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            self.on_progress(
+                Progress(
+                    stage="train",
+                    done=state.global_step,
+                    total=state.max_steps,
+                    epoch=state.epoch,
+                    loss=self.trainer.step_loss,
+                    learning_rate=self.trainer._get_learning_rate(),
+                )
+            )
+
+    class OurTrainer(Trainer):  # type: ignore[misc]
+        """See the module's docstring."""
+
+        def __init__(self, *, task: Task, score: Evaluate | None, on_progress: OnProgress, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self.task = task
+            self.score = score
+            self.step_loss = 0.0
+            self.loss_is_scaled_for_ga = True
+            # The same said to versions that lack the attribute: there, a counted number of items decides.
+            self.model_accepts_loss_kwargs = True
+            self.remove_callback(PrinterCallback)
+            self.add_callback(Reporter(self, on_progress))
+
+        def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> tuple[list[Any], Any]:
+            """The batches of one optimizer step, and how many items they have together."""
+            batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+            self.step_loss = 0.0
+            return batches, sum(self.task.items(batch) for batch in batches)
+
+        def compute_loss(
+            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
+            """The batch's part of the mean loss over all items of the optimizer step."""
+            given = dict(inputs)
+            targets = {name: given.pop(name) for name in self.task.targets}
+            output = model(**given)
+            items = self.task.items(targets) if num_items_in_batch is None else num_items_in_batch
+            loss = self.task.loss(output, targets, self.args.label_smoothing_factor) / max(items, 1)
+            return (loss, output) if return_outputs else loss
+
+        def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
+            loss = super().training_step(model, inputs, num_items_in_batch)
+            value = float(loss)
+            if not math.isfinite(value):
+                epoch = f"{self.state.epoch:.2f}" if self.state.epoch else "0"
+                raise TrainingError(
+                    f"the loss is {value} at step {self.state.global_step + 1} of {self.state.max_steps} "
+                    f"(epoch {epoch}): nothing of this training is kept; lower training.learning_rate or "
+                    "max_grad_norm, or train in another precision"
+                )
+            self.step_loss += value
+            return loss
+
+        def evaluate(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> dict[str, float]:
+            """Loss and metrics on the tune split, logged; draws no random numbers."""
+            assert self.score is not None
+            on_gpu = self.args.device.type == "cuda"
+            with torch.random.fork_rng(devices=[self.args.device] if on_gpu else []):
+                scores = self.score(self.model, self.state.global_step)
+            found = {f"{metric_key_prefix}_{name}": value for name, value in scores.items()}
+            self.log(found)
+            self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, found)
+            return found
+
+    return OurTrainer
+
+
+def _add_early_stopping(trainer: Any, job: Job) -> None:
+    from transformers import EarlyStoppingCallback
+
+    stopping = job.case.early_stopping
+    if stopping is not None:
+        trainer.add_callback(
+            EarlyStoppingCallback(
+                early_stopping_patience=stopping.patience, early_stopping_threshold=stopping.threshold
+            )
+        )
+
+
+def _refuse_broken(model: Any) -> None:
+    """The last step may break weights after the last loss was seen."""
+    for name, parameter in model.named_parameters():
+        if not bool(parameter.isfinite().all()):
+            raise TrainingError(
+                f"the training left weights that are no numbers ({name}): nothing of it is kept; lower "
+                "training.learning_rate or max_grad_norm, or train in another precision"
+            )
+
+
+@contextmanager
+def _translated(job: Job) -> Iterator[None]:
+    """What the Trainer and its optimizers raise for a user's mistake, in one sentence."""
+    try:
+        yield
+    except FtcheckError:
+        raise
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        size = (job.case.training or {}).get("per_device_train_batch_size", 8)
+        raise TrainingError(
+            f"out of memory on {job.device}, training with per_device_train_batch_size {size}: halve it and double "
+            "gradient_accumulation_steps (the result is the same), lower task.max_length, or set "
+            "activation_checkpointing: true"
+        ) from error
+    except (ImportError, ValueError, TypeError, KeyError, AssertionError) as error:
+        text = error.args[0] if isinstance(error, KeyError) and error.args else error
+        raise TrainingError(f"the Trainer refuses this training: {shown(text, 400)}") from error
+
+
+def _plain(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """A line of the log history as builtins; JSON has no NaN."""
+    plain: dict[str, Any] = {}
+    for name, value in entry.items():
+        number = value.item() if hasattr(value, "item") else value
+        plain[name] = str(number) if isinstance(number, float) and not math.isfinite(number) else number
+    return plain
