@@ -65,7 +65,8 @@ def example_variance(influences: FloatArray) -> float:
 def example_df(influences: FloatArray) -> float:
     """ν_E = 2(Σg²)² / (Σg⁴ - (Σg²)²/n) within [3, n - 1]: how many degrees of freedom V_E is worth."""
     n = len(influences)
-    squares = influences**2
+    # The unit cancels: with the largest as 1, fourth powers of a perplexity's influences can't overflow.
+    squares = (influences / (np.abs(influences).max() or 1.0)) ** 2
     squared_sum = float(squares.sum()) ** 2
     excess = float(squares @ squares) - squared_sum / n
     return min(max(2 * squared_sum / excess, 3.0), n - 1.0) if excess > 0 else n - 1.0
@@ -157,6 +158,7 @@ class Estimate:
     """None where it can't be had: fewer than two examples, or no finite value with and without every one of them."""
 
 
+@np.errstate(divide="ignore", over="ignore", invalid="ignore")
 def estimate(
     statistics: Sequence[FloatArray],
     aggregate: Aggregate,
@@ -173,7 +175,7 @@ def estimate(
     in every run is an example that the metric doesn't count (e.g. outside a part of the data): it is left out of n.
 
     With one run or fixed weights the interval speaks of this model, else of the recipe. Raises ValueError for no runs,
-    runs of different shapes, or a confidence outside (0, 1).
+    runs of different shapes, or a confidence outside (0, 1). What isn't finite gives no interval and no NumPy warning.
     """
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
@@ -181,9 +183,8 @@ def estimate(
         raise ValueError(f"runs need statistics of one shape, got {[rows.shape for rows in statistics]}")
     runs = _counted(statistics)
     n = len(runs[0])
-    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-        values = np.array([float(aggregate(rows.sum(axis=0))) for rows in runs])
-        value, per_run = float(values.mean()), tuple(values.tolist())
+    values = np.array([float(aggregate(rows.sum(axis=0))) for rows in runs])
+    value, per_run = float(values.mean()), tuple(values.tolist())
 
     def without_interval(why: str, known: Spread | None = None) -> Estimate:
         return Estimate(value=value, per_run=per_run, examples=n, no_interval=why, spread=known)
@@ -192,8 +193,7 @@ def estimate(
         return without_interval("one example" if n else "no examples")
     if not np.isfinite(values).all():
         return without_interval("a run's value is not a finite number")
-    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-        influences = np.stack([influence(rows, aggregate) for rows in runs])
+    influences = np.stack([influence(rows, aggregate) for rows in runs])
     if not np.isfinite(influences).all():
         return without_interval("one of the examples decides whether there is a value at all")
     components = spread(influences, values, binary=binary, fixed=fixed)
@@ -219,8 +219,7 @@ def _bounds(
     if scale == "unbounded":
         return value - h, value + h, "jackknife+t"
     if scale == "perplexity":
-        with np.errstate(over="ignore"):
-            low, high = value * np.exp([-h / value, h / value])
+        low, high = value * np.exp([-h / value, h / value])
         return float(low), float(high), "jackknife+t, log scale"
     variance = max(0.0, value * (1 - value))
     all_alike = h == 0 and variance == 0

@@ -147,7 +147,7 @@ def check(text: str, inputs: frozenset[Input]) -> str | None:
     except MetricError as error:
         return str(error)
     if name not in fitting:
-        given = " and ".join(_DATA[kind] for kind in sorted(inputs))
+        given = " and ".join(_DATA[kind] for kind in sorted(inputs - {"cost"}))
         return f"{name} is computed from {_DATA[known.input]}, this task gives {given}; it has {', '.join(fitting)}"
     return _argument_error(known, argument)
 

@@ -65,6 +65,9 @@ def test_malformed_metric_is_shown_the_syntax(text: str) -> None:
         pytest.param(
             "entity_f1", {"label"}, "entity_f1 is computed from tag sequences, this task gives class ids", id="input"
         ),
+        pytest.param(
+            "f1", {"answer", "cost"}, "f1 is computed from class ids, this task gives answers; it has", id="costs"
+        ),
         pytest.param("accuracy[PER]", {"label"}, "accuracy takes no argument, got [PER]", id="surplus-argument"),
         pytest.param(
             "answer_f1[hasans]", {"answer"}, 'answer_f1: no part is called "hasans"; did you mean HasAns?', id="part"
