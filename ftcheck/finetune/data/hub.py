@@ -148,7 +148,7 @@ def _prepare(found: Found, data: Data, stack: ExitStack) -> Mapping[str, Any]:
         return dict(builder.as_dataset(in_memory=True))
     except (datasets.exceptions.DatasetGenerationError, pa.ArrowException, OSError, ValueError, TypeError) as error:
         cause = error.__cause__ or error
-        raise DataError(f"{found.shown} can't be read: {type(cause).__name__}: {shown(cause, 300)}") from None
+        raise DataError(f"{found.shown} can't be read: {_said(cause, found.folder, found.shown)}") from None
 
 
 def _builder(folder: Path, data: Data, name: str, stack: ExitStack, files: Sequence[str] | None = None) -> Any:
@@ -163,20 +163,25 @@ def _builder(folder: Path, data: Data, name: str, stack: ExitStack, files: Seque
             str(folder), data.name, data_files=list(files) if files else None, cache_dir=str(_temporary(stack))
         )
     except ValueError as error:
-        configurations = re.findall(
-            r"'([^']+)'", str(error).partition("Available:")[2] or str(error).partition("vailable")[2]
-        )
+        listed = re.search(r"vailable[^\[]*\[(.*?)\]", str(error), re.DOTALL)
+        configurations = re.findall(r"'([^']+)'", listed[1]) if listed else []
         if configurations and data.name is not None:
             hint = one_of(data.name, configurations)
             raise DataError(f"data.name: {name} has no configuration {shown(repr(data.name))}; {hint}") from None
         if configurations:
             known = shown(", ".join(configurations), 300)
             raise DataError(f"{name} has several configurations: name one in data.name (known: {known})") from None
-        raise DataError(f"{name} can't be read: {shown(error, 300)}") from None
+        raise DataError(f"{name} can't be read: {_said(error, folder, name)}") from None
     except (FileNotFoundError, datasets.exceptions.DatasetNotFoundError) as error:
-        raise DataError(f"{name} holds no data files that `datasets` can read: {shown(error, 200)}") from None
+        said = _said(error, folder, name)
+        raise DataError(f"{name} holds no data files that `datasets` can read: {said}") from None
     except (zipfile.BadZipFile, yaml.YAMLError) as error:
-        raise DataError(f"{name} can't be read: {type(error).__name__}: {shown(error, 200)}") from None
+        raise DataError(f"{name} can't be read: {_said(error, folder, name)}") from None
+
+
+def _said(error: BaseException, folder: Path, name: str) -> str:
+    """A library's message, with the data's name for a folder that the user may never have heard of."""
+    return f"{type(error).__name__}: {shown(str(error).replace(str(folder), name), 300)}"
 
 
 def _temporary(stack: ExitStack) -> Path:

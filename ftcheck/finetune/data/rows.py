@@ -7,9 +7,10 @@ import datetime
 import decimal
 import json
 from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from ftcheck.errors import DataError, one_of, shown
+from ftcheck.errors import DataError, shown
 
 if TYPE_CHECKING:
     import datasets
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
 
 ID = "id"
 """A column that is kept for reports where the data has one, whether or not the task knows it."""
+
+
+def among(what: str, name: str, names: Sequence[str]) -> str:
+    """What an error about an unknown name ends with: all names that there are, and the nearest."""
+    near = get_close_matches(name, names, n=1)
+    listed = f"({what}: {shown(', '.join(names), 400)})" if names else f"(it has no {what})"
+    return f"{listed}; did you mean {shown(near[0])}?" if near else listed
 
 
 def rename(
@@ -36,8 +44,8 @@ def rename(
             picked[column] = table.field(source).with_name(column), table.column(source)
         elif needed or column in mapping:
             raise DataError(
-                f"{where} has no column {shown(repr(source))}; {one_of(source, names) or 'it has none'}"
-                f" (columns: {shown(', '.join(names), 400)}); data.columns says which one is the task's {column}"
+                f"{where} has no column {shown(repr(source))} {among('columns', source, names)}; "
+                f"data.columns says which one is the task's {column}"
             )
     if ID not in picked and ID in table.column_names:
         picked[ID] = table.field(ID), table.column(ID)

@@ -80,24 +80,25 @@ class Selector:
         """The rows of `role`; None for a `tune` that the case doesn't have. Raises DataError."""
         if role == "train" or role in self.data.holdout:
             selection = self._carved[role]
-        else:
-            expression = self.data.splits.get(role) or self._default(role)
-            if expression is None:
-                return None
+        elif (expression := self._expression(role)) is not None:
             selection = self._select(expression, f"data.splits.{role}")
-        if role == "tune" and self.data.splits.get("tune") == (self.data.splits.get("eval") or self._default("eval")):
+        else:
+            return None
+        if role == "tune" and self.data.splits.get("tune") == self._expression("eval") is not None:
             self.notes.append("tuned on the split that is judged, as the suite says: the result is too good by as much")
         if not len(selection.rows):
             raise DataError(f"{role}: no rows are left of {self._origin(role)}")
         names = self._class_names(selection) if role == "train" and self.limit is not None else {}
         return self._rows(role, self._limited(role, selection), names)
 
-    def _default(self, role: str) -> str | None:
-        """The expression of a role that the suite doesn't name."""
-        if role == "tune" or role in self.data.holdout:
-            return None
+    def _expression(self, role: str) -> str | None:
+        """What a role reads, as the suite says or by default; None where it is carved out, and for no `tune`."""
+        if role in self.data.splits:
+            return self.data.splits[role]
         if role == "train":
             return "train"
+        if role == "tune" or role in self.data.holdout:
+            return None
         found = splits.default_eval(list(self.source.splits))
         if found is None:
             raise DataError(
@@ -110,10 +111,12 @@ class Selector:
     def _origin(self, role: str) -> str:
         if role in self.data.holdout:
             return f"data.holdout.{role}: {self.data.holdout[role]}"
-        return f"{shown(repr(self.data.splits.get(role) or self._default(role)))} of {self.source.shown}"
+        return f"{shown(repr(self._expression(role)))} of {self.source.shown}"
 
     def _split(self, name: str, key: str) -> Split:
-        splits.known(name, list(self.source.splits), key, self.source.shown)
+        if name not in self.source.splits:
+            there = rows.among("splits", name, list(self.source.splits))
+            raise DataError(f"{key}: {self.source.shown} has no split {shown(repr(name))} {there}")
         if name not in self._read:
             self._read[name] = self.source.splits[name]({*self.columns, *self.mapping.values(), rows.ID})
         return self._read[name]
@@ -145,7 +148,11 @@ class Selector:
         return {role: whole.take(index) for role, index in carved.items()}
 
     def _labels(self, selection: Selection) -> Positions | None:
-        """A code per row for the class in the label column; None where the task has none, or it holds no classes."""
+        """A code per row for the class in the label column; None where the task has none, or it holds no classes.
+
+        Values that mostly occur once are no classes but texts or measurements.
+        """
+        import numpy as np
         import pyarrow as pa
 
         column = self.mapping.get(STRATIFIED, STRATIFIED)
@@ -158,7 +165,7 @@ class Selector:
             return None
         coded = values.combine_chunks().dictionary_encode(null_encoding="encode")
         codes: Positions = coded.indices.to_numpy(zero_copy_only=False).astype("int64")
-        return codes
+        return codes if int((np.bincount(codes) == 1).sum()) * 2 < len(codes) else None
 
     def _limited(self, role: str, selection: Selection) -> Selection:
         size = len(selection.rows)

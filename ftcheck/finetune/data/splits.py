@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ftcheck.errors import DataError, one_of, shown
+from ftcheck.errors import DataError, shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,15 +72,6 @@ def _bound(piece: Piece, text: str, size: int, default: int) -> int:
     elif not -size <= number <= size:
         raise DataError(f"{written}: {text} is past the end: {piece.split} has {size:,} rows")
     return number + size if number < 0 else number
-
-
-def known(name: str, names: Sequence[str], key: str, where: str) -> None:
-    """Refuse a split that the data lacks."""
-    if name not in names:
-        raise DataError(
-            f"{key}: {where} has no split {shown(repr(name))}; {one_of(name, names) or 'it has none'}"
-            f" (splits: {shown(', '.join(names))})"
-        )
 
 
 def default_eval(names: Sequence[str]) -> str | None:

@@ -66,7 +66,8 @@ def options(reader: str, given: Mapping[str, Any]) -> BaseModel:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            what = f"the {reader} reader has no such option; {one_of(key, model.model_fields) or 'it has none'}"
+            known = one_of(key, model.model_fields) if model.model_fields else "it has none"
+            what = f"the {reader} reader has no such option; {known}"
         else:
             what = f"{first['msg']}, not {shown(repr(first['input']))}"
         raise DataError(f"data.options.{key}: {what}") from None

@@ -1,0 +1,179 @@
+"""A Hugging Face Hub on localhost: enough of its routes for huggingface_hub, transformers and datasets to load from it.
+
+`with serve() as hub: hub.put("datasets", "org/name", {"train.csv": b"..."})`, or any folder as a model with
+`hub.put("models", "org/name", path)`. `hub.environment(cache)` is what a subprocess needs; `attach(hub, cache, monkeypatch)`
+points this process at it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import sha1
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Literal
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import pytest
+
+Kind = Literal["models", "datasets"]
+
+
+@dataclass
+class Repository:
+    """All commits of a repository; `main` is the newest."""
+
+    kind: Kind
+    id: str
+    commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    refs: dict[str, str] = field(default_factory=dict)
+    gated: bool = False
+
+
+@dataclass
+class Hub:
+    """What is published, and which requests came."""
+
+    repositories: dict[tuple[str, str], Repository] = field(default_factory=dict)
+    requests: list[str] = field(default_factory=list)
+    endpoint: str = ""
+
+    def put(self, kind: Kind, repo_id: str, files: Mapping[str, bytes] | Path, *, gated: bool = False) -> str:
+        """Publish a new commit on `main` and return its hash."""
+        if isinstance(files, Path):
+            files = {p.relative_to(files).as_posix(): p.read_bytes() for p in files.rglob("*") if p.is_file()}
+        repository = self.repositories.setdefault((kind, repo_id), Repository(kind, repo_id))
+        digest = sha1(repr((len(repository.commits), sorted(files.items()))).encode()).hexdigest()
+        repository.commits[digest] = dict(files)
+        repository.refs["main"] = digest
+        repository.gated = gated
+        return digest
+
+    def environment(self, cache: Path) -> dict[str, str]:
+        """Variables that make the Hugging Face libraries of a new process use this Hub and an empty cache."""
+        return {
+            "HF_ENDPOINT": self.endpoint,
+            "HF_HOME": str(cache),
+            "HF_HUB_CACHE": str(cache / "hub"),
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+        }
+
+    def answer(self, path: str) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers and body for a GET of `path`."""
+        address = urlsplit(path)
+        where = unquote(address.path)
+        if api := re.fullmatch(r"/api/(models|datasets)/([^/]+/[^/]+)(?:/(revision|tree)/([^/]+)(?:/(.*))?)?", where):
+            kind, repo_id, route, revision, folder = api.groups()
+        elif file := re.fullmatch(r"/(datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)", where):
+            kind, repo_id, revision, folder = "datasets" if file[1] else "models", file[2], file[3], file[4]
+            route = "resolve"
+        else:
+            return _failure(404, "RepoNotFound")
+        repository = self.repositories.get((kind, repo_id))
+        if repository is None:
+            return _failure(401, "RepoNotFound")
+        commit = repository.refs.get(revision or "main", revision or "")
+        if commit not in repository.commits:
+            return _failure(404, "RevisionNotFound")
+        if repository.gated and route == "resolve":
+            return _failure(403, "GatedRepo")
+        files = repository.commits[commit]
+        if route == "resolve":
+            return _file(files, folder, commit)
+        if route == "tree":
+            return _tree(files, folder or "", recursive="true" in parse_qs(address.query.lower()).get("recursive", []))
+        info = {
+            "id": repo_id,
+            "sha": commit,
+            "siblings": [{"rfilename": name} for name in files],
+            "private": False,
+            "gated": "auto" if repository.gated else False,
+            "tags": [],
+        }
+        return 200, {}, json.dumps(info).encode()
+
+
+def _failure(status: int, code: str) -> tuple[int, dict[str, str], bytes]:
+    return status, {"X-Error-Code": code, "X-Error-Message": code}, json.dumps({"error": code}).encode()
+
+
+def _file(files: Mapping[str, bytes], name: str, commit: str) -> tuple[int, dict[str, str], bytes]:
+    if name not in files:
+        status, headers, body = _failure(404, "EntryNotFound")
+        return status, {**headers, "X-Repo-Commit": commit}, body
+    return 200, {"X-Repo-Commit": commit, "ETag": f'"{sha1(files[name]).hexdigest()}"'}, files[name]
+
+
+def _tree(files: Mapping[str, bytes], folder: str, *, recursive: bool) -> tuple[int, dict[str, str], bytes]:
+    prefix = f"{folder}/" if folder else ""
+    inside = {name: content for name, content in files.items() if name.startswith(prefix)}
+    if folder and not inside:
+        return _failure(404, "EntryNotFound")
+    entries = []
+    for name, content in inside.items():
+        if recursive or "/" not in name.removeprefix(prefix):
+            entries.append({"type": "file", "oid": sha1(content).hexdigest(), "size": len(content), "path": name})
+    folders = {prefix + n.removeprefix(prefix).split("/")[0] for n in inside if "/" in n.removeprefix(prefix)}
+    entries += [{"type": "directory", "oid": "0" * 40, "size": 0, "path": name} for name in sorted(folders)]
+    return 200, {}, json.dumps(entries).encode()
+
+
+@contextmanager
+def serve() -> Iterator[Hub]:
+    """A running Hub, empty at first."""
+    hub = Hub()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            hub.requests.append(f"{self.command} {self.path}")
+            status, headers, body = hub.answer(self.path)
+            self.send_response(status)
+            for name, value in {"Content-Length": str(len(body)), **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body)
+
+        do_HEAD = do_GET
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    hub.endpoint = f"http://127.0.0.1:{server.server_address[1]}"
+    try:
+        yield hub
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def attach(hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Point the Hugging Face libraries of this process at `hub`, with an empty cache."""
+    from huggingface_hub import constants
+
+    environment = hub.environment(cache)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    # huggingface_hub reads its environment once, when it is imported
+    monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
+    monkeypatch.setattr(
+        constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+    )
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", environment["HF_HUB_CACHE"])
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
