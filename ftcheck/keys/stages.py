@@ -41,7 +41,7 @@ def train_key(
         given = _arguments(case, task)
         components |= {
             "training": arguments.for_training(given),
-            "early_stopping": asdict(case.early_stopping) if case.early_stopping else None,
+            "early_stopping": asdict(case.early_stopping) if case.early_stopping else {},
             "seed": seed,
             "data": identifier.data(case.data, TRAINING_ROLES),
         }

@@ -1,0 +1,399 @@
+"""Each input in turn: what can change a result changes its key, what can't doesn't, and evaluation never retrains."""
+
+from __future__ import annotations
+
+import ast
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ftcheck
+from ftcheck import tasks
+from ftcheck.errors import FtcheckError
+from ftcheck.keys import Identifier, arguments, code, diff, score_key, train_key
+from ftcheck.spec import Case, Checkpoint, EarlyStopping, Gate, Mark
+from ftcheck import training_fields
+from tests.keys.inputs import case, changed, checkpoint_folder, keys
+
+Change = Callable[[Path, Case], Case | None]
+"""Changes one input: a file in the folder, or (what it returns) the case."""
+
+
+def of_data(**changes: Any) -> Change:
+    return lambda root, made: replace(made, data=replace(made.data, **changes))
+
+
+def of_training(**changes: Any) -> Change:
+    return lambda root, made: replace(made, training={**(made.training or {}), **changes})
+
+
+def of_case(**changes: Any) -> Change:
+    return lambda root, made: replace(made, **changes)
+
+
+def of_file(name: str, old: bytes, new: bytes) -> Change:
+    def change(root: Path, made: Case) -> None:
+        changed(root / name, old, new)
+
+    return change
+
+
+def own_tokenizer(root: Path, made: Case) -> Case:
+    folder = checkpoint_folder(root / "tokenizer")
+    return replace(made, checkpoint=replace(made.checkpoint, tokenizer=str(folder)))
+
+
+def more_training_files(root: Path, made: Case) -> Case:
+    train = made.data.files["train"]
+    return replace(made, data=replace(made.data, files={**made.data.files, "train": (*train, *train)}))
+
+
+TRAINED_ANEW = [
+    pytest.param(of_file("data/train.csv", b"train two", b"train 2wo"), "data.rows.train[0].blake3", id="a row"),
+    pytest.param(more_training_files, "data.rows.train[1].blake3", id="a file more"),
+    pytest.param(
+        of_file("model/model.safetensors", b"\x07", b"\x06"), "checkpoint.files.model.safetensors", id="a weight"
+    ),
+    pytest.param(
+        of_file("model/config.json", b"bert", b"gpt2"), "checkpoint.files.config.json", id="the model's config"
+    ),
+    pytest.param(of_file("model/vocab.txt", b"UNK", b"unk"), "tokenizer.files.vocab.txt", id="the tokenizer"),
+    pytest.param(own_tokenizer, "tokenizer.files.config.json", id="a tokenizer of its own"),
+    pytest.param(of_training(learning_rate=1e-4), "training.learning_rate", id="an argument's value"),
+    pytest.param(of_training(max_grad_norm=0.5), "training.max_grad_norm", id="an argument more"),
+    pytest.param(of_training(argument_of_tomorrow=1), "training.argument_of_tomorrow", id="an argument nobody knows"),
+    pytest.param(of_training(eval_strategy="epoch"), "training.eval_strategy", id="evaluation during training"),
+    pytest.param(of_case(early_stopping=EarlyStopping(patience=2)), "early_stopping.patience", id="early stopping"),
+    pytest.param(of_case(task_options={"max_length": 64}), "task.options.max_length", id="a task option"),
+    pytest.param(of_case(task="question-answering"), "task.name", id="the task"),
+    pytest.param(of_data(columns={"text": "label"}), "data.columns.text", id="the column map"),
+    pytest.param(of_data(columns={"text_pair": None}), "data.columns.text_pair", id="a column left out"),
+    pytest.param(of_data(splits={"train": "train[:1]"}), "data.splits.train", id="the training slice"),
+    pytest.param(of_data(splits={"train": "train+validation"}), "data.splits.train", id="another split to train on"),
+    pytest.param(of_data(splits={"tune": "validation"}), "data.splits.tune", id="the split to tune on"),
+    pytest.param(of_data(limit={"train": 1}), "data.limit.train", id="the training limit"),
+    pytest.param(of_data(limit={"tune": 1}), "data.limit.tune", id="the tuning limit"),
+    pytest.param(of_data(holdout={"tune": 0.5}), "data.holdout.tune", id="a holdout to tune on"),
+    pytest.param(of_data(holdout={"eval": 0.5}), "data.holdout.eval", id="a holdout to judge"),
+    pytest.param(of_data(options={"delimiter": ";"}), "data.options.delimiter", id="a reader's option"),
+    pytest.param(of_data(path="tsv"), "data.reader", id="the reader"),
+]
+
+
+@pytest.mark.parametrize(("change", "component"), TRAINED_ANEW)
+def test_what_can_change_the_model_changes_the_train_key_and_is_named(
+    tmp_path: Path, change: Change, component: str
+) -> None:
+    before = case(tmp_path)
+    old = keys(before, tmp_path / "memo")
+    new = keys(change(tmp_path, before) or before, tmp_path / "memo")
+    assert new[0].digest != old[0].digest
+    assert new[1].digest != old[1].digest
+    assert component in [found.path for found in diff(old[0].components, new[0].components)]
+
+
+@pytest.mark.parametrize(
+    "circumstance",
+    [
+        pytest.param({"seed": 43}, id="seed"),
+        pytest.param({"device_type": "cuda"}, id="device type"),
+        pytest.param({"precision": "bf16"}, id="precision"),
+        pytest.param({"limit": 100}, id="limit of the session"),
+    ],
+)
+def test_circumstances_that_can_change_the_model_change_the_train_key(
+    tmp_path: Path, circumstance: dict[str, Any]
+) -> None:
+    made = case(tmp_path)
+    assert keys(made, tmp_path / "memo", **circumstance)[0].digest != keys(made, tmp_path / "memo")[0].digest
+
+
+@pytest.mark.parametrize("library", ["torch", "transformers", "tokenizers", "datasets", "accelerate"])
+def test_another_version_of_a_library_changes_the_train_key(
+    tmp_path: Path, library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = case(tmp_path)
+    old = keys(made, tmp_path / "memo")[0]
+    version = metadata.version
+    monkeypatch.setattr(metadata, "version", lambda name: "99.0" if name == library else version(name))
+    new = keys(made, tmp_path / "memo")[0]
+    assert [str(change) for change in diff(old.components, new.components)] == [f"{library} {version(library)} → 99.0"]
+
+
+def test_a_library_that_an_optimizer_brings_in_is_part_of_the_key(tmp_path: Path) -> None:
+    made = of_training(optim="paged_adamw_8bit")(tmp_path, case(tmp_path))
+    assert made is not None
+    assert "bitsandbytes" in keys(made, tmp_path / "memo")[0].components["versions"]
+
+
+@pytest.fixture
+def own_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of ftcheck's own source, taken for the installed one."""
+    root = tmp_path / "source"
+    shutil.copytree(Path(ftcheck.__file__).parent, root, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(code, "_root", lambda: root)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("source", "misses"),
+    [
+        pytest.param("finetune/__init__.py", True, id="training"),
+        pytest.param("finetune/data/splits.py", True, id="choice of rows"),
+        pytest.param("metrics/classification.py", True, id="metrics, which may pick the best checkpoint"),
+        pytest.param("tasks/text_classification.py", True, id="the task"),
+        pytest.param("tasks/labels.py", True, id="what tasks share"),
+        pytest.param("tasks/token_classification.py", False, id="another task"),
+        pytest.param("gates.py", False, id="gates"),
+        pytest.param("report/terminal.py", False, id="reports"),
+    ],
+)
+def test_ftchecks_own_source_counts_where_it_trains(
+    tmp_path: Path, own_source: Path, source: str, misses: bool
+) -> None:
+    made = case(tmp_path)
+    old = keys(made, tmp_path / "memo")[0]
+    with (own_source / source).open("a") as file:
+        file.write("\n# changed\n")
+    new = keys(made, tmp_path / "memo")[0]
+    assert [change.path for change in diff(old.components, new.components)] == ([f"code.{source}"] if misses else [])
+
+
+def test_training_code_uses_nothing_of_ftcheck_that_the_key_leaves_out() -> None:
+    """`training_code` hashes whole folders. What else they import must be plain contracts, without any behaviour."""
+    root = Path(ftcheck.__file__).parent
+    others = {target.partition(":")[0] for target in tasks.BUILT_IN.values()}
+    contracts = {"ftcheck.errors", "ftcheck.results", "ftcheck.spec"}
+    for folder in ("finetune", "tasks", "metrics"):
+        for path in (root / folder).rglob("*.py"):
+            own = ".".join(["ftcheck", *path.relative_to(root).with_suffix("").parts])
+            for name in _imported(path):
+                parts = name.split(".")
+                assert parts[1] in ("finetune", "tasks", "metrics") or ".".join(parts[:2]) in contracts, (
+                    f"{own} imports {name}: its behaviour must be part of the key (ftcheck.keys.code)"
+                )
+                if folder == "tasks":
+                    assert ".".join(parts[:3]) not in others - {own}, f"{own} uses another task: {name}"
+
+
+def _imported(path: Path) -> set[str]:
+    """What a file imports of ftcheck when it runs (not for types alone)."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    typing = {
+        node
+        for branch in ast.walk(tree)
+        if isinstance(branch, ast.If) and "TYPE_CHECKING" in ast.dump(branch.test)
+        for node in ast.walk(branch)
+    }
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node not in typing and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return {name for name in found if name.startswith("ftcheck.")}
+
+
+def moved(root: Path, made: Case) -> Case:
+    """The same content at another place, with other time stamps."""
+    elsewhere = root / "elsewhere"
+    for name in ("data", "model"):
+        shutil.copytree(root / name, elsewhere / name)
+    for path in elsewhere.rglob("*"):
+        os.utime(path, (1, 1))
+    return replace(
+        case(elsewhere),
+        id=made.id,
+        suite=made.suite,
+        checkpoint=replace(made.checkpoint, path=str(elsewhere / "model")),
+    )
+
+
+def touched(root: Path, made: Case) -> None:
+    for path in root.rglob("*"):
+        os.utime(path)
+
+
+HITS = [
+    pytest.param(of_case(id="other", name="other", parameters=("1",)), id="case id"),
+    pytest.param(of_case(suite=Path("/elsewhere/suite.ft.yaml"), line=7), id="suite file"),
+    pytest.param(of_case(gates=(Gate(metric="macro_f1", max=0.5),)), id="gates"),
+    pytest.param(of_case(metrics=("accuracy", "macro_f1")), id="metrics"),
+    pytest.param(of_case(marks=(Mark(name="slow"),), description="new"), id="marks and description"),
+    pytest.param(of_case(keep_model="none"), id="keep_model"),
+    pytest.param(of_case(seeds=(42, 43, 44)), id="more seeds"),
+    pytest.param(of_case(precision="fp32"), id="a precision that is the resolved one anyway"),
+    pytest.param(of_training(output_dir="elsewhere"), id="output folder"),
+    pytest.param(of_training(logging_steps=1, logging_strategy="steps", report_to="none"), id="logging"),
+    pytest.param(of_training(disable_tqdm=True, log_level="error", run_name="x"), id="noise"),
+    pytest.param(of_training(push_to_hub=False, hub_model_id="o/n"), id="uploads"),
+    pytest.param(of_training(save_strategy="no", save_total_limit=1), id="checkpoints on the way"),
+    pytest.param(of_training(dataloader_pin_memory=False), id="pinned memory"),
+    pytest.param(of_training(learning_rate=0.00005, num_train_epochs=3.0), id="numbers spelled otherwise"),
+    pytest.param(of_case(task_options={"max_length": 128.0}), id="an option spelled otherwise"),
+    pytest.param(of_data(splits={"train": " train ", "eval": "test"}), id="defaults written out"),
+    pytest.param(of_data(columns={}), id="a column map that maps nothing"),
+    pytest.param(touched, id="files touched"),
+    pytest.param(moved, id="everything at another place"),
+]
+
+
+@pytest.mark.parametrize("change", HITS)
+def test_what_cannot_change_a_result_changes_no_key(tmp_path: Path, change: Change) -> None:
+    before = case(tmp_path)
+    old = keys(before, tmp_path / "memo")
+    new = keys(change(tmp_path, before) or before, tmp_path / "memo")
+    assert [key.digest for key in new] == [key.digest for key in old]
+
+
+EVALUATED_ANEW = [
+    pytest.param(of_file("data/test.csv", b"test two", b"test 2wo"), id="a judged row"),
+    pytest.param(of_data(splits={"eval": "test[:1]"}), id="a slice of the same split"),
+    pytest.param(of_data(splits={"eval": "validation"}), id="another split"),
+    pytest.param(of_data(limit={"eval": 1}), id="the judged limit"),
+    pytest.param(of_training(per_device_eval_batch_size=1), id="the evaluation batch"),
+]
+
+
+@pytest.mark.parametrize("change", EVALUATED_ANEW)
+def test_changing_the_evaluation_never_retrains(tmp_path: Path, change: Change) -> None:
+    before = case(tmp_path)
+    old = keys(before, tmp_path / "memo")
+    new = keys(change(tmp_path, before) or before, tmp_path / "memo")
+    assert new[0].digest == old[0].digest
+    assert new[1].digest != old[1].digest
+
+
+def test_predicting_on_another_device_does_not_retrain(tmp_path: Path) -> None:
+    old, new = (keys(case(tmp_path), tmp_path / "memo", predict_on=device) for device in ("cpu", "cuda"))
+    assert new[0].digest == old[0].digest
+    assert new[1].digest != old[1].digest
+
+
+def test_a_split_that_nobody_reads_changes_no_key(tmp_path: Path) -> None:
+    before = case(tmp_path)
+    old = keys(before, tmp_path / "memo")
+    changed(tmp_path / "data" / "validation.csv", b"two", b"2wo")
+    assert keys(before, tmp_path / "memo") == old
+
+
+def test_a_row_carved_out_for_judging_ties_both_keys_to_the_training_file(tmp_path: Path) -> None:
+    made = case(tmp_path)
+    made = replace(made, data=replace(made.data, holdout={"eval": 0.5}))
+    old = keys(made, tmp_path / "memo")
+    changed(tmp_path / "data" / "train.csv", b"two", b"2wo")
+    new = keys(made, tmp_path / "memo")
+    assert (new[0].digest, new[1].digest) != (old[0].digest, old[1].digest)
+    assert "data.rows.train[0].blake3" in [change.path for change in diff(old[1].components, new[1].components)]
+
+
+@pytest.mark.parametrize("argument", sorted(arguments.BY_EVALUATION))
+@pytest.mark.parametrize("how", [{"eval_strategy": "steps"}, {"eval_on_start": True}], ids=["by steps", "on start"])
+def test_what_acts_through_evaluation_during_training_counts_when_there_is_any(
+    tmp_path: Path, argument: str, how: dict[str, Any]
+) -> None:
+    made = case(tmp_path, training=how)
+    with_it = case(tmp_path, training={**how, argument: 7})
+    assert keys(with_it, tmp_path / "memo")[0].digest != keys(made, tmp_path / "memo")[0].digest
+
+
+@pytest.mark.parametrize("argument", sorted(arguments.NEVER | arguments.BY_EVALUATION | arguments.PREDICTION))
+def test_every_argument_that_is_left_out_exists(argument: str) -> None:
+    """A name that transformers dropped or renamed would be left out in vain, and its successor not."""
+    assert argument in training_fields.installed().fields
+
+
+class TestWithoutTraining:
+    """`training: false`: the weights are somebody else's."""
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            pytest.param(of_file("data/train.csv", b"two", b"2wo"), id="training rows"),
+            pytest.param(of_data(limit={"train": 1}), id="training limit"),
+            pytest.param(of_data(splits={"train": "train[:1]"}), id="training slice"),
+            pytest.param(of_case(seeds=(7,)), id="seeds"),
+        ],
+    )
+    def test_what_only_training_reads_changes_no_key(self, tmp_path: Path, change: Change) -> None:
+        before = case(tmp_path, training=None)
+        old = keys(before, tmp_path / "memo", seed=1)
+        new = keys(change(tmp_path, before) or before, tmp_path / "memo", seed=2)
+        assert [key.digest for key in new] == [key.digest for key in old]
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            pytest.param(of_file("model/model.safetensors", b"\x07", b"\x06"), id="a weight"),
+            pytest.param(of_file("model/tokenizer.json", b"{}", b"[]"), id="the tokenizer"),
+            pytest.param(of_case(task_options={"max_length": 64}), id="a task option"),
+            pytest.param(of_file("data/test.csv", b"two", b"2wo"), id="a judged row"),
+            pytest.param(of_data(splits={"tune": "validation"}), id="a split to tune on"),
+        ],
+    )
+    def test_what_predictions_depend_on_changes_the_predict_key(self, tmp_path: Path, change: Change) -> None:
+        before = case(tmp_path, training=None)
+        old = keys(before, tmp_path / "memo")
+        new = keys(change(tmp_path, before) or before, tmp_path / "memo")
+        assert new[1].digest != old[1].digest
+
+    @pytest.mark.parametrize("circumstance", [{"device_type": "cuda"}, {"precision": "bf16"}], ids=str)
+    def test_where_it_is_predicted_changes_the_predict_key_alone(
+        self, tmp_path: Path, circumstance: dict[str, str]
+    ) -> None:
+        made = case(tmp_path, training=None)
+        old, new = keys(made, tmp_path / "memo"), keys(made, tmp_path / "memo", **circumstance)  # type: ignore[arg-type]
+        assert new[0].digest == old[0].digest
+        assert new[1].digest != old[1].digest
+
+    def test_it_is_never_taken_for_a_trained_model(self, tmp_path: Path) -> None:
+        untrained, trained = (keys(case(tmp_path, training=how), tmp_path / "memo")[0] for how in (None, {}))
+        assert untrained.digest != trained.digest
+
+
+def test_the_score_key_depends_on_predictions_and_on_each_metrics_definition(tmp_path: Path) -> None:
+    predict = keys(case(tmp_path), tmp_path / "memo")[1]
+    other = keys(case(tmp_path), tmp_path / "memo", seed=1)[1]
+    scores = {
+        score_key(predict, {"accuracy": "v1"}).digest,
+        score_key(predict, {"accuracy": "v2"}).digest,
+        score_key(predict, {"accuracy": "v1", "macro_f1": "v1"}).digest,
+        score_key(other, {"accuracy": "v1"}).digest,
+    }
+    assert len(scores) == 4
+
+
+def test_an_input_edited_while_it_was_trained_on_is_seen_by_making_the_key_again(tmp_path: Path) -> None:
+    made, identifier = case(tmp_path), Identifier(tmp_path / "memo")
+
+    def key() -> str:
+        return train_key(made, 1, device_type="cpu", precision="fp32", identifier=identifier).digest
+
+    before = key()
+    assert key() == before
+    changed(tmp_path / "data" / "train.csv", b"two", b"2wo")
+    assert key() != before
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        pytest.param(of_data(files={"train": ("/nowhere/train.csv",)}), id="a file that isn't there"),
+        pytest.param(of_data(splits={"train": "train[1"}), id="no split expression"),
+        pytest.param(of_case(checkpoint=Checkpoint(path="/nowhere", local=True)), id="no checkpoint"),
+        pytest.param(of_training(learning_rate=float("nan")), id="a number that is none"),
+        pytest.param(of_training(something=object()), id="an object"),
+    ],
+)
+def test_an_input_without_an_identity_is_one_clear_error(tmp_path: Path, broken: Change) -> None:
+    made = broken(tmp_path, case(tmp_path))
+    assert made is not None
+    with pytest.raises(FtcheckError) as raised:
+        keys(made, tmp_path / "memo")
+    assert "\n" not in str(raised.value)
