@@ -109,7 +109,7 @@ def _attach(session: FtSession, items: Sequence[pytest.Function]) -> list[SuiteE
             expanded[item.function, shown] = ()
             errors += error.errors
         variants = expanded[item.function, shown]
-        index = item.callspec.params.get(VARIANT, 0) if hasattr(item, "callspec") else 0
+        index = _variant_index(item)
         if index < len(variants):
             case = variants[index]
             other = seen.setdefault(case.id.casefold(), item)
@@ -119,6 +119,10 @@ def _attach(session: FtSession, items: Sequence[pytest.Function]) -> list[SuiteE
     return errors
 
 
+def _variant_index(item: pytest.Function) -> int:
+    return int(str(item.callspec.params.get(VARIANT, 0))) if hasattr(item, "callspec") else 0
+
+
 def _overriding(item: pytest.Function) -> tuple[dict[str, Any], str]:
     """What `pytest.mark.parametrize` gives this item besides the matrix, and its part of the id."""
     if not hasattr(item, "callspec"):
@@ -126,7 +130,7 @@ def _overriding(item: pytest.Function) -> tuple[dict[str, Any], str]:
     params = {name: value for name, value in item.callspec.params.items() if name != VARIANT}
     shown = item.callspec.id
     if VARIANT in item.callspec.params:
-        variant = _variants(item.function, item.path)[item.callspec.params[VARIANT]]
+        variant = _variants(item.function, item.path)[_variant_index(item)]
         # pytest asks plugins before its own marks, so the matrix's part comes first.
         shown = shown.removeprefix("-".join(variant.parameters)).removeprefix("-")
     return params, shown if params else ""

@@ -79,11 +79,15 @@ class Finetuned:
         """
         return self._load().predict(value)
 
-    def close(self) -> None:
-        """Give the model's memory back. A failed test's frames keep this object alive, so it must let go by itself."""
+    def close(self) -> Measured | None:
+        """Give the model's memory back. A failed test's frames keep this object alive, so it must let go by itself.
+
+        Returns the runs that it was opened for; None where it was closed already.
+        """
         if self._predictor is not None:
             self._predictor.close()
-        self._predictor = self._measured = None
+        measured, self._predictor, self._measured = self._measured, None, None
+        return measured
 
     def _open(self) -> Measured:
         if self._measured is None:

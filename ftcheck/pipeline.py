@@ -181,6 +181,17 @@ class Pipeline:
         self.store.record_case(str(case.suite), case.id, {"train": finished[0].run.train, "predict": finished[0].run.predict})
         return Measured(result=result, runs=finished)
 
+    def drop_models(self, measured: Measured, case: Case) -> None:
+        """Take out of the store the models that the case doesn't want kept, now that nobody reads them."""
+        from ftcheck.store import remove_model
+
+        if case.keep_model == "all":
+            return
+        for index, run in enumerate(measured.runs):
+            if "train" in run.made and (index > 0 or case.keep_model == "none"):
+                with self.store.lock("runs", run.run.train.digest):
+                    remove_model(self.store, "runs", run.run.train.digest)
+
     def _found(self, stage: str, key: Key) -> Entry | None:
         return None if self.settings.cache == "refresh" else self.store.get(stage, key.digest)
 
@@ -245,7 +256,7 @@ class Pipeline:
             signature=metric.signature,
             interval=found.interval,
             no_interval=found.no_interval,
-            examples=found.n,
+            examples=found.examples,
         )
 
     @staticmethod

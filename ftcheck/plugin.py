@@ -81,7 +81,9 @@ def pytest_make_collect_report(
     collector: pytest.Collector,
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     report = yield
-    if any(isinstance(node, pytest.Function) and "__ftcheck__" in vars(node.function) for node in report.result or ()):
+    if isinstance(collector, pytest.Module | pytest.Class) and any(
+        isinstance(node, pytest.Function) and "__ftcheck__" in vars(node.function) for node in report.result or ()
+    ):
         from ftcheck.collect import attach_cases
 
         attach_cases(ensure_session(collector.config), collector, report)

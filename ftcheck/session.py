@@ -189,9 +189,10 @@ class FtSession:
     def _release(self, item: pytest.Item) -> None:
         state = item.stash[STATE]
         if state.finetuned is not None:
-            state.finetuned.close()
+            measured = state.finetuned.close()
             state.finetuned = None
-            self.pipeline.drop_models(item.stash[CASE])
+            if measured is not None:
+                self.pipeline.drop_models(measured, item.stash[CASE])
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, None, None]:
@@ -235,7 +236,8 @@ class FtSession:
                     state.result, verdict="fail", notes=(*state.result.notes, f"the test's body failed: {call.excinfo.exconly()}")
                 )
             report.ft = state.result.to_json()  # type: ignore[attr-defined]
-            report.user_properties += _properties(state.result)
+            # JUnit is written from the teardown's report, which takes the item's.
+            item.user_properties += _properties(state.result)
         return report
 
     @pytest.hookimpl(tryfirst=True)
@@ -245,11 +247,14 @@ class FtSession:
         return None
 
     def take(self, report: pytest.TestReport) -> None:
-        """Keep the result that `report` carries, and say it in a line."""
-        result = CaseResult.from_json(report.ft)  # type: ignore[attr-defined]
+        """Keep the result that `report` carries; a rerun's replaces it."""
+        result = CaseResult.from_json(report.ft)
         self.results[result.nodeid] = result
-        if not self.worker:
-            self.live.line(result)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        if nodeid in self.results and not self.worker:
+            self.live.line(self.results[nodeid])
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if self.results:
@@ -265,7 +270,17 @@ class FtSession:
         if self.settings.json and not self.worker and not self.settings.plan:
             from ftcheck.report.jsonfile import write
 
-            write(self.settings.json, list(self.results.values()), complete=int(exitstatus) in (0, 1))
+            try:
+                write(self.settings.json, list(self.results.values()), complete=int(exitstatus) in (0, 1))
+            except UsageError as error:
+                self._say_error(str(error))
+                session.exitstatus = pytest.ExitCode.USAGE_ERROR
+
+    def _say_error(self, text: str) -> None:
+        terminal: pytest.TerminalReporter | None = self.config.pluginmanager.getplugin("terminalreporter")
+        if terminal is not None:
+            terminal.ensure_newline()
+            terminal.write_line(f"ERROR: {text}", red=True, bold=True)
 
 
 def _properties(result: CaseResult) -> Iterator[tuple[str, object]]:

@@ -73,6 +73,7 @@ class FakeExecutor:
         predicted = Predicted(
             records=records,
             meta={"labels": list(LABELS)},
+            tuned={},
             costs={"eval_seconds": 1.5, "eval_samples_per_second": 66.7},
             rows={"eval": {"count": EXAMPLES, "digest": "e"}},
         )

@@ -66,7 +66,7 @@ def test_a_path_is_relative_to_where_it_was_written(pytester: pytest.Pytester) -
         pytest.param(["--ft-cache=maybe"], {}, "*invalid choice: 'maybe'*", id="choice"),
         pytest.param(["--ft-limit=5"], {"FTCHECK_CACHE": "maybe"}, "*FTCHECK_CACHE: 'maybe' is none of*", id="variable"),
         pytest.param(["--ft-limit=5"], {"FTCHECK_PLAN": "maybe"}, "*FTCHECK_PLAN: expected true or false*", id="switch"),
-        pytest.param(["--ft-device=cuda:99"], {}, "*cuda:99*", id="absent-device"),
+        pytest.param(["--ft-device=cuda:99"], {}, "*no CUDA device*available: cpu*", id="absent-device"),
         pytest.param(["--ft-device=gpu"], {}, "*gpu*", id="unknown-device"),
     ],
 )
@@ -97,7 +97,7 @@ def pytest_unconfigure(config):
 """
     )
     result = pytester.runpytest_subprocess("-s")
-    result.stdout.fnmatch_lines(["LOADED [[][]] ['ftcheck', 'ftcheck.errors', 'ftcheck.options', 'ftcheck.plugin']"])
+    assert "LOADED [] ['ftcheck', 'ftcheck.errors', 'ftcheck.options', 'ftcheck.plugin']" in result.stdout.str()
 
 
 def test_it_can_be_switched_off(pytester: pytest.Pytester) -> None:
