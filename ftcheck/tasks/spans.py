@@ -158,8 +158,11 @@ def best_threshold(margins: Sequence[float], answered: Floats, silent: Floats) -
     `margins` are null scores less best answers' scores, `answered` and `silent` what each question scores when it is
     answered or not. Half way between two margins, so that float noise can't move a question across.
     """
-    order = np.argsort(-np.asarray(margins, dtype=np.float64), kind="stable")
-    sorted_margins = np.asarray(margins, dtype=np.float64)[order]
+    given = np.asarray(margins, dtype=np.float64)
+    finite = given[np.isfinite(given)]
+    given = np.minimum(given, finite.max() + 1 if len(finite) else 0.0)  # infinite where a row has no span at all
+    order = np.argsort(-given, kind="stable")
+    sorted_margins = given[order]
     totals = np.concatenate([[0.0], np.cumsum((np.asarray(silent) - np.asarray(answered))[order])])
     apart = np.concatenate([[True], sorted_margins[:-1] > sorted_margins[1:], [True]])
     silenced = int(np.argmax(np.where(apart, totals, -np.inf)))
