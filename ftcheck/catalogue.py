@@ -16,9 +16,6 @@ class Installed:
     tasks: Collection[str] = tasks.BUILT_IN.keys()
     training_costs: Collection[str] = frozenset({"train_seconds", "train_samples_per_second", "peak_memory_bytes"})
 
-    def __init__(self) -> None:
-        self._metric_problems: dict[tuple[str, str], str] = {}
-
     @cached_property
     def costs(self) -> Collection[str]:
         return frozenset(metrics.names(frozenset({"cost"})))
@@ -29,7 +26,7 @@ class Installed:
 
     @property
     def training_fields(self) -> Collection[str]:
-        return self._training.fields.keys()
+        return self._training.settable.keys()
 
     def task(self, name: str) -> TaskFacts:
         return tasks.get(name)

@@ -111,7 +111,7 @@ def _declarations(value: Any, source: Source, path: Path, problems: list[SuiteEr
     """The top level: `cases`, and what holds for all of them under `defaults`. Adds to `problems`."""
 
     def refuse(place: Source, message: str) -> None:
-        problems.append(SuiteError(Location(path=str(path), line=place.line, key=place.key), message))
+        problems.append(SuiteError(Location(path=str(path), line=place.line, key=shown(place.key, 200)), message))
 
     if not isinstance(value, dict):
         refuse(source, f"expected a mapping with `cases`, got {_kind(value)}")
@@ -195,7 +195,7 @@ class _Document:
         self.problems.append(self._error(line, key, message))
 
     def _error(self, line: int, key: str, message: str) -> SuiteError:
-        return SuiteError(Location(path=str(self._path), line=line, key=key), message)
+        return SuiteError(Location(path=str(self._path), line=line, key=shown(key, 200)), message)
 
     def _node(self, event: Any, place: Source, depth: int) -> tuple[Any, Source]:
         """The value that starts with `event`. `place` is where its key stands; an alias's parts keep their anchor's."""
@@ -205,7 +205,7 @@ class _Document:
         if event.tag is not None:
             self._refuse(line, place.key, f"the tag {shown(event.tag)} is not used in suite files; leave it out")
         if depth > MAX_DEPTH:
-            raise self._error(line, place.key[:80], f"nested deeper than {MAX_DEPTH} levels")
+            raise self._error(line, place.key, f"nested deeper than {MAX_DEPTH} levels")
         anchor, before = event.anchor, self._values
         if anchor is not None:
             self._anchors[anchor] = None

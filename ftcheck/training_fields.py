@@ -105,7 +105,8 @@ class TrainingFields:
     version: str = ""
 
     @cached_property
-    def _settable(self) -> Mapping[str, TrainingField]:
+    def settable(self) -> Mapping[str, TrainingField]:
+        """The fields that a suite may set: all but those that ftcheck sets itself."""
         return {name: known for name, known in self.fields.items() if name not in OWNED}
 
     def problems(self, given: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> list[tuple[str, str]]:
@@ -127,11 +128,11 @@ class TrainingFields:
             return known.problem(value) or _range_problem(name, value)
         if name in SUCCESSORS:
             return f"not in transformers {self.version}: {SUCCESSORS[name]}"
-        return f"no such TrainingArguments field; {one_of(name, self._settable)}".rstrip("; ")
+        return f"no such TrainingArguments field; {one_of(name, self.settable)}".rstrip("; ")
 
     def schema(self) -> dict[str, Any]:
         """JSON Schema properties of the fields that a suite may set."""
-        return {name: known.schema() for name, known in self._settable.items() if known.kinds}
+        return {name: known.schema() for name, known in self.settable.items() if known.kinds}
 
 
 def _range_problem(name: str, value: Any) -> str:

@@ -1,6 +1,7 @@
 """What a suite declares: declarations as they are written, and the cases that `expand` makes of them."""
 
 from ftcheck.spec.case import (
+    EVAL_SPLITS,
     READERS,
     ROLES,
     Case,
@@ -18,6 +19,7 @@ from ftcheck.spec.matrix import case_id
 from ftcheck.spec.schema import json_schema
 
 __all__ = [
+    "EVAL_SPLITS",
     "READERS",
     "ROLES",
     "Case",

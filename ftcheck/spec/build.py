@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ftcheck.errors import one_of, shown
-from ftcheck.spec.case import READERS, Checkpoint, Data, EarlyStopping, Gate, Mark
+from ftcheck.spec.case import EVAL_SPLITS, READERS, Checkpoint, Data, EarlyStopping, Gate, Mark
 from ftcheck.spec.catalogue import Catalogue, TaskFacts
 from ftcheck.spec.declaration import KeyPath
 from ftcheck.spec.fields import CaseFields, CheckpointFields, DataFields, problems, said
@@ -148,9 +148,7 @@ class Builder:
         for column, name in given.columns.items():
             key = ("data", "columns", column)
             if column not in known:
-                self.report(
-                    key, f"{self.fields.task.name} has no column {shown(column, 60)!r}; {one_of(column, known)}"
-                )
+                self.report(key, f"{self.fields.task.name} has no such column; {one_of(column, known)}")
             elif name is None and known[column]:
                 self.report(key, f"{self.fields.task.name} needs this column: it can't be null")
             elif name == "":
@@ -162,20 +160,23 @@ class Builder:
             if problem := split_problem(expression, known):
                 self.report(("data", "splits", role), problem)
             if role in given.holdout:
-                self.report(
-                    ("data", "holdout", role), f"`splits` already says where {role} comes from; give one of them"
-                )
+                self.report(("data", "holdout", role), "`splits` says already where it comes from; give one of them")
         if sum(given.holdout.values()) >= 1:
             self.report(("data", "holdout"), "nothing is left to train on: the parts add up to 1 or more")
-        if (
-            known
-            and self.trains
-            and "data" not in self.incomplete
-            and "train" not in given.splits
-            and "train" not in known
-        ):
+        if known and "data" not in self.incomplete:
+            self._check_default_splits(given, known)
+
+    def _check_default_splits(self, given: DataFields, known: frozenset[str]) -> None:
+        """The splits that are used where the suite names none must be among those that it gives files for."""
+        names = ", ".join(sorted(known))
+        if self.trains and "train" not in given.splits and "train" not in known:
+            self.report(("data", "files"), f"no split is called train; name one in data.splits.train ({names})")
+        named = "eval" in given.splits or "eval" in given.holdout
+        if not named and not known.intersection(EVAL_SPLITS):
             self.report(
-                ("data", "files"), f"no split is called train; say which one trains: splits: {{train: {min(known)}}}"
+                ("data", "files"),
+                f"no split to judge ({' or '.join(EVAL_SPLITS)}); name one in data.splits.eval ({names}), "
+                "or carve one out of train: data.holdout: 0.2",
             )
 
     def training(self) -> Mapping[str, Any] | None:

@@ -52,6 +52,8 @@ class Data:
 
 READERS = ("csv", "tsv", "json", "jsonl", "parquet", "text", "conll", "squad")
 ROLES = ("train", "tune", "eval")
+EVAL_SPLITS = ("test", "validation", "valid", "dev")
+"""What is judged where a suite names no split for it: the first of these that the data has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

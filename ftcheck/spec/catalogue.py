@@ -45,7 +45,7 @@ class Catalogue(Protocol):
 
     @property
     def training_fields(self) -> Collection[str]:
-        """The names of the installed TrainingArguments' fields."""
+        """The names of the installed TrainingArguments' fields that a suite may set."""
 
     def task(self, name: str) -> TaskFacts:
         """One of `tasks`."""

@@ -45,6 +45,10 @@ def _distinct(parameters: tuple[str, ...]) -> str:
     return " (ids are file names, so upper and lower case are one)"
 
 
+_LONGEST = 2000
+"""Characters of a message: the list of a task's metrics fits, a data file as a value does not."""
+
+
 class _Problems:
     """What is wrong, each once: a mistake in `defaults` would else be reported for every case."""
 
@@ -53,7 +57,7 @@ class _Problems:
 
     def add(self, declaration: Declaration, source: Source, message: str) -> None:
         location = Location(path=str(declaration.path), line=source.line, key=shown(source.key, 200))
-        self._found.setdefault((location, message), SuiteError(location, message))
+        self._found.setdefault((location, message), SuiteError(location, shown(message, _LONGEST)))
 
     def raise_all(self) -> None:
         if self._found:
@@ -152,26 +156,38 @@ def _parsed(given: dict[str, Any], catalogue: Catalogue) -> tuple[CaseFields, li
     try:
         return CaseFields.model_validate(given), [], []
     except ValidationError as error:
-        wrong = [
-            (path, _belongs_under_training(path, catalogue) or message) for path, message in problems(error, given)
-        ]
-    left_out: list[KeyPath] = []
-    right = dict(given)
-    for path, _ in wrong:
-        top, *rest = path
-        part = right.get(str(top))
-        if rest and isinstance(part, dict) and rest[0] in part and (top, rest[0]) not in _REQUIRED:
-            right[str(top)] = {key: value for key, value in part.items() if key != rest[0]}
-            left_out.append((top, rest[0]))
-        else:
-            right.pop(str(top), None)
-            left_out.append((top,))
+        wrong = [(path, _with_hint(path, message, catalogue)) for path, message in problems(error, given)]
+    right: Mapping[str, Any] = given
+    left_out = [_part_of(path, given) for path, _ in wrong]
+    for part in left_out:
+        right = _without(right, part)
     stand_ins = {key: value for key, value in _STAND_INS.items() if key not in right}
     return CaseFields.model_validate({**stand_ins, **right}), wrong, left_out
 
 
-def _belongs_under_training(path: KeyPath, catalogue: Catalogue) -> str:
+def _part_of(path: KeyPath, values: Mapping[str, Any]) -> KeyPath:
+    """The smallest part around `path` that `values` can do without: a key of nested mappings that isn't required."""
+    part: KeyPath = ()
+    value: Any = values
+    for key in path[: 2 if path[0] == "gates" else 3]:
+        if not isinstance(value, Mapping) or (*part, key) in _REQUIRED or (part and key not in value):
+            break
+        part = (*part, key)
+        value = value.get(key)
+    return part
+
+
+def _without(values: Mapping[str, Any], path: KeyPath) -> Mapping[str, Any]:
+    first, *rest = path
+    if not rest or str(first) not in values:
+        return {key: value for key, value in values.items() if key != first}
+    return {**values, str(first): _without(values[str(first)], tuple(rest))}
+
+
+def _with_hint(path: KeyPath, message: str, catalogue: Catalogue) -> str:
+    """The message, or for a TrainingArguments field among the case's own that it belongs elsewhere."""
     name = str(path[0])
-    if len(path) > 1 or name in CaseFields.model_fields or name not in catalogue.training_fields:
-        return ""
-    return f"a TrainingArguments field: write training.{name}"
+    unknown = len(path) == 1 and name not in CaseFields.model_fields
+    if unknown and name in catalogue.training_fields:
+        return f"a TrainingArguments field: write training.{name}"
+    return message
