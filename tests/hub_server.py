@@ -1,8 +1,8 @@
 """A Hugging Face Hub on localhost: enough of its routes for huggingface_hub, transformers and datasets to load from it.
 
 `with serve() as hub: hub.put("datasets", "org/name", {"train.csv": b"..."})`, or any folder as a model with
-`hub.put("models", "org/name", path)`. `hub.environment(cache)` is what a subprocess needs; `attach(hub, cache, monkeypatch)`
-points this process at it.
+`hub.put("models", "org/name", path)`. `hub.environment(cache)` is what a subprocess needs;
+`attach(hub, cache, monkeypatch)` points this process at it.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ class Hub:
     repositories: dict[tuple[str, str], Repository] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     endpoint: str = ""
+    failing: bool = False
+    """Whether every request is answered by status 500."""
 
     def put(self, kind: Kind, repo_id: str, files: Mapping[str, bytes] | Path, *, gated: bool = False) -> str:
         """Publish a new commit on `main` and return its hash."""
@@ -66,6 +68,8 @@ class Hub:
 
     def answer(self, path: str) -> tuple[int, dict[str, str], bytes]:
         """Status, headers and body for a GET of `path`."""
+        if self.failing:
+            return _failure(500, "InternalError")
         address = urlsplit(path)
         where = unquote(address.path)
         if api := re.fullmatch(r"/api/(models|datasets)/([^/]+/[^/]+)(?:/(revision|tree)/([^/]+)(?:/(.*))?)?", where):

@@ -219,6 +219,42 @@ def test_a_hub_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         texts("0" * 40)
 
 
+def test_a_card_that_is_broken(hub: Hub) -> None:
+    commit = hub.put("datasets", "org/data", {**OLD, "README.md": b"---\nconfigs: [\n---\n"})
+    with pytest.raises(DataError, match=r"org/data@\w{8} can't be read"):
+        texts(commit)
+
+
+def test_a_damaged_file_of_a_foreign_format(hub: Hub) -> None:
+    with pytest.raises(DataError, match=r"org/data@\w{8} can't be read: ArrowInvalid"):
+        texts(hub.put("datasets", "org/data", {"train.arrow": b"junk", "test.arrow": b"junk"}))
+
+
+def test_an_id_that_is_none(hub: Hub) -> None:
+    with pytest.raises(DataError, match=r"data.path: org/da--ta at .* is no Hub id"):
+        texts("0" * 40, repo="org/da--ta")
+
+
+def test_a_listing_that_points_outside_is_refused(hub: Hub) -> None:
+    commit = hub.put("datasets", "org/data", {**OLD, "../../outside.csv": b"x"})
+    with pytest.raises(DataError, match="lists a file outside its repository"):
+        texts(commit)
+
+
+def test_a_hub_that_is_broken(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit = hub.put("datasets", "org/data", OLD)
+    hub.failing = True
+    monkeypatch.setattr("time.sleep", lambda seconds: None)  # between the client's retries
+    with pytest.raises(DataError, match=r"org/data at \w+ can't be fetched: .*500"):
+        texts(commit)
+
+
+def test_a_card_with_a_configuration_that_has_no_name(hub: Hub) -> None:
+    card = b"---\nconfigs:\n- {config_name: 'a*b', data_files: train.csv}\n---\n"
+    with pytest.raises(DataError, match=r"org/data@\w{8} can't be read: InvalidConfigName"):
+        texts(hub.put("datasets", "org/data", {**OLD, "README.md": card}))
+
+
 def test_pickles_are_refused(hub: Hub) -> None:
-    with pytest.raises(DataError, match=r"no data files|pickles"):
+    with pytest.raises(DataError, match="no data files"):
         texts(hub.put("datasets", "org/data", {"train.pkl": b"\x80\x04N.", "test.pkl": b"\x80\x04N."}))

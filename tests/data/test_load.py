@@ -366,6 +366,65 @@ def test_a_path_that_is_not_there(tmp_path: Path) -> None:
         load(job(Data(kind="local", path=str(tmp_path / "notes.xyz"))))
 
 
+def test_options_go_to_a_reader_of_ours_or_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("text;label\na;b\n")
+    data = Data(kind="local", path=str(tmp_path), options={"delimiter": ";"}, splits={"eval": "train"})
+    assert load(job(data)).rows["train"]["count"] == 1
+    (tmp_path / "train.csv").rename(tmp_path / "train.arrow")
+    with pytest.raises(DataError, match=r"is read by `datasets` \(arrow\), which takes none here"):
+        load(job(data))
+    with pytest.raises(DataError, match="is read by `datasets`"):
+        load(job(dataclasses.replace(data, path=str(tmp_path / "train.arrow"))))
+
+
+def test_files_of_a_split_that_do_not_fit_together(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "a", "label": 1}\n')
+    (tmp_path / "b.jsonl").write_text('{"text": "b", "label": "x"}\n')
+    files = {"train": (str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl"))}
+    data = Data(kind="reader", path="jsonl", files=files, holdout={"eval": 0.5})
+    with pytest.raises(DataError, match=r"a.jsonl, .*b.jsonl: the files' columns don't fit together"):
+        load(job(data))
+
+
+@pytest.mark.parametrize(
+    ("rows", "task"),
+    [
+        pytest.param(
+            {"text": ["a", "b", "c", "d"], "label": [0.5, 1.5, 2.5, 3.5]}, "text-classification", id="measurements"
+        ),
+        pytest.param(
+            {"text": ["a", "b", "c", "d"], "label": ["0.5", "1.5", "2.5", "3"]}, "text-classification", id="lone"
+        ),
+        pytest.param({"tokens": [["a"]] * 4, "tags": [["O"]] * 4}, "token-classification", id="tags"),
+        pytest.param({"text": ["a"] * 4}, "text-classification", id="no-column"),
+    ],
+)
+def test_what_holds_no_classes_is_carved_as_it_comes(rows: dict[str, list[Any]], task: str) -> None:
+    data = Data(kind="callable", path="suite:rows", factory=lambda: rows, holdout={"eval": 0.5})
+    if len(rows) == 1:
+        with pytest.raises(DataError, match="has no column 'label'"):
+            load(job(data, task))
+        return
+    assert load(job(data, task)).notes[0] == "eval: 2 of 4 rows carved out of train"
+
+
+def test_class_names_survive_a_holdout_and_a_new_name() -> None:
+    from datasets import ClassLabel, Dataset, Features, Value
+
+    features = Features({"id": Value("int32"), "text": Value("string"), "intent": ClassLabel(names=["no", "yes"])})
+    made = Dataset.from_dict({"id": [7, 8] * 5, "text": ["a", "b"] * 5, "intent": [0, 1] * 5}, features=features)
+    found = called(made, columns={"label": "intent"}, holdout={"eval": 0.2})
+    assert found.eval is not None
+    assert (found.eval.features["label"].names, found.eval.features["id"].dtype) == (["no", "yes"], "int32")
+    assert sorted(found.eval["label"]) == [0, 1]
+
+
+def test_a_smoke_run_leaves_columns_that_hold_no_classes() -> None:
+    rows = {"text": ["a", "b", "c"], "label": [0.5, 1.5, 2.5]}
+    data = Data(kind="callable", path="suite:rows", factory=lambda: rows, splits={"eval": "train"})
+    assert load(job(data, limit=2)).train.features["label"].dtype == "float64"  # type: ignore[union-attr]
+
+
 def test_what_callables_may_return() -> None:
     from datasets import Dataset, DatasetDict
 

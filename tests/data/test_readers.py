@@ -82,6 +82,7 @@ def rows(reader: str, content: str | bytes, folder: Path, **options: Any) -> lis
             "jsonl", '{"text": "a"}\n{"text": "b", "label": 2}', {}, [["a", None], ["b", 2]], id="jsonl-missing-key"
         ),
         pytest.param("jsonl", '{"text": "a\\u0000", "label": "x"}', {}, [["a\0", "x"]], id="jsonl-nul"),
+        pytest.param("json", '{"text": "a", "label": 1}', {}, [["a", 1]], id="json-one-object"),
     ],
 )
 def test_rows_hold_what_the_file_says(
@@ -161,6 +162,20 @@ def test_rows_hold_what_the_file_says(
             id="jsonl-mixed",
         ),
         pytest.param(
+            "jsonl",
+            '{"a": null}\n{"a": [1]}\n{"a": {}}',
+            {},
+            "file:3: column a holds an object here, a list at file:2",
+            id="jsonl-mixed-after-a-null",
+        ),
+        pytest.param(
+            "jsonl",
+            '{"a": {"b": 1}}\n{"a": {"b": "x"}}',
+            {},
+            "file:1: column a isn't of one kind",
+            id="jsonl-mixed-within",
+        ),
+        pytest.param(
             "jsonl", '{"a": "\\ud800"}\n', {}, r"file:1: column a: '\\ud800' can't be held", id="jsonl-lone-surrogate"
         ),
         pytest.param(
@@ -187,6 +202,11 @@ def test_rows_hold_what_the_file_says(
             "json", '{"version": "2", "data": [{"paragraphs": []}]}', {}, "structure of SQuAD", id="json-squad-2"
         ),
         pytest.param("json", '{"a": 1}', {"field": "rows"}, "no key 'rows'", id="json-no-such-field"),
+        pytest.param("json", "7", {}, "file: neither a list of objects nor one object a line", id="json-number"),
+        pytest.param("json", "[" * 100_000, {}, "file: nested too deeply to be rows", id="json-too-deep"),
+        pytest.param("squad", "[" * 100_000, {}, "file: nested too deeply to be SQuAD", id="squad-too-deep"),
+        pytest.param("squad", "{", {}, "file:1: no JSON", id="squad-no-json"),
+        pytest.param("json", '{"data": [{"paragraphs": []}], "version": "2"}', {}, "SQuAD: use", id="json-squad-3"),
         pytest.param("json", "nonsense", {}, "file:1: no JSON", id="json-nonsense"),
         pytest.param(
             "conll", "EU B-ORG\nrejects\n", {}, "file:2: 1 column in 'rejects', at least 2 needed", id="conll-short"

@@ -82,8 +82,6 @@ def _source(found: Found, data: Data, stack: ExitStack) -> Source:
     builder, name = found.builder, found.shown
     kind = _kind(builder)
     settings = _settings(builder)
-    if kind == "pandas":
-        raise DataError(f"{name} holds pickles, which can run any code when they are read; convert them to Parquet")
     features = builder.config.features if hasattr(builder.config, "features") else None
     features = features or builder.info.features
     splits: dict[str, Callable[[Wanted], Split]] = {}
@@ -175,7 +173,7 @@ def _builder(folder: Path, data: Data, name: str, stack: ExitStack, files: Seque
     except (FileNotFoundError, datasets.exceptions.DatasetNotFoundError) as error:
         said = _said(error, folder, name)
         raise DataError(f"{name} holds no data files that `datasets` can read: {said}") from None
-    except (zipfile.BadZipFile, yaml.YAMLError) as error:
+    except (zipfile.BadZipFile, yaml.YAMLError, AttributeError, TypeError) as error:  # a card that is no card
         raise DataError(f"{name} can't be read: {_said(error, folder, name)}") from None
 
 

@@ -102,6 +102,13 @@ def refuse_unlabelled(dataset: datasets.Dataset, place: Callable[[int], str]) ->
                 )
 
 
+def nameable(kind: pa.DataType) -> bool:
+    """Whether values of this type can name classes: text and whole numbers."""
+    import pyarrow as pa
+
+    return bool(pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
 def distinct(values: pa.ChunkedArray) -> list[str]:
     """The different names or ids in a column, or in its lists, as the tasks name classes: sorted, numbers as numbers.
 
@@ -112,9 +119,7 @@ def distinct(values: pa.ChunkedArray) -> list[str]:
 
     if pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
         values = pc.list_flatten(values)
-    if not (
-        pa.types.is_integer(values.type) or pa.types.is_string(values.type) or pa.types.is_large_string(values.type)
-    ):
+    if not nameable(values.type):
         return []
     found = pc.unique(values).drop_null().to_pylist()
     return [str(value) for value in sorted(found, key=lambda value: (_number(value), str(value)))]

@@ -153,15 +153,13 @@ class Selector:
         Values that mostly occur once are no classes but texts or measurements.
         """
         import numpy as np
-        import pyarrow as pa
 
         column = self.mapping.get(STRATIFIED, STRATIFIED)
         table = selection.table()
         if STRATIFIED not in self.columns or column not in table.column_names:
             return None
         values = table.column(column)
-        kind = values.type
-        if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        if not rows.nameable(values.type):
             return None
         coded = values.combine_chunks().dictionary_encode(null_encoding="encode")
         codes: Positions = coded.indices.to_numpy(zero_copy_only=False).astype("int64")
