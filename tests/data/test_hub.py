@@ -111,6 +111,16 @@ def test_class_names_of_the_card_are_kept_in_their_order(hub: Hub) -> None:
     assert loaded.roles["train"].place(1).endswith("small/train-00001-of-00002.csv:2")
 
 
+def test_class_names_of_the_card_are_kept_in_a_sum_of_splits(hub: Hub) -> None:
+    commit = hub.put("datasets", "org/data", CONFIGURED)
+    data = Data(kind="hub", path="org/data", name="small", splits={"train": "train+test"})
+    loaded = load(job(data, data_revision=commit))
+    assert loaded.train is not None
+    assert loaded.train.features["label"].names == ["zebra", "ant"]
+    assert loaded.train["label"][:] == [1, 0, 1]
+    assert loaded.roles["train"].place(2).endswith("small/test-00000-of-00001.csv:2")
+
+
 def test_parquet_keeps_class_names(hub: Hub) -> None:
     from datasets import ClassLabel, Dataset, Features, Value
 

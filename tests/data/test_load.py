@@ -151,28 +151,6 @@ def test_limits_keep_order_and_are_told(tmp_path: Path) -> None:
     assert bound.notes == ("train: 3 of 20 rows (data.limit)",)
 
 
-def test_a_smoke_run_knows_the_classes_of_all_training_rows(tmp_path: Path) -> None:
-    """Two training rows lack classes that the judged rows have: `--ft-limit` would be an error for most data."""
-    many = "text,label\n" + "".join(f"t{n},{n}\n" for n in range(12))
-    found = csv(tmp_path, {"train": many, "test": many}, limit=2)
-    assert found.train is not None
-    assert found.train.features["label"].names == [str(n) for n in range(12)]
-    plain = csv(tmp_path, {"train": many, "test": many})
-    assert plain.train is not None
-    index = found.roles["train"].index[0]
-    assert found.roles["train"].hashes[0] == plain.roles["train"].hashes[index]
-    assert found.train.features["label"].int2str(found.train[0]["label"]) == plain.train[index]["label"]
-
-
-def test_a_smoke_run_knows_all_tags(tmp_path: Path) -> None:
-    files = write(tmp_path, train="a O\n\nb B-X\n\nc I-X\n", test="a O\n")
-    paths = {split: (str(path),) for split, path in files.items()}
-    data = Data(kind="reader", path="conll", files=paths)
-    found = load(job(data, "token-classification", limit=1))
-    assert found.train is not None
-    assert found.train.features["tags"].feature.names == ["B-X", "I-X", "O"]
-
-
 @pytest.mark.parametrize(
     ("contents", "fields", "message"),
     [
@@ -417,12 +395,6 @@ def test_class_names_survive_a_holdout_and_a_new_name() -> None:
     assert found.eval is not None
     assert (found.eval.features["label"].names, found.eval.features["id"].dtype) == (["no", "yes"], "int32")
     assert sorted(found.eval["label"]) == [0, 1]
-
-
-def test_a_smoke_run_leaves_columns_that_hold_no_classes() -> None:
-    rows = {"text": ["a", "b", "c"], "label": [0.5, 1.5, 2.5]}
-    data = Data(kind="callable", path="suite:rows", factory=lambda: rows, splits={"eval": "train"})
-    assert load(job(data, limit=2)).train.features["label"].dtype == "float64"  # type: ignore[union-attr]
 
 
 def test_what_callables_may_return() -> None:

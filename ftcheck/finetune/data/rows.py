@@ -109,45 +109,6 @@ def nameable(kind: pa.DataType) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
-def distinct(values: pa.ChunkedArray) -> list[str]:
-    """The different names or ids in a column, or in its lists, as the tasks name classes: sorted, numbers as numbers.
-
-    Empty where the column holds neither text nor whole numbers.
-    """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
-        values = pc.list_flatten(values)
-    if not nameable(values.type):
-        return []
-    found = pc.unique(values).drop_null().to_pylist()
-    return [str(value) for value in sorted(found, key=lambda value: (_number(value), str(value)))]
-
-
-def _number(value: str | int) -> int:
-    try:
-        return int(value)
-    except ValueError:
-        return 0
-
-
-def with_classes(table: pa.Table, column: str, names: Sequence[str]) -> pa.Table:
-    """`table` with a column (or its lists) of names or ids as a ClassLabel of `names`."""
-    import pyarrow as pa
-    from datasets import ClassLabel, Features, List
-    from datasets.table import table_cast
-
-    index = table.column_names.index(column)
-    features = Features.from_arrow_schema(table.schema)
-    nested = pa.types.is_list(table.column(column).type) or pa.types.is_large_list(table.column(column).type)
-    texts = table.column(column).cast(pa.list_(pa.string()) if nested else pa.string())
-    label = ClassLabel(names=list(names))
-    declared = Features({**features, column: List(label) if nested else label})
-    plain = table.set_column(index, column, texts).replace_schema_metadata(None)
-    return table_cast(plain, declared.arrow_schema)
-
-
 def hashes(dataset: datasets.Dataset, columns: Sequence[str]) -> list[str]:
     """The BLAKE3 of each row's canonical JSON (128 bits, hex), over `columns`, classes by their names.
 

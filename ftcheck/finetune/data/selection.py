@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ftcheck.errors import DataError, shown
 from ftcheck.finetune.data import rows, splits
+from ftcheck.finetune.data.files import ReadFile
 from ftcheck.finetune.data.source import Source, Split, join
 from ftcheck.spec import Data
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 STRATIFIED = "label"
 """The column whose classes a holdout keeps in proportion, in tasks that have it."""
-CLASSES = ("label", "tags")
-"""Columns that hold classes, in tasks that have them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +57,11 @@ class Selection:
         """The selected rows, in order. Raises DataError where the splits' columns differ in kind."""
         import numpy as np
 
-        parts = [part for split in self.splits for part in split.parts]
-        whole = self.splits[0].table if len(self.splits) == 1 else join(parts).table
+        whole = self.splits[0].table
+        if len(self.splits) > 1:
+            whole = join(
+                [ReadFile(table=split.table, names=split.names, shown=split.parts[0].shown) for split in self.splits]
+            ).table
         ends = np.cumsum([0, *(split.table.num_rows for split in self.splits)])
         return whole.take(ends[self.which] + self.rows)
 
@@ -88,8 +90,7 @@ class Selector:
             self.notes.append("tuned on the split that is judged, as the suite says: the result is too good by as much")
         if not len(selection.rows):
             raise DataError(f"{role}: no rows are left of {self._origin(role)}")
-        names = self._class_names(selection) if role == "train" and self.limit is not None else {}
-        return self._rows(role, self._limited(role, selection), names)
+        return self._rows(role, self._limited(role, selection))
 
     def _expression(self, role: str) -> str | None:
         """What a role reads, as the suite says or by default; None where it is carved out, and for no `tune`."""
@@ -174,31 +175,11 @@ class Selector:
         self.notes.append(f"{role}: {bound:,} of {size:,} rows ({name})")
         return selection.take(splits.sample(size, bound, role))
 
-    def _class_names(self, selection: Selection) -> dict[str, list[str]]:
-        """The classes of all training rows, for a smoke run (`--ft-limit`).
-
-        Its few training rows lack classes that its judged rows have; a limit that the suite sets says so instead.
-        """
-        from ftcheck.tasks.labels import declared_names
-
-        table = selection.table()
-        dataset = _dataset(table, "unhashed")
-        found = {}
-        for column in CLASSES:
-            source = self.mapping.get(column, column)
-            if column in self.columns and source in table.column_names and declared_names(dataset, source) is None:
-                names = rows.distinct(table.column(source))
-                if names:
-                    found[column] = names
-        return found
-
-    def _rows(self, role: str, selection: Selection, class_names: Mapping[str, Sequence[str]]) -> RoleRows:
+    def _rows(self, role: str, selection: Selection) -> RoleRows:
         """The selection in the task's columns, with nothing missing, and its hashes."""
         names = tuple(dict.fromkeys(name for split in selection.splits for name in split.names))
         table = rows.rename(selection.table(), names, self.columns, self.mapping, self._origin(role))
         table = rows.refuse_nulls(table, self.columns, selection.place)
-        for column, classes in class_names.items():
-            table = rows.with_classes(table, column, classes)
         dataset = _dataset(table, "unhashed")
         rows.refuse_unlabelled(dataset, selection.place)
         row_hashes = rows.hashes(dataset, tuple(self.columns))
