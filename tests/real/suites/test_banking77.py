@@ -1,0 +1,28 @@
+"""BANKING77: 77 intents of bank customers, 10,003 training and 3,080 judged questions."""
+
+from __future__ import annotations
+
+import ftcheck
+from tests.real import where
+
+where.skip_without_real_input()
+
+
+@ftcheck.case(
+    checkpoint=where.checkpoint(),
+    task={"name": "text-classification", "max_length": 64},
+    data={
+        **where.files("csv", train="banking77/train.csv", test="banking77/test.csv"),
+        "columns": {"label": "category"},
+        "limit": where.sized(ci={"train": 2_500}, full={}),
+    },
+    training={
+        "num_train_epochs": where.sized(ci=4, full=5),
+        "learning_rate": where.sized(ci=3e-4, full=1e-4),
+        "per_device_train_batch_size": 32,
+        "warmup_steps": 0.1,
+    },
+    seeds=where.sized(ci=1, full=3),
+    keep_model="none",
+)
+def test_banking77() -> None: ...
