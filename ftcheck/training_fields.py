@@ -19,7 +19,15 @@ from ftcheck.spec.fields import said
 from ftcheck.training_rules import OWNED, RANGES, RELATED, SUCCESSORS, conflicts
 
 _ATOMS = {kind: kind for kind in ("int", "float", "bool", "str", "dict", "list")} | {"nonetype": "none"}
-_WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "none": "null", "dict": "a mapping"}
+_WORDS = {
+    "str": "text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "dict": "a mapping",
+    "list": "a list of texts",
+    "none": "null",
+}
 _SCHEMA = {"int": "integer", "float": "number", "bool": "boolean", "str": "string", "none": "null", "dict": "object"}
 
 
@@ -36,16 +44,9 @@ class TrainingField:
     @property
     def expected(self) -> str:
         """What the field takes, as an error says it."""
-        words = [
-            word
-            for kind, word in _WORDS.items()
-            if kind in self.kinds and not (kind == "int" and "float" in self.kinds)
-        ]
-        if "str" in self.kinds:
-            words.insert(0, f"one of {', '.join(self.choices)}" if self.choices else "text")
-        if "list" in self.kinds:
-            words.append("a list of texts")
-        return " or ".join(words)
+        kinds = self.kinds - {"int"} if "float" in self.kinds else self.kinds
+        words = {**_WORDS, "str": f"one of {', '.join(self.choices)}" if self.choices else "text"}
+        return " or ".join(word for kind, word in words.items() if kind in kinds)
 
     def problem(self, value: Any) -> str:
         """What is wrong with `value` for this field; empty where nothing is."""

@@ -143,16 +143,17 @@ def _best_model(given: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator
     if not values.get("load_best_model_at_end"):
         return
     evaluates, saves = values.get("eval_strategy"), values.get("save_strategy")
-    at = "load_best_model_at_end" if "load_best_model_at_end" in given else next(iter(given), "load_best_model_at_end")
+    own = "load_best_model_at_end" in given
+    at = "load_best_model_at_end" if own else next(iter(given), "load_best_model_at_end")
+    needs = "needs" if own else "the task sets load_best_model_at_end, which needs"
     if evaluates == "no":
-        yield at, "load_best_model_at_end needs eval_strategy: epoch or steps, to know which model is best"
+        yield at, f"{needs} eval_strategy: epoch or steps, to know which model is best"
     elif saves not in ("best", evaluates):
-        message = f"load_best_model_at_end needs a checkpoint of each evaluation: write save_strategy: {evaluates}"
-        yield at, f"{message} (it is {saves}, eval_strategy is {evaluates})"
+        yield at, f"{needs} a checkpoint of each evaluation: save_strategy: {evaluates} or best (it is {saves})"
     elif evaluates == saves == "steps":
         every, saved = _evaluated_every(values), values.get("save_steps")
         if every and saved and not _is_multiple(saved, every):
-            yield at, f"load_best_model_at_end needs save_steps ({saved}) to be a multiple of eval_steps ({every})"
+            yield at, f"{needs} save_steps ({saved:g}) to be a multiple of eval_steps ({every:g})"
 
 
 def _evaluated_every(values: Mapping[str, Any]) -> float:

@@ -217,7 +217,7 @@ _BOUNDS = {
     "greater_than_equal": "a number of at least {ge}",
     "less_than": "a number below {lt}",
     "less_than_equal": "a number of at most {le}",
-    "too_short": "at least {min_length} items",
+    "too_short": "a list of {min_length} or more",
     "string_too_short": "a text that isn't empty",
 }
 
