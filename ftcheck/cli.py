@@ -113,7 +113,7 @@ def verify(cache_dir: CacheDir = None) -> None:
     for stage in STAGES:
         for digest in store.keys(stage):
             checked += 1
-            entry = store.get(stage, digest)
+            entry = store.get(stage, digest, used=False)
             if entry is not None:
                 try:
                     entry.verify()
@@ -197,7 +197,7 @@ def _entry(store: Store, prefix: str) -> Entry:
     if len(found) != 1:
         many = f"{len(found):,} keys begin" if found else "no key begins"
         raise UsageError(f"{many} with {shown(prefix)} in {store.root}; `ftcheck cache ls` shows them")
-    entry = store.get(*found[0])
+    entry = store.get(*found[0], used=False)
     if entry is None:
         raise UsageError("; ".join(store.warnings) or f"{found[0][1]} is in use by another process; try again")
     return entry

@@ -57,5 +57,5 @@ def _check_header(file: IO[bytes], member: zipfile.ZipInfo) -> None:
     shape, _, dtype = read(file)
     if dtype.hasobject:
         raise ValueError(f"{member.filename} holds Python objects")
-    if math.prod(shape) * dtype.itemsize > member.file_size:
+    if math.prod(shape) * dtype.itemsize > member.file_size - file.tell():
         raise ValueError(f"{member.filename} claims more values than it holds")

@@ -10,6 +10,7 @@ from typing import Final
 
 from blake3 import blake3
 
+from ftcheck.errors import IdentityError
 from ftcheck.keys.canonical import Change, Key, canonical, diff
 from ftcheck.results import Json
 
@@ -75,7 +76,7 @@ def read(path: Path) -> CaseHistory | None:
             for run in found["runs"]
         )
         return CaseHistory(str(found["suite"]), str(found["case"]), runs)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, IdentityError):
         return None
 
 

@@ -52,7 +52,7 @@ def listed(store: Store) -> Iterator[Listed]:
         for digest in store.keys(stage):
             place = store.place(stage, digest) / MANIFEST
             used = place.stat().st_mtime if place.is_file() else time()
-            entry = store.get(stage, digest)
+            entry = store.get(stage, digest, used=False)
             if entry is not None:
                 yield Listed(stage, digest, entry, used)
 
@@ -84,7 +84,7 @@ def prune(
 
 def remove_model(store: Store, stage: Stage, digest: str) -> None:
     """Take an entry's model out and leave the rest, as the manifest then says. The caller holds the key."""
-    entry = store.get(stage, digest)
+    entry = store.get(stage, digest, used=False)
     if entry is None or not entry.model_size:
         return
     files = {name: record for name, record in entry.manifest["files"].items() if not name.startswith(LARGE)}

@@ -69,18 +69,19 @@ class Store:
         self._locks: dict[str, FileLock] = {}
         self._cleaned = False
 
-    def get(self, stage: Stage, digest: str) -> Entry | None:
+    def get(self, stage: Stage, digest: str, *, used: bool = True) -> Entry | None:
         """The entry of a key; None where there is none. Raises StoreError where the store can't be read.
 
         The manifest and every file outside `model/` are verified now, the model's when it is asked for
-        (`Entry.verify("model/")`): hashing it is no slower than loading it, and most runs don't load it.
+        (`Entry.verify("model/")`): hashing it is no slower than loading it, and most runs don't load it. An entry that
+        is only looked at, not `used`, isn't kept from pruning by that.
         """
         path = self.place(stage, digest)
         try:
             entry = self._opened(path, stage, digest)
         except DamageError as damage:
             entry = self._set_aside(path, stage, digest, damage)
-        if entry is not None:
+        if entry is not None and used:
             self._touch(path)
         return entry
 
@@ -281,13 +282,15 @@ class Store:
         token = secrets.token_hex(8)
         path = parent / token
         lock = parent / f"{token}.lock"
-        with self._translated(), FileLock(lock):
-            try:
-                path.mkdir()
-                yield path
-            finally:
-                shutil.rmtree(path, ignore_errors=True)  # renamed into place, or half-written: cleaned later at worst
-        lock.unlink(missing_ok=True)
+        try:
+            with self._translated(), FileLock(lock):
+                try:
+                    path.mkdir()
+                    yield path
+                finally:
+                    shutil.rmtree(path, ignore_errors=True)  # renamed into place; else what stays is cleaned later
+        finally:
+            lock.unlink(missing_ok=True)
 
     def _clean(self, parent: Path) -> None:
         """Delete what processes left in `tmp/` that are gone: folders whose lock nobody holds, trash, scratch files."""

@@ -1,4 +1,4 @@
-"""Canonical JSON is the same for equal values and only for those; a diff names every leaf that changed, and no other."""
+"""Canonical JSON is the same for equal values and only those; a diff names every leaf that changed."""
 
 from __future__ import annotations
 

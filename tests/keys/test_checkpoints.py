@@ -1,4 +1,4 @@
-"""Whatever loading a checkpoint can read is in its identity; what it can't read isn't; what is no checkpoint is refused."""
+"""What loading a checkpoint can read is its identity, what it can't read isn't; what is no checkpoint is refused."""
 
 from __future__ import annotations
 

@@ -13,7 +13,6 @@ import pytest
 from ftcheck.errors import DataError, FtcheckError
 from ftcheck.keys import Identifier, base_splits
 from ftcheck.spec import Data
-from tests.keys.inputs import changed
 
 TRAINING = ("train", "tune")
 JUDGING = ("eval",)

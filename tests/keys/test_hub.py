@@ -99,7 +99,8 @@ def test_the_hubs_own_variables_mean_offline_too(
 
 def test_offline_identity_loads_no_library_of_the_hub(cached: Path, tmp_path: Path) -> None:
     script = (
-        "import sys; from pathlib import Path; from ftcheck.keys import Identifier; from ftcheck.spec import Checkpoint;"
+        "import sys; from pathlib import Path;"
+        "from ftcheck.keys import Identifier; from ftcheck.spec import Checkpoint;"
         f"print(Identifier(Path({str(tmp_path)!r}), offline=True).checkpoint(Checkpoint(path={MODEL!r}, local=False)));"
         "print([m for m in ('torch', 'transformers', 'datasets', 'huggingface_hub', 'numpy') if m in sys.modules])"
     )

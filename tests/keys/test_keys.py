@@ -14,11 +14,10 @@ from typing import Any
 import pytest
 
 import ftcheck
-from ftcheck import tasks
+from ftcheck import tasks, training_fields
 from ftcheck.errors import FtcheckError
 from ftcheck.keys import Identifier, arguments, code, diff, score_key, train_key
 from ftcheck.spec import Case, Checkpoint, EarlyStopping, Gate, Mark
-from ftcheck import training_fields
 from tests.keys.inputs import case, changed, checkpoint_folder, keys
 
 Change = Callable[[Path, Case], Case | None]
@@ -353,7 +352,8 @@ class TestWithoutTraining:
         assert new[1].digest != old[1].digest
 
     def test_it_is_never_taken_for_a_trained_model(self, tmp_path: Path) -> None:
-        untrained, trained = (keys(case(tmp_path, training=how), tmp_path / "memo")[0] for how in (None, {}))
+        untrained = keys(case(tmp_path, training=None), tmp_path / "memo")[0]
+        trained = keys(case(tmp_path, training={}), tmp_path / "memo")[0]
         assert untrained.digest != trained.digest
 
 

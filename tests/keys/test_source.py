@@ -1,4 +1,4 @@
-"""A user's function is what it does: its code, what it uses in its module, the values it holds; not how it is written."""
+"""A user's function is its code, what it uses in its module and the values it holds; not how it is written."""
 
 from __future__ import annotations
 
