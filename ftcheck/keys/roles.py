@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 TRAINING_ROLES: Final = ("train", "tune")
 EVALUATION_ROLES: Final = ("eval",)
+ROLES: Final = (*TRAINING_ROLES, *EVALUATION_ROLES)
 
 
 def base_splits(expression: str) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftcheck.keys import arguments
 from ftcheck.keys.canonical import Key
-from ftcheck.keys.roles import EVALUATION_ROLES, TRAINING_ROLES
+from ftcheck.keys.roles import EVALUATION_ROLES, ROLES, TRAINING_ROLES
 
 if TYPE_CHECKING:
     from ftcheck.keys.identity import Identifier
@@ -43,7 +43,8 @@ def train_key(
             "training": arguments.for_training(given),
             "early_stopping": asdict(case.early_stopping) if case.early_stopping else {},
             "seed": seed,
-            "data": identifier.data(case.data, TRAINING_ROLES),
+            # A smoke run learns its classes from all rows, since a handful of training rows hasn't all of them.
+            "data": identifier.data(case.data, TRAINING_ROLES if limit is None else ROLES),
         }
     elif "tune" in case.data.splits or "tune" in case.data.holdout:
         components["data"] = identifier.data(case.data, ("tune",))

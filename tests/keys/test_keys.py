@@ -269,6 +269,21 @@ def test_changing_the_evaluation_never_retrains(tmp_path: Path, change: Change) 
     assert new[1].digest != old[1].digest
 
 
+@pytest.mark.parametrize("change", EVALUATED_ANEW[:3])
+def test_a_smoke_run_which_learns_its_classes_from_all_rows_depends_on_all(tmp_path: Path, change: Change) -> None:
+    before = case(tmp_path)
+    old = keys(before, tmp_path / "memo", limit=8)
+    new = keys(change(tmp_path, before) or before, tmp_path / "memo", limit=8)
+    assert new[0].digest != old[0].digest
+
+
+def test_the_defaults_of_the_training_room_evaluate_nothing() -> None:
+    """`for_training` sees the suite's arguments and the task's: what the training room adds must not matter to it."""
+    from ftcheck.finetune import trainer
+
+    assert not arguments.evaluates(trainer.DEFAULTS)
+
+
 def test_predicting_on_another_device_does_not_retrain(tmp_path: Path) -> None:
     old, new = (keys(case(tmp_path), tmp_path / "memo", predict_on=device) for device in ("cpu", "cuda"))
     assert new[0].digest == old[0].digest
