@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
+from ftcheck.errors import IdentityError
 from ftcheck.keys import files
 from ftcheck.keys.files import RACY_NS, FileHashes
 
@@ -127,3 +128,19 @@ def test_a_link_means_the_file_that_it_points_at_now(tmp_path: Path, file: Path)
     link.unlink()
     link.symlink_to(other)
     assert (before, hashes.digest(link)) == (blake3(b"one").hexdigest(), blake3(b"two").hexdigest())
+
+
+def test_a_file_that_changes_while_it_is_read_has_no_identity(
+    tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = files.file_digest
+
+    def slowly(path: Path) -> str:
+        digest = original(path)
+        path.write_bytes(b"still being written")
+        return digest
+
+    monkeypatch.setattr(files, "file_digest", slowly)
+    with pytest.raises(IdentityError, match="changed while it was read"):
+        FileHashes(tmp_path / "memo", Clock()).digest(file)
+    assert not (tmp_path / "memo").exists()
