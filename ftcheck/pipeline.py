@@ -239,7 +239,7 @@ class Pipeline:
 
     @staticmethod
     def _same_examples(finished: Sequence[Finished]) -> None:
-        digests = {run.predicted.content["rows"]["eval"]["digest"] for run in finished}
+        digests = {run.predicted.content["rows"]["eval"]["hashes"] for run in finished}
         if len(digests) > 1:
             raise MetricError("the seeds of this case were judged on different rows: is its data made at random?")
 

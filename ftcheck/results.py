@@ -120,7 +120,7 @@ class CaseResult:
 
     def to_json(self) -> dict[str, Json]:
         """This result as builtins only (what `json.dumps` and the xdist wire take)."""
-        return _plain(asdict(self))
+        return {name: _plain(value) for name, value in asdict(self).items()}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Json]) -> CaseResult:

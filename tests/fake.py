@@ -56,7 +56,7 @@ class FakeExecutor:
                     costs={"train_seconds": 41.0, "parameters": 1000.0},
                     log_history=({"step": 1, "loss": 0.7},),
                     environment={"torch": "fake"},
-                    rows={"train": {"count": 10, "digest": "t"}},
+                    rows={"train": {"count": 10, "hashes": "t"}},
                     notes=("2 of 100 rows were cut at 8 tokens",),
                     warnings=("a library warned",),
                 )
@@ -75,7 +75,7 @@ class FakeExecutor:
             meta={"labels": list(LABELS)},
             tuned={},
             costs={"eval_seconds": 1.5, "eval_samples_per_second": 66.7},
-            rows={"eval": {"count": EXAMPLES, "digest": "e"}},
+            rows={"eval": {"count": EXAMPLES, "hashes": "e"}},
         )
         with store.publish("predictions", work.predict, replace=True) as publication:
             examples.write(predicted.records, publication.path / examples.FILE)

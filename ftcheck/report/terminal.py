@@ -131,12 +131,13 @@ def _title(result: CaseResult, width: int) -> list[str]:
 
 
 def _rows(result: CaseResult) -> list[tuple[str, str, str, str, str]]:
-    rows = []
+    rows: list[tuple[str, str, str, str, str]] = []
     for metric in result.metrics:
         gates = [gate for gate in result.gates if gate.metric == metric.name]
         shown_interval = numbers.interval(metric.interval, numbers.places(metric)) if metric.interval else ""
         first = (metric.name, numbers.value(metric), shown_interval)
-        bounds = [(f"{'≥' if gate.bound == 'min' else '≤'} {gate.limit:g}", gate.verdict) for gate in gates] or [("", "")]
+        bounds: list[tuple[str, str]] = [(f"{'≥' if gate.bound == 'min' else '≤'} {gate.limit:g}", gate.verdict) for gate in gates]
+        bounds = bounds or [("", "")]
         rows.append((*first, *bounds[0]))
         rows += [("", "", "", *bound) for bound in bounds[1:]]
     return rows
