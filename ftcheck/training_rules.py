@@ -112,6 +112,7 @@ RANGES: Mapping[str, _Range] = {
 RELATED = frozenset(
     {
         "load_best_model_at_end",
+        "metric_for_best_model",
         "lr_scheduler_type",
         "max_steps",
         "num_train_epochs",
@@ -128,6 +129,11 @@ def conflicts(given: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[t
     yield from _steps(given, values)
     if values.get("lr_scheduler_type") in ("reduce_lr_on_plateau", "greedy") and values.get("eval_strategy") == "no":
         yield "lr_scheduler_type", f"{values['lr_scheduler_type']} needs eval_strategy: it looks at evaluations"
+    if given.get("save_strategy") == "best":
+        if values.get("eval_strategy") == "no":
+            yield "save_strategy", "best needs eval_strategy: epoch or steps, to know which model is best"
+        if not values.get("load_best_model_at_end") and values.get("metric_for_best_model") is None:
+            yield "save_strategy", "best needs metric_for_best_model"
     if given.get("max_steps", -1) > 0 and "num_train_epochs" in given:
         yield "num_train_epochs", f"max_steps: {given['max_steps']} overrides it; give one of them"
     if given.get("dataloader_prefetch_factor") is not None and not values.get("dataloader_num_workers"):

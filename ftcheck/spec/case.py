@@ -92,7 +92,7 @@ class Case:
     name: str = ""
     """As the suite wrote it: the YAML key, or the test function's name."""
     parameters: tuple[str, ...] = ()
-    """The values that tell the cases of one declaration apart, as shown: parametrize's, then the matrix's."""
+    """What tells the cases of one declaration apart, as shown: the matrix's values, then parametrize's."""
     suite: Path
     """Absolute."""
     line: int

@@ -83,7 +83,7 @@ class _Expansion:
         fields, source = self.declaration.merged()
         self._check_overrides(fields, source)
         for combination in combinations(fields, source, self.suite.parent, self.report):
-            parameters = (*self.declaration.parameters, *(setting.shown for setting in combination if setting.shown))
+            parameters = (*(setting.shown for setting in combination if setting.shown), *self.declaration.parameters)
             id_ = case_id(self.declaration.name, parameters)
             if problem := id_problem(id_):
                 self.report(self.declaration.source, problem)

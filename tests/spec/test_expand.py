@@ -406,8 +406,8 @@ def test_parametrize_replaces_a_field_whole() -> None:
     base = declared(training={"weight_decay": 0.1}, matrix={"seeds": [1, 2]})
     declaration = base.override({"training": {"learning_rate": 1}}, "fast")
     found = expand([declaration], CATALOGUE)
-    assert [case.id for case in found] == ["test_it-fast-1", "test_it-fast-2"]
-    assert [case.parameters for case in found] == [("fast", "1"), ("fast", "2")]
+    assert [case.id for case in found] == ["test_it-1-fast", "test_it-2-fast"]
+    assert [case.parameters for case in found] == [("1", "fast"), ("2", "fast")]
     assert all(case.training == {"learning_rate": 1} for case in found)
     assert base.overrides == {}
 

@@ -107,8 +107,11 @@ def test_rules_speak_of_fields_that_exist(fields: TrainingFields) -> None:
         ),
     ],
 )
-def test_what_the_trainer_takes_is_taken(fields: TrainingFields, given: dict[str, Any]) -> None:
+def test_what_the_trainer_takes_is_taken(fields: TrainingFields, given: dict[str, Any], tmp_path: Path) -> None:
+    from transformers import TrainingArguments
+
     assert fields.problems(given) == []
+    assert TrainingArguments(output_dir=str(tmp_path), use_cpu=True, **given)
 
 
 @pytest.mark.parametrize(
@@ -211,6 +214,16 @@ def test_what_the_trainer_takes_is_taken(fields: TrainingFields, given: dict[str
             {"load_best_model_at_end": True, "eval_strategy": "steps", "eval_steps": 30, "save_steps": 100},
             "load_best_model_at_end: needs save_steps (100) to be a multiple of eval_steps (30)",
             id="best-with-odd-steps",
+        ),
+        pytest.param(
+            {"save_strategy": "best", "metric_for_best_model": "loss"},
+            "save_strategy: best needs eval_strategy: epoch or steps, to know which model is best",
+            id="save-best-without-evaluation",
+        ),
+        pytest.param(
+            {"save_strategy": "best", "eval_strategy": "epoch"},
+            "save_strategy: best needs metric_for_best_model",
+            id="save-best-by-nothing",
         ),
         pytest.param(
             {"lr_scheduler_type": "reduce_lr_on_plateau"},
