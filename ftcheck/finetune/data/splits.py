@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ftcheck.errors import DataError, shown
+from ftcheck.spec import EVAL_SPLITS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,7 +77,7 @@ def _bound(piece: Piece, text: str, size: int, default: int) -> int:
 
 def default_eval(names: Sequence[str]) -> str | None:
     """The split that is judged where the suite names none: `test`, else a validation split, else None."""
-    return next((name for name in ("test", "validation", "valid", "dev") if name in names), None)
+    return next((name for name in EVAL_SPLITS if name in names), None)
 
 
 def sample(size: int, count: int, role: str) -> Positions:
