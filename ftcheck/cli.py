@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -73,6 +74,47 @@ Age = Annotated[timedelta | None, typer.Option(parser=_age, metavar="AGE", help=
 Size = Annotated[
     int | None, typer.Option(parser=_bytes, metavar="SIZE", help="The least recently used beyond 500MB, 20GB.")
 ]
+
+
+@app.command()
+def validate(
+    paths: Annotated[
+        list[str] | None, typer.Argument(help="Suite files, folders or node ids (default: what pytest would collect).")
+    ] = None,
+) -> None:
+    """Check suite files without training: all mistakes at once, with file, line and key. Exit code 1 where there are any."""
+    from ftcheck.validate import gather
+
+    found = gather(paths or [])
+    for error in found.errors:
+        print(error, file=sys.stderr)
+    if found.exit_code == USAGE:
+        raise SystemExit(USAGE)
+    if found.errors:
+        raise SystemExit(PROBLEM)
+    if not found.cases:
+        print("no cases found", file=sys.stderr)
+        raise SystemExit(found.exit_code or PROBLEM)
+    print(f"{len(found.cases):,} cases, no mistakes")
+
+
+@app.command()
+def schema(
+    of: Annotated[str, typer.Argument(help="suite: what a *.ft.yaml file may say; results: what --ft-json writes.")] = "suite",
+) -> None:
+    """Print a JSON Schema, for editors and for whoever reads results."""
+    if of == "suite":
+        from ftcheck import catalogue
+        from ftcheck.spec import json_schema
+
+        found = json_schema(catalogue.installed())
+    elif of == "results":
+        from ftcheck.report import jsonfile
+
+        found = jsonfile.schema()
+    else:
+        raise UsageError(f"no schema is called {of!r}; there are suite and results")
+    print(json.dumps(found, indent=2))
 
 
 @cache.command("ls")

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ftcheck import examples, gates, keys, metrics, tasks
@@ -18,10 +19,10 @@ if TYPE_CHECKING:
     from ftcheck.devices import Device
     from ftcheck.executors import Executor
     from ftcheck.keys import Identifier, Key
-    from ftcheck.metrics import FloatArray, Metric
+    from ftcheck.metrics import Context, FloatArray, Metric
     from ftcheck.options import Settings
     from ftcheck.spec import Case
-    from ftcheck.store import Entry, Store
+    from ftcheck.store import Entry, Stage, Store
 
 STATISTICS = "statistics.npz"
 
@@ -142,18 +143,16 @@ class Pipeline:
         Raises FtcheckError for whatever keeps the case from being measured.
         """
         finished = tuple(
-            self._finish(run, lambda progress, seed=run.job.seed: on_progress(seed, progress), on_wait)
-            for run in self.runs(case)
+            self._finish(run, partial(on_progress, run.job.seed), on_wait) for run in self.runs(case)
         )
         task = tasks.get(case.task)
         self._same_examples(finished)
         context = task.context(dict(finished[0].meta), case.task_options)
-        wanted = [name for name in case.metrics if metrics.describe(name).input != "cost"]
-        built = [metrics.build(name, context) for name in wanted]
+        built, left_out = _built(case, context)
         scored = [self._scores(case, run, built) for run in finished]
         values = {
             **{metric.name: self._estimate(metric, [s[metric.name] for s in scored], case) for metric in built},
-            **{name: _cost(name, finished) for name in case.metrics if name not in wanted},
+            **{name: _cost(name, finished) for name in case.metrics if metrics.describe(name).input == "cost"},
         }
         smoke = self.settings.limit is not None
         judged = () if smoke else gates.judge(case.gates, values)
@@ -168,11 +167,11 @@ class Pipeline:
             device=str(self.device),
             precision=finished[0].run.job.precision,
             seeds=tuple(run.run.job.seed for run in finished),
-            metrics=tuple(values[name] for name in case.metrics),
+            metrics=tuple(values[name] for name in case.metrics if name in values),
             gates=judged,
             runs=tuple(_run_result(run) for run in finished),
             examples=int(finished[0].predicted.content["rows"]["eval"]["count"]),
-            notes=_notes(finished),
+            notes=(*_notes(finished), *left_out),
             limited=self.settings.limit,
         )
         if verdict == "fail":
@@ -192,7 +191,7 @@ class Pipeline:
                 with self.store.lock("runs", run.run.train.digest):
                     remove_model(self.store, "runs", run.run.train.digest)
 
-    def _found(self, stage: str, key: Key) -> Entry | None:
+    def _found(self, stage: Stage, key: Key) -> Entry | None:
         return None if self.settings.cache == "refresh" else self.store.get(stage, key.digest)
 
     def _finish(self, run: Run, on_progress: OnProgress, on_wait: Callable[[str], None]) -> Finished:
@@ -223,18 +222,22 @@ class Pipeline:
         key = keys.score_key(run.run.predict, {metric.name: metric.signature for metric in built})
         found = None if "predict" in run.made else self.store.get("scores", key.digest)
         if found is not None:
-            return load_npz(found.read(STATISTICS))
+            arrays = load_npz(found.read(STATISTICS))
+            return {name: arrays[f"metric{i}"] for i, name in enumerate(found.content["metrics"])}
         task = tasks.get(case.task)
         inputs = task.score_inputs(run.records(), dict(run.meta), case.task_options)
         statistics = {
-            metric.name: metric.statistics(*inputs[metrics.describe(metric.name).input])  # type: ignore[index]
+            metric.name: metric.statistics(*inputs[metrics.describe(metric.name).input])
             for metric in built
         }
         if self.store.writable:
             import numpy as np
 
             with self.store.publish("scores", key, replace=True) as publication:
-                np.savez_compressed(publication.path / STATISTICS, **{name: _small(rows) for name, rows in statistics.items()})
+                # A metric's name may hold any text (f1[a/b]), a member's may not.
+                arrays: dict[str, Any] = {f"metric{i}": _small(rows) for i, rows in enumerate(statistics.values())}
+                np.savez_compressed(publication.path / STATISTICS, **arrays)
+                publication.content = {"metrics": list(statistics)}
         return statistics
 
     @staticmethod
@@ -274,6 +277,25 @@ class Pipeline:
             tuple(Confusion(gold=gold, predicted=predicted, count=n) for (gold, predicted), n in counts.most_common(10)),
             tuple(task.worst(first.records(), dict(first.meta), case.task_options)),
         )
+
+
+def _built(case: Case, context: Context) -> tuple[list[Metric], list[str]]:
+    """The case's metrics but costs, and what is to be said of a default one that doesn't fit the data (it is left out).
+
+    Raises MetricError for one that a gate names.
+    """
+    defaults = set(tasks.get(case.task).default_metrics) - {gate.metric for gate in case.gates}
+    built, left_out = [], []
+    for name in case.metrics:
+        if metrics.describe(name).input == "cost":
+            continue
+        try:
+            built.append(metrics.build(name, context))
+        except MetricError as error:
+            if name not in defaults:
+                raise
+            left_out.append(f"{name} is left out: {error}")
+    return built, left_out
 
 
 def _small(rows: FloatArray) -> Any:

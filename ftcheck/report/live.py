@@ -59,7 +59,7 @@ class Live:
         """One line for a finished case."""
         if self._quiet or self._terminal is None:
             return
-        self._terminal.ensure_newline()
+        self._fresh_line()
         self._terminal.write_line(f"  {terminal.summary(result)}", **terminal.MARKUP.get(result.verdict, {}))
 
     def _say(self, text: str) -> None:
@@ -74,8 +74,15 @@ class Live:
                 writer.write("\r\x1b[2K" + text[:width], flush=True)
                 self._drawn = True
             else:
-                self._terminal.ensure_newline()
+                self._fresh_line()
                 self._terminal.write_line(text)
+
+    def _fresh_line(self) -> None:
+        """Begin a line, also where pytest has written a letter behind a line of ours, and let it name the file again."""
+        assert self._terminal is not None
+        self._terminal.ensure_newline()
+        if self._terminal._tw.width_of_current_line:
+            self._terminal._tw.line()
 
     def _erase(self) -> None:
         if self._drawn and self._terminal is not None:

@@ -100,7 +100,7 @@ def failure(result: CaseResult, invoked_in: Path, root: Path) -> str:
         for example in result.worst[:5]:
             sure = "" if example.score is None else f" ({example.score:.2f})"
             parts.append(f"  row {example.index}: {shown(example.input, 150)}")
-            parts.append(f"    expected {shown(example.gold, 80)}, got {shown(example.predicted, 80)}{sure}")
+            parts.append(f"    expected {_quoted(example.gold)}, got {_quoted(example.predicted)}{sure}")
     return "\n".join([*parts, "", f"reproduce: {reproduce(result, invoked_in, root)}"])
 
 
@@ -114,6 +114,10 @@ def reproduce(result: CaseResult, invoked_in: Path, root: Path) -> str:
 def first_line(text: str) -> str:
     """The first line of a message, escaped."""
     return shown(text.partition("\n")[0], 200)
+
+
+def _quoted(text: str) -> str:
+    return shown(text, 80) if text else "nothing"
 
 
 def _decisive(gate: GateResult, metric: MetricResult | None, result: CaseResult) -> str:

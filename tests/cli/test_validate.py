@@ -1,0 +1,77 @@
+"""`ftcheck validate` and `ftcheck schema`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SUITE = """
+cases:
+  one:
+    checkpoint: ./checkpoint
+    task: text-classification
+    data: {path: csv, files: {train: train.csv, test: train.csv}}
+"""
+
+
+def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", "from ftcheck.cli import main; main()", *arguments],
+        cwd=cwd, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "checkpoint").mkdir()
+    (tmp_path / "train.csv").write_text("text,label\na,b\n")
+    return tmp_path
+
+
+def test_a_right_suite_is_said_to_be_right(folder: Path) -> None:
+    (folder / "suite.ft.yaml").write_text(SUITE)
+    found = command("validate", ".", cwd=folder)
+    assert (found.returncode, found.stdout, found.stderr) == (0, "1 cases, no mistakes\n", "")
+
+
+def test_all_mistakes_of_all_files_come_at_once(folder: Path) -> None:
+    (folder / "a.ft.yaml").write_text(SUITE + "    gates: {acuracy: {min: 1}}\n    sedes: 3\n")
+    (folder / "b.ft.yaml").write_text(SUITE.replace("text-classification", "text-clasification"))
+    (folder / "test_c.py").write_text("import ftcheck\n@ftcheck.case(task='text-classification')\ndef test_c(): ...\n")
+    found = command("validate", ".", cwd=folder)
+    assert found.returncode == 1
+    for expected in ("a.ft.yaml:7 ", "a.ft.yaml:8 ", "b.ft.yaml:5 ", "test_c.py:2 "):
+        assert expected in found.stderr
+    assert "Traceback" not in found.stderr
+
+
+@pytest.mark.parametrize(
+    ("paths", "code", "said"),
+    [
+        pytest.param(["nowhere"], 4, "file or directory not found: nowhere", id="no-such-path"),
+        pytest.param(["."], 5, "no cases found", id="nothing-there"),
+    ],
+)
+def test_nothing_to_check_is_no_success(tmp_path: Path, paths: list[str], code: int, said: str) -> None:
+    found = command("validate", *paths, cwd=tmp_path)
+    assert found.returncode == code
+    assert said in found.stderr
+
+
+@pytest.mark.parametrize("of", ["suite", "results"])
+def test_the_published_schema_is_the_one_in_force(of: str) -> None:
+    found = command("schema", of, cwd=ROOT)
+    assert json.loads(found.stdout) == json.loads((ROOT / "docs" / f"{of}.schema.json").read_text()), (
+        f"run: ftcheck schema {of} > docs/{of}.schema.json"
+    )
+
+
+def test_an_unknown_schema_is_a_usage_error(tmp_path: Path) -> None:
+    found = command("schema", "report", cwd=tmp_path)
+    assert found.returncode == 4
+    assert "there are suite and results" in found.stderr
