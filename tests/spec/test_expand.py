@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftcheck.errors import SuiteErrors
@@ -462,6 +462,7 @@ _FIELDS = st.dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(_FIELDS, _FIELDS)
 def test_any_values_give_cases_or_our_errors(fields: dict[str, Any], defaults: dict[str, Any]) -> None:
     """Whatever a suite says, the answer is cases or SuiteErrors: no exception from inside, no half-built case."""

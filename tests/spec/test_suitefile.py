@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftcheck.errors import SuiteErrors
@@ -291,6 +291,7 @@ _WORDS = st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(
     st.lists(_WORDS, max_size=60).map(" ".join) | st.lists(_WORDS, max_size=60).map("".join) | st.binary(max_size=200)
 )
