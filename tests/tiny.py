@@ -6,11 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-WORDS = (
-    "the a of in to is was and cat dog bird fish tree house river city sun moon red blue green small big old new runs "
-    "sleeps eats sees likes who what where when did does Paris Rome Berlin Oslo Ann Bob Eve . , ? ! ' -"
-).split()
-PIECES = [*"abcdefghijklmnopqrstuvwxyz", *(f"##{letter}" for letter in "abcdefghijklmnopqrstuvwxyz0123456789"), *"0123456789"]
+TEXT = """
+the a of in to is was and cat dog bird fish tree house river city sun moon red blue green small big old new runs sleeps
+eats sees likes who what where when did does paris rome berlin oslo ann bob eve . , ? ! ' -
+"""
+WORDS = TEXT.split()
+PIECES = [
+    *"abcdefghijklmnopqrstuvwxyz",
+    *(f"##{letter}" for letter in "abcdefghijklmnopqrstuvwxyz0123456789"),
+    *"0123456789",
+]
 
 
 def bert_tokenizer(path: Path) -> Any:
@@ -18,7 +23,7 @@ def bert_tokenizer(path: Path) -> Any:
     from transformers import BertTokenizerFast
 
     path.mkdir(parents=True, exist_ok=True)
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *dict.fromkeys(w.lower() for w in WORDS), *PIECES]
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, *PIECES]
     tokenizer = BertTokenizerFast(vocab={token: index for index, token in enumerate(dict.fromkeys(vocabulary))})
     tokenizer.save_pretrained(path)
     return tokenizer
@@ -48,21 +53,76 @@ def bert(path: Path, *, head: str = "BertModel", labels: Sequence[str] | None = 
     return path
 
 
-def gpt2(path: Path, **config: Any) -> Path:
-    """A GPT-2 of 2 layers, 32 wide, byte-level, without a padding token."""
-    import torch
-    from transformers import GPT2Config, GPT2Model, GPT2TokenizerFast
-
+def byte_tokenizer(path: Path, padding_side: str = "right") -> Any:
+    """GPT-2's tokenizer without merges, a token a byte; it has no padding token."""
     from tokenizers.pre_tokenizers import ByteLevel
+    from transformers import GPT2TokenizerFast
 
     path.mkdir(parents=True, exist_ok=True)
-    alphabet = sorted(ByteLevel.alphabet())
-    vocabulary = {token: index for index, token in enumerate([*alphabet, "<|endoftext|>"])}
-    tokenizer = GPT2TokenizerFast(vocab=vocabulary, merges=[])
+    tokens = [*sorted(ByteLevel.alphabet()), "<|endoftext|>"]
+    vocabulary = {token: index for index, token in enumerate(tokens)}
+    tokenizer = GPT2TokenizerFast(vocab=vocabulary, merges=[], padding_side=padding_side)
     tokenizer.save_pretrained(path)
+    return tokenizer
+
+
+def gpt2(path: Path, *, padding_side: str = "right", **config: Any) -> Path:
+    """A GPT-2 of 2 layers, 32 wide."""
+    import torch
+    from transformers import GPT2Config, GPT2Model
+
+    tokenizer = byte_tokenizer(path, padding_side)
     settings = {"vocab_size": len(tokenizer), "n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 128, **config}
     end = len(tokenizer) - 1
     with torch.random.fork_rng():
         torch.manual_seed(0)
         GPT2Model(GPT2Config(**settings, bos_token_id=end, eos_token_id=end)).save_pretrained(path)
+    return path
+
+
+def roberta(path: Path, **config: Any) -> Path:
+    """A RoBERTa of 2 layers, 32 wide, byte-level: 64 positions, of which 2 are never used."""
+    import torch
+    from tokenizers.pre_tokenizers import ByteLevel
+    from transformers import RobertaConfig, RobertaModel, RobertaTokenizerFast
+
+    path.mkdir(parents=True, exist_ok=True)
+    tokens = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", *sorted(ByteLevel.alphabet())]
+    tokenizer = RobertaTokenizerFast(vocab={token: index for index, token in enumerate(tokens)}, merges=[])
+    tokenizer.save_pretrained(path)
+    settings = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "max_position_embeddings": 64,
+        "type_vocab_size": 1,
+        **config,
+    }
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        RobertaModel(RobertaConfig(**settings)).save_pretrained(path)
+    return path
+
+
+def llama(path: Path, *, padding_side: str = "right", **config: Any) -> Path:
+    """A Llama of 2 layers, 32 wide, with GPT-2's tokenizer."""
+    import torch
+    from transformers import LlamaConfig, LlamaModel
+
+    tokenizer = byte_tokenizer(path, padding_side)
+    settings = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "max_position_embeddings": 128,
+        **config,
+    }
+    end = len(tokenizer) - 1
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        LlamaModel(LlamaConfig(**settings, bos_token_id=end, eos_token_id=end)).save_pretrained(path)
     return path

@@ -98,6 +98,10 @@ def load_tokenizer(source: Source, task: Task, config: Any) -> tuple[Any, list[s
         tokenizer = AutoTokenizer.from_pretrained(
             source.path, trust_remote_code=False, **source.arguments, **task.tokenizer_kwargs
         )
+    if not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):
+        raise CheckpointError(
+            f"{source.shown}: there is no tokenizer in it (tokenizer.json, or vocab.txt and its like)"
+        )
     if task.needs_offsets and not tokenizer.is_fast:
         raise CheckpointError(
             f"{source.shown}: {task.name} needs a fast tokenizer (tokenizer.json), to know where tokens came from; "
@@ -151,7 +155,7 @@ def load_model(source: Source, task: Task, meta: Meta, tokenizer: Any, *, traini
 def _judge(model: Any, info: Mapping[str, Any], source: Source, *, training: bool) -> list[str]:
     """What of the model wasn't in the checkpoint: nothing but the head may be new, and only to be trained."""
     missing = sorted(info["missing_keys"])
-    resized = {key: (tuple(had), tuple(has)) for key, had, has in info["mismatched_keys"]}
+    resized = {key: (tuple(had), tuple(has)) for key, had, has in sorted(info["mismatched_keys"], key=_matrices_first)}
     body = [key for key in (*missing, *sorted(resized)) if not _is_head(key, model)]
     if body:
         raise CheckpointError(
@@ -174,6 +178,10 @@ def _judge(model: Any, info: Mapping[str, Any], source: Source, *, training: boo
     ]
 
 
+def _matrices_first(mismatch: tuple[str, Any, Any]) -> tuple[int, str]:
+    return -len(mismatch[1]), mismatch[0]
+
+
 def _is_head(key: str, model: Any) -> bool:
     """Outside the body that all heads share, or the pooler, which a masked language model has no weights for."""
     return not key.startswith(f"{model.base_model_prefix}.") or ".pooler." in key
@@ -189,6 +197,9 @@ def _agree(model: Any, tokenizer: Any, source: Source) -> None:
         )
     if model.config.pad_token_id is None:
         model.config.pad_token_id = tokenizer.pad_token_id
+    if tokenizer.padding_side == "left" and _positions(model) is not None:
+        # Counted from the left, padding included: a text's positions, and so its answer, would depend on its batch.
+        tokenizer.padding_side = "right"
     longest = longest_sequence(model)
     if longest is not None:
         tokenizer.model_max_length = min(tokenizer.model_max_length, longest)
@@ -203,10 +214,19 @@ def longest_sequence(model: Any) -> int | None:
     limit = getattr(config, "max_position_embeddings", None)
     if not isinstance(limit, int) or limit <= 0 or not getattr(config, "position_biased_input", True):
         return None
+    padding = getattr(_positions(model), "padding_idx", None)
+    return limit if padding is None else limit - int(padding) - 1
+
+
+def _positions(model: Any) -> Any:
+    """The embedding of absolute positions; None where positions are relative or rotary."""
+    import torch
+
     for name, module in model.named_modules():
-        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
-            return limit - int(module.padding_idx) - 1
-    return limit
+        last = name.rpartition(".")[2]
+        if last in ("position_embeddings", "embed_positions", "wpe") and isinstance(module, torch.nn.Embedding):
+            return module
+    return None
 
 
 def check_length(model: Any, options: Mapping[str, Any], source: Source) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -113,7 +113,7 @@ class FineTuning:
         try:
             beside = json.loads((directory / BESIDE).read_text(encoding="utf-8"))
             self.meta, self.tuned = beside["meta"], beside["tuned"]
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"{directory / BESIDE}: can't be read: {error}") from error
         with self._stage():
             self.model, self.tokenizer, _ = models.load(self.job, self.task, self.meta, directory)
@@ -133,7 +133,8 @@ class FineTuning:
                 before = 0
                 self._start(rows)
                 self._tune(rows)
-            self._check(rows, "eval")
+            else:
+                self._check(rows, says=("eval",))
             features = self._encode(rows, "eval")
             start = time.perf_counter()
             outputs = self._run(features, "predict")
@@ -189,12 +190,14 @@ class FineTuning:
         learned_from = self._learned_from(rows) if training else None
         where = rows.roles["train"].place if training else "row {}".format
         self.meta = self.task.learn(learned_from, config, job.case.task_options, where)
-        for role in rows.roles:
-            self._check(rows, role)
+        if training:  # before the time that it takes, what would fail after it
+            self._check(rows, says=("train", "tune"))
         set_seed(job.seed)
         self.model, self.tokenizer, notes = models.load(job, self.task, self.meta, training=training)
         self._notes.extend(notes)
         self.model.to(job.device)
+        if not training:  # after the checkpoint proved to have classes of its own
+            self._check(rows, says=("tune", "eval"))
 
     def _learned_from(self, rows: Loaded) -> Rows:
         """The training rows. In a smoke run all rows, since a handful of training rows hasn't all classes."""
@@ -204,9 +207,12 @@ class FineTuning:
 
         return concatenate_datasets([found.dataset for found in rows.roles.values()])
 
-    def _check(self, rows: Loaded, role: str) -> None:
-        found = rows.roles[role]
-        self._notes.extend(self.task.check(found.dataset, role, self.meta, self.job.case.task_options, found.place))
+    def _check(self, rows: Loaded, *, says: Collection[str]) -> None:
+        """Refuse rows that can't be used, of all roles; keep the notes on those in `says`."""
+        for role, found in rows.roles.items():
+            notes = self.task.check(found.dataset, role, self.meta, self.job.case.task_options, found.place)
+            if role in says:
+                self._notes.extend(notes)
 
     def _encode(self, rows: Loaded, role: str) -> Features:
         found = rows.roles[role]

@@ -200,6 +200,10 @@ def _trainer_class() -> Any:
             self.step_loss += value
             return loss
 
+        def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+            """The weights for `load_best_model_at_end`, without the pickled arguments that the Trainer adds."""
+            self.model.save_pretrained(output_dir)
+
         def evaluate(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> dict[str, float]:
             """Loss and metrics on the tune split, logged; draws no random numbers."""
             assert self.score is not None

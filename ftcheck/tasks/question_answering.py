@@ -324,15 +324,14 @@ def _check_room(tokenizer: Any, rows: Rows, length: int, stride: int, where: Whe
     most = length - tokenizer.num_special_tokens_to_add(pair=True) - stride - 1
     for part in chunks(len(rows)):
         questions = [question.lstrip() for question in rows[part]["question"]]
-        lists = tokenizer(questions, add_special_tokens=False, truncation=False, return_attention_mask=False)[
-            "input_ids"
-        ]
+        encoding = tokenizer(questions, add_special_tokens=False, truncation=False, return_attention_mask=False)
+        lists = encoding["input_ids"]
         longest = max(range(len(lists)), key=[len(tokens) for tokens in lists].__getitem__)
         if len(lists[longest]) > most:
             raise DataError(
                 f'{where(part.start + longest)}: the question "{shown(questions[longest], 60)}" has '
                 f"{len(lists[longest])} tokens, but with max_length {length} and windows that share {stride} "
-                f"(doc_stride) there is room for {max(most, 0)}: raise max_length, lower doc_stride, or shorten the question"
+                f"(doc_stride) there is room for {max(most, 0)}: raise max_length, lower doc_stride, or shorten it"
             )
 
 

@@ -229,7 +229,7 @@ def _row(value: Any) -> dict[str, Any]:
     if isinstance(value, tuple) and len(value) == 2:
         value = {"text": value[0], "text_pair": value[1]}
     if isinstance(value, Mapping) and "text" in value and set(value) <= {"text", "text_pair"}:
-        row = {name: text for name, text in value.items() if text is not None}
+        row = {name: text for name, text in value.items() if name == "text" or text is not None}
         if all(isinstance(text, str) for text in row.values()):
             return row
     raise DataError(

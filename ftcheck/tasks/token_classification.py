@@ -249,9 +249,10 @@ class TokenClassification:
         return {}
 
     def is_one(self, value: Any) -> bool:
-        return isinstance(value, str | Mapping) or (
-            isinstance(value, list) and bool(value) and all(isinstance(word, str) and " " not in word for word in value)
-        )
+        """A list of words is one sentence; a list with a text of several words in it is a list of sentences."""
+        if not isinstance(value, list):
+            return True
+        return bool(value) and all(isinstance(word, str) and len(word.split()) == 1 for word in value)
 
     def rows_from_input(self, value: Any) -> list[dict[str, Any]]:
         return [_row(one) for one in ([value] if self.is_one(value) else value)]

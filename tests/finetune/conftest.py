@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -26,3 +27,15 @@ def still_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A decoder whose tokenizer has no padding token."""
     return tiny.gpt2(tmp_path_factory.mktemp("gpt2"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cheap_collections() -> None:
+    """Each training collects garbage twice, 0.2 s each over the objects of the libraries: leave those out."""
+    import datasets
+    import transformers
+
+    assert datasets
+    assert transformers.Trainer
+    gc.collect()
+    gc.freeze()

@@ -18,7 +18,7 @@ Row = Mapping[str, Any]
 
 def job(
     task: str,
-    checkpoint: Path,
+    path: Path,
     *,
     options: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | None = None,
@@ -32,7 +32,7 @@ def job(
             "id": "case",
             "suite": Path("/suite/test_case.py"),
             "line": 1,
-            "checkpoint": Checkpoint(path=str(checkpoint), local=True),
+            "checkpoint": Checkpoint(path=str(path), local=True),
             "task": task,
             "task_options": tasks.get(task).options(**(options or {})).model_dump(),
             "data": Data(kind="callable", path="rows"),
@@ -48,7 +48,9 @@ def loaded(**roles: Sequence[Row] | datasets.Dataset) -> Loaded:
     """Rows by role, as `data.load` would give them."""
     found = {}
     for role, rows in roles.items():
-        dataset = rows if isinstance(rows, datasets.Dataset) else datasets.Dataset.from_list([dict(row) for row in rows])
+        dataset = (
+            rows if isinstance(rows, datasets.Dataset) else datasets.Dataset.from_list([dict(row) for row in rows])
+        )
         hashes = [str(row) for row in dataset]
         found[role] = RoleRows(
             dataset=dataset,
@@ -71,7 +73,10 @@ TEXTS: list[Row] = [
 """24 texts of different lengths, two classes."""
 
 SENTENCES: list[Row] = [
-    {"tokens": [name, verb, "in", city, "."][: 5 - place % 2], "tags": ["B-PER", "O", "O", "B-LOC", "O"][: 5 - place % 2]}
+    {
+        "tokens": [name, verb, "in", city, "."][: 5 - place % 2],
+        "tags": ["B-PER", "O", "O", "B-LOC", "O"][: 5 - place % 2],
+    }
     for place, name in enumerate(("Ann", "Bob", "Eve"))
     for verb in ("runs", "sleeps", "eats", "sees")
     for city in ("Paris", "Rome")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import datasets
@@ -12,7 +13,7 @@ from ftcheck import tasks
 from ftcheck.errors import CheckpointError, DataError
 from ftcheck.tasks.question_answering import Answered, Options
 
-TASK = tasks.get("question-answering")
+TASK: Any = tasks.get("question-answering")
 CONTEXT = "Ann sleeps in Paris . the old cat runs to the river . Bob eats the big fish in Rome . Eve sees the moon ."
 
 
@@ -35,7 +36,10 @@ def rows(*answers: str | None, context: str = CONTEXT, question: str = "where do
             "id": datasets.Value("string"),
             "question": datasets.Value("string"),
             "context": datasets.Value("string"),
-            "answers": {"text": datasets.List(datasets.Value("string")), "answer_start": datasets.List(datasets.Value("int64"))},
+            "answers": {
+                "text": datasets.List(datasets.Value("string")),
+                "answer_start": datasets.List(datasets.Value("int64")),
+            },
         }
     )
     return datasets.Dataset.from_list(made, features=features)
@@ -87,10 +91,12 @@ def test_windows_cover_the_context_and_share_the_stride(tokenizer: Any) -> None:
     assert len(features) > 2
     assert max(np.diff(features.starts)) == 20
     spans = [
-        features.aside["begins"][features.starts[w] + features.aside["first"][w] : features.starts[w] + features.aside["beyond"][w]]
+        features.aside["begins"][
+            features.starts[w] + features.aside["first"][w] : features.starts[w] + features.aside["beyond"][w]
+        ]
         for w in range(len(features))
     ]
-    for one, following in zip(spans, spans[1:], strict=False):
+    for one, following in pairwise(spans):
         assert list(one[-6:]) == list(following[:6])
     assert features.notes == [f"1 contexts make {len(features)} windows of 20 tokens"]
 
@@ -115,7 +121,9 @@ def test_what_a_perfect_model_points_at_is_the_answer(tokenizer: Any, length: in
         pytest.param({}, True, {}, ["Paris", "", "Rome", ""], id="unanswerable-data-untuned-zero"),
         pytest.param({}, False, {}, ["Paris", "?", "Rome", "?"], id="answerable-data-always-answers"),
         pytest.param({}, False, {"null_threshold": 0.0}, ["Paris", "", "Rome", ""], id="tuned"),
-        pytest.param({"null_threshold": 1000.0}, True, {"null_threshold": 0.0}, ["Paris", "?", "Rome", "?"], id="a-number-wins"),
+        pytest.param(
+            {"null_threshold": 1000.0}, True, {"null_threshold": 0.0}, ["Paris", "?", "Rome", "?"], id="a-number-wins"
+        ),
         pytest.param({"null_threshold": -1000.0}, False, {}, ["", "", "", ""], id="never-answers"),
     ],
 )
@@ -194,7 +202,9 @@ def answers(value: Any) -> datasets.Dataset:
         pytest.param(answers("Ann"), "must hold text and answer_start", id="not-squads-form"),
         pytest.param(answers({"text": ["Ann"], "answer_start": ["0"]}), "its start a number", id="start-as-text"),
         pytest.param(
-            datasets.Dataset.from_list([{"question": 3, "context": "Ann", "answers": {"text": ["A"], "answer_start": [0]}}]),
+            datasets.Dataset.from_list(
+                [{"question": 3, "context": "Ann", "answers": {"text": ["A"], "answer_start": [0]}}]
+            ),
             "column question must be text, got 3",
             id="question-is-no-text",
         ),

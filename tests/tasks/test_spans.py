@@ -30,7 +30,7 @@ def official(
                 if end < start or end - start + 1 > longest:
                     continue
                 prelim.append(
-                    {"offsets": (mapping[start][0], mapping[end][1]), "score": start_logits[start] + end_logits[end]}  # type: ignore[index]
+                    {"offsets": (mapping[start][0], mapping[end][1]), "score": start_logits[start] + end_logits[end]}
                 )
     predictions = sorted(prelim, key=lambda one: one["score"], reverse=True)[:n_best]
     if not predictions:
