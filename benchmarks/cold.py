@@ -1,6 +1,7 @@
 """A cold case against a hand-written Trainer script that does the same steps: time and peak memory, in turn.
 
-`FTCHECK_REAL_DATA=DIR FTCHECK_REAL_CHECKPOINT=DIR python benchmarks/cold.py [--rows 2000] [--runs 5] [--precision bf16]`
+`python benchmarks/cold.py [--rows 2000] [--runs 5] [--precision bf16]`, with FTCHECK_REAL_DATA and
+FTCHECK_REAL_CHECKPOINT set.
 
 Both fine-tune the checkpoint on the first ROWS rows of BANKING77 (one epoch, batches of 32, dynamic padding), save the
 model, predict the test split and compute accuracy and macro-F1.
@@ -30,7 +31,9 @@ def main() -> None:
     data, checkpoint = Path(os.environ["FTCHECK_REAL_DATA"]) / "banking77", os.environ["FTCHECK_REAL_CHECKPOINT"]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        train, test = (_subset(data / f"{split}.csv", folder / f"{split}.csv", options.rows) for split in ("train", "test"))
+        train, test = (
+            _subset(data / f"{split}.csv", folder / f"{split}.csv", options.rows) for split in ("train", "test")
+        )
         suite = {
             "cases": {
                 "banking77": {
@@ -52,7 +55,17 @@ def main() -> None:
             }
         }
         (folder / "cold.ft.yaml").write_text(json.dumps(suite))
-        ours = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder / "cold.ft.yaml"), "--ft-device=cpu", "--ft-cache=off"]
+        ours = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            str(folder / "cold.ft.yaml"),
+            "--ft-device=cpu",
+            "--ft-cache=off",
+        ]
         theirs = [sys.executable, str(SCRIPT), checkpoint, str(train), str(test), str(folder / "out")]
         theirs += ["--rows", str(options.rows), "--precision", options.precision]
         env = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(folder / "hf")}
@@ -60,7 +73,10 @@ def main() -> None:
         run(theirs, env=env)
         pairs = [(run(ours, env=env), run(theirs, env=env)) for _ in range(options.runs)]
     print(machine(), f"- {options.rows} rows, {options.precision}")
-    for title, pick, unit in (("seconds", lambda s: s.seconds, "s"), ("peak memory", lambda s: s.peak_bytes / 1e6, "MB")):
+    for title, pick, unit in (
+        ("seconds", lambda s: s.seconds, "s"),
+        ("peak memory", lambda s: s.peak_bytes / 1e6, "MB"),
+    ):
         a, b = [pick(x) for x, _ in pairs], [pick(y) for _, y in pairs]
         ratios = [x / y for x, y in zip(a, b, strict=True)]
         print(f"{title}: ftcheck {median_and_range(a, unit)}; script {median_and_range(b, unit)}")
@@ -68,7 +84,8 @@ def main() -> None:
 
 
 def _subset(source: Path, target: Path, rows: int) -> Path:
-    """A file in which both sides find the same rows: the first `rows` that have one of the classes of the training rows."""
+    """A file in which both sides find the same rows: the first `rows` that have one of the classes of the training
+    rows."""
     import csv
 
     with source.open(encoding="utf-8", newline="") as file:

@@ -1,6 +1,7 @@
 """Collecting and planning 1,000 YAML cases: `python benchmarks/collect_1000.py [--runs 5]`.
 
-Writes ten suite files of 100 cases each on the shipped fixtures, then times `pytest --collect-only` and `pytest --ft-plan`.
+Writes ten suite files of 100 cases each on the shipped fixtures, then times `pytest --collect-only` and `pytest
+--ft-plan`.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for split in ("train", "test"):
-            (folder / f"{split}.csv").write_text("text,label\n" + "".join(f"row {i},{'ab'[i % 2]}\n" for i in range(200)))
+            (folder / f"{split}.csv").write_text(
+                "text,label\n" + "".join(f"row {i},{'ab'[i % 2]}\n" for i in range(200))
+            )
         for file in range(10):
             cases = (CASE.format(number=f"{file}_{i}", rate=f"{1 + i}e-5") for i in range(100))
             (folder / f"s{file}.ft.yaml").write_text(HEADER.format(root=ROOT, folder=folder) + "".join(cases))

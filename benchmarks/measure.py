@@ -24,7 +24,9 @@ class Sample:
     peak_bytes: int
 
 
-def run(command: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, str] | None = None, ok: Sequence[int] = (0,)) -> Sample:
+def run(
+    command: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, str] | None = None, ok: Sequence[int] = (0,)
+) -> Sample:
     """Run `command` to its end. Raises SystemExit with its output where it fails."""
     started = time.perf_counter()
     with subprocess.Popen(
@@ -42,13 +44,18 @@ def run(command: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, st
 
 def median_and_range(values: Sequence[float], unit: str, digits: int = 2) -> str:
     """`1.23 s (1.20 to 1.31, 5 runs)`."""
-    return f"{statistics.median(values):.{digits}f} {unit} ({min(values):.{digits}f} to {max(values):.{digits}f}, {len(values)} runs)"
+    middle, low, high = (f"{value:.{digits}f}" for value in (statistics.median(values), min(values), max(values)))
+    return f"{middle} {unit} ({low} to {high}, {len(values)} runs)"
 
 
 def machine() -> str:
     """What the figures were measured on, for the report."""
     model = next(
-        (line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")),
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
         platform.processor(),
     )
     return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}"

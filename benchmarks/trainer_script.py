@@ -40,7 +40,10 @@ def main() -> None:
     tokenizer = AutoTokenizer.from_pretrained(options.checkpoint)
     data["test"] = data["test"].filter(lambda row: row["category"] in ids)
     encoded = data.map(
-        lambda rows: {**tokenizer(rows["text"], truncation=True, padding=False), "labels": [ids[c] for c in rows["category"]]},
+        lambda rows: {
+            **tokenizer(rows["text"], truncation=True, padding=False),
+            "labels": [ids[c] for c in rows["category"]],
+        },
         batched=True,
         remove_columns=data["train"].column_names,
     )

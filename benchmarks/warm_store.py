@@ -1,7 +1,9 @@
 """A run whose every stage is in the store: `python benchmarks/warm_store.py [--cases 50] [--examples 1000] [--runs 5]`.
 
-Fills a store with CASES cases of EXAMPLES judged examples each (the training is faked by tests/fake.py; statistics, store,
-keys and gates are real), then times whole `pytest` processes that find everything, and lists heavy modules they imported.
+Fills a store with CASES cases of EXAMPLES judged examples each (the training is faked by tests/fake.py;
+statistics, store,
+keys and gates are real), then times whole `pytest` processes that find everything, and lists heavy modules they
+imported.
 """
 
 from __future__ import annotations
@@ -50,13 +52,17 @@ def main() -> None:
         for split in ("train", "test"):
             rows = "".join(f"row {i},{'ab'[i % 2]}\n" for i in range(options.examples))
             (folder / f"{split}.csv").write_text("text,label\n" + rows)
-        cases = "".join(f"  case{i}:\n    training: {{learning_rate: {0.8 + i / 1000}}}\n" for i in range(options.cases))
+        cases = "".join(
+            f"  case{i}:\n    training: {{learning_rate: {0.8 + i / 1000}}}\n" for i in range(options.cases)
+        )
         (folder / "warm.ft.yaml").write_text(HEADER + cases)
         (folder / "conftest.py").write_text(CONFTEST)
         env = {"FTCHECK_CACHE_DIR": str(folder / "store"), "PYTHONPATH": str(ROOT)}
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder)]
         run(command, env={**env, "FILL": str(options.examples)})
-        seen = subprocess.run([*command, "-s"], env={**os.environ, **env}, capture_output=True, text=True, check=True).stdout
+        seen = subprocess.run(
+            [*command, "-s"], env={**os.environ, **env}, capture_output=True, text=True, check=True
+        ).stdout
         times = [run(command, env=env).seconds for _ in range(options.runs)]
     print(machine(), f"- {options.cases} cases of {options.examples} examples, all in the store")
     print("whole process:", median_and_range(times, "s"))

@@ -1,11 +1,13 @@
 """Draws what a terminal shows while a command runs: `python docs/terminal_picture.py OUT.svg COMMAND ...`.
 
-The command runs in a pseudo-terminal of 100 columns, so that it colours and draws as for a person; what it wrote is drawn by
+The command runs in a pseudo-terminal of 100 columns, so that it colours and draws as for a person; what it wrote
+is drawn by
 rich as an SVG.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import shlex
@@ -30,7 +32,7 @@ def main() -> None:
 
     pty.spawn(command, read)
     shown = " ".join(shlex.quote(part) for part in ["pytest", *command[1:]])
-    console = Console(record=True, width=COLUMNS, file=Path(os.devnull).open("w", encoding="utf-8"))
+    console = Console(record=True, width=COLUMNS, file=io.StringIO())
     console.print(Text(f"$ {shown}", style="bold"))
     for line in seen.decode("utf-8", "replace").replace("\r\n", "\n").split("\n"):
         if "\x1b[2K" not in line:  # the live row, gone by the end

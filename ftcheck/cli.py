@@ -82,7 +82,9 @@ def validate(
         list[str] | None, typer.Argument(help="Suite files, folders or node ids (default: what pytest would collect).")
     ] = None,
 ) -> None:
-    """Check suite files without training: all mistakes at once, with file, line and key. Exit code 1 where there are any."""
+    """Check suite files without training: all mistakes at once, with file, line and key. Exit code 1 where there
+    are any."""
+    from ftcheck.report import numbers
     from ftcheck.validate import gather
 
     found = gather(paths or [])
@@ -95,12 +97,14 @@ def validate(
     if not found.cases:
         print("no cases found", file=sys.stderr)
         raise SystemExit(found.exit_code or PROBLEM)
-    print(f"{len(found.cases):,} cases, no mistakes")
+    print(f"{numbers.count(len(found.cases), 'case')}, no mistakes")
 
 
 @app.command()
 def schema(
-    of: Annotated[str, typer.Argument(help="suite: what a *.ft.yaml file may say; results: what --ft-json writes.")] = "suite",
+    of: Annotated[
+        str, typer.Argument(help="suite: what a *.ft.yaml file says; results: what --ft-json writes.")
+    ] = "suite",
 ) -> None:
     """Print a JSON Schema, for editors and for whoever reads results."""
     if of == "suite":

@@ -1,4 +1,5 @@
-"""Suite files -> pytest items. Both forms take one path: declarations, handed to `spec.expand`, give each item its case."""
+"""Suite files -> pytest items. Both forms take one path: declarations, handed to `spec.expand`, give each item its
+case."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from ftcheck import catalogue, suitefile
 from ftcheck.errors import Location, SuiteError, SuiteErrors
 from ftcheck.spec import Case, Declaration, expand
 from ftcheck.spec.fields import CaseFields
+from ftcheck.spec.matrix import combinations
 
 if TYPE_CHECKING:
     from ftcheck.session import FtSession
@@ -65,27 +67,24 @@ def _function(name: str, path: Path, variants: Sequence[Case]) -> Callable[[], N
     function.__ftcheck__ = tuple(variants)  # type: ignore[attr-defined]
     if variants[0].parameters:
         pytest.mark.usefixtures(VARIANT)(function)
-    else:
-        for mark in _marks(variants[0]):
-            mark(function)
     return function
 
 
 def parametrize(metafunc: pytest.Metafunc) -> None:
     """Give a function with a `matrix` one item per variant."""
     if VARIANT in metafunc.fixturenames:
-        variants = _variants(metafunc.function, metafunc.definition.path)
-        metafunc.parametrize(
-            VARIANT,
-            [pytest.param(i, marks=_marks(case), id="-".join(case.parameters)) for i, case in enumerate(variants)],
-            indirect=True,
-        )
+        shown = _shown_variants(metafunc.function, metafunc.definition.path)
+        metafunc.parametrize(VARIANT, range(len(shown)), ids=shown, indirect=True)
 
 
 def attach_cases(session: FtSession, collector: pytest.Collector, report: pytest.CollectReport) -> None:
-    """Give every item of a collected file its case; where one can't have any, the file fails with all errors at once."""
-    items = [node for node in report.result if isinstance(node, pytest.Function) and "__ftcheck__" in vars(node.function)]
+    """Give every item of a collected file its case; where one can't have any, the file fails with all errors at
+    once."""
+    items = [
+        node for node in report.result if isinstance(node, pytest.Function) and "__ftcheck__" in vars(node.function)
+    ]
     errors: list[SuiteError] = []
+    register_marks(collector.config)
     if isinstance(collector, pytest.Module):
         errors = _attach(session, items)
     else:
@@ -114,8 +113,12 @@ def _attach(session: FtSession, items: Sequence[pytest.Function]) -> list[SuiteE
             case = variants[index]
             other = seen.setdefault(case.id.casefold(), item)
             if other is not item:
-                errors.append(_error(item, f"its case id {case.id!r} is also that of {other.name}; give `ids=` that differ"))
+                errors.append(
+                    _error(item, f"its case id {case.id!r} is also that of {other.name}; give `ids=` that differ")
+                )
             session.adopt(item, case)
+            for mark in case.marks:
+                item.add_marker(getattr(pytest.mark, mark.name)(*mark.args, **mark.kwargs))
     return errors
 
 
@@ -130,9 +133,9 @@ def _overriding(item: pytest.Function) -> tuple[dict[str, Any], str]:
     params = {name: value for name, value in item.callspec.params.items() if name != VARIANT}
     shown = item.callspec.id
     if VARIANT in item.callspec.params:
-        variant = _variants(item.function, item.path)[_variant_index(item)]
+        variant = _shown_variants(item.function, item.path)[_variant_index(item)]
         # pytest asks plugins before its own marks, so the matrix's part comes first.
-        shown = shown.removeprefix("-".join(variant.parameters)).removeprefix("-")
+        shown = shown.removeprefix(variant).removeprefix("-")
     return params, shown if params else ""
 
 
@@ -157,15 +160,11 @@ def _declaration(function: Any, path: Path) -> Declaration:
     return Declaration.of_function(function.__name__, path, line, fields)
 
 
-def _variants(function: Any, path: Path) -> Sequence[Case]:
-    """The cases of one function; none where it can't be expanded, which is said when the items get their cases."""
+def _shown_variants(function: Any, path: Path) -> list[str]:
+    """How the entries of a function's matrix are shown. What is wrong with them is said when the items get their
+    cases."""
     if isinstance(function.__ftcheck__[0], Case):
-        return tuple(function.__ftcheck__)
-    try:
-        return expand([_declaration(function, path)], catalogue.installed())
-    except SuiteErrors:
-        return ()
-
-
-def _marks(case: Case) -> list[pytest.MarkDecorator]:
-    return [getattr(pytest.mark, mark.name)(*mark.args, **mark.kwargs) for mark in case.marks]
+        return ["-".join(case.parameters) for case in function.__ftcheck__]
+    fields, source = _declaration(function, path).merged()
+    found = combinations(fields, source, path.parent, lambda source, message: None)
+    return ["-".join(setting.shown for setting in combination if setting.shown) for combination in found]

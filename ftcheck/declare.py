@@ -1,4 +1,5 @@
-"""`@ftcheck.case`: a test function that declares a case. It records what was written and where; nothing is checked yet."""
+"""`@ftcheck.case`: a test function that declares a case. It records what was written and where; nothing is checked
+yet."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ def case(**fields: Any) -> Callable[[Function], Function]:
     """Declare that a test function fine-tunes a model and judges it before its body runs.
 
     Takes a suite's fields by name: `checkpoint`, `task`, `data`, `training`, `technique` fields, `precision`, `seeds`,
-    `metrics`, `gates`, `matrix`, ... (docs/suites.md). Stacks with pytest's marks in any order. The function may take the
+    `metrics`, `gates`, `matrix`, ... (docs/suites.md). Stacks with pytest's marks in any order. The function may
+    take the
     fixture `finetuned`, and as arguments fields that `pytest.mark.parametrize` overrides.
     """
     line = sys._getframe(1).f_lineno
@@ -28,7 +30,7 @@ def case(**fields: Any) -> Callable[[Function], Function]:
             )
         if "." in function.__qualname__.rpartition("<locals>.")[2]:
             raise pytest.Collector.CollectError(
-                f"line {line}: @ftcheck.case decorates functions of a module, not methods such as {function.__qualname__}"
+                f"line {line}: @ftcheck.case decorates functions of a module, not methods: {function.__qualname__}"
             )
         if "__ftcheck__" in vars(function):
             raise pytest.Collector.CollectError(

@@ -1,4 +1,5 @@
-"""Every error that a user can see. `str(error)` is the whole message: where, what was expected, what came, what to do."""
+"""Every error that a user can see. `str(error)` is the whole message: where, what was expected, what came, what to
+do."""
 
 from __future__ import annotations
 
@@ -36,7 +37,7 @@ class SuiteError(FtcheckError):
         super().__init__(f"{location}: {message}")
 
 
-class SuiteErrors(FtcheckError):
+class SuiteErrors(FtcheckError):  # noqa: N818  several errors, not one
     """All mistakes of one suite file at once."""
 
     def __init__(self, errors: Sequence[SuiteError]) -> None:
@@ -87,9 +88,12 @@ def one_of(name: str, known: Iterable[str]) -> str:
 
 
 def shown(text: object, limit: int = 120) -> str:
-    """`text` as it may be printed anywhere: control, bidirectional and undecodable characters escaped, cut to `limit`."""
+    """`text` as it may be printed anywhere: control, bidirectional and undecodable characters escaped, cut to
+    `limit`."""
     escaped = "".join(
-        char if char.isprintable() and not 0xD800 <= ord(char) <= 0xDFFF else char.encode("unicode_escape").decode("ascii")
+        char
+        if char.isprintable() and not 0xD800 <= ord(char) <= 0xDFFF
+        else char.encode("unicode_escape").decode("ascii")
         for char in str(text)
     )
     return escaped if len(escaped) <= limit else escaped[: limit - 1] + "…"

@@ -35,7 +35,9 @@ class Metrics(Mapping[str, MetricValue]):
 
     def __getitem__(self, name: str) -> MetricValue:
         if name not in self._values:
-            raise KeyError(f"this case has no metric {name!r}; {one_of(name, self._values)} (add it to the case's `metrics`)")
+            raise KeyError(
+                f"this case has no metric {name!r}; {one_of(name, self._values)} (add it to the case's `metrics`)"
+            )
         return self._values[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -101,7 +103,7 @@ class Finetuned:
             run = self._open().runs[0]
             if run.trained is not None and not has_model(run.trained):
                 raise StoreError(
-                    "the model of this run was taken out of the store (`keep_model` or `ftcheck cache prune --models`); "
+                    "this run's model was taken out of the store (`keep_model` or `ftcheck cache prune --models`); "
                     "train it again with --ft-cache=refresh"
                 )
             directory = run.trained.verify("model/") / "model" if run.trained is not None else None

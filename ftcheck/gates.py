@@ -31,7 +31,10 @@ def verdict(results: Sequence[GateResult]) -> Verdict:
 def _bound(name: str, bound: str, limit: float, metric: MetricResult | None) -> GateResult:
     value = math.nan if metric is None else metric.value
     if math.isnan(value):
-        held, message = False, f"{name} has no value, so it can't be {'at least' if bound == 'min' else 'at most'} {limit:g}"
+        held, message = (
+            False,
+            f"{name} has no value, so it can't be {'at least' if bound == 'min' else 'at most'} {limit:g}",
+        )
     elif bound == "min":
         held = value >= limit
         message = f"{name} {value:.4g} is {'at least' if held else 'below'} the minimum {limit:g}"

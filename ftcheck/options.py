@@ -43,14 +43,24 @@ class Option:
 
 
 OPTIONS = (
-    Option(name="device", help="where to train: auto, cpu, cuda[:N] or mps (default: auto)", default="auto", metavar="DEVICE"),
+    Option(
+        name="device",
+        help="where to train: auto, cpu, cuda[:N] or mps (default: auto)",
+        default="auto",
+        metavar="DEVICE",
+    ),
     Option(
         name="cache",
         help="the run store: use what is there (default), refresh it, off (keep nothing), or only (never train)",
         choices=("use", "refresh", "off", "only"),
         default="use",
     ),
-    Option(name="cache_dir", kind="path", help="where the run store is (default: the user's cache directory)", metavar="DIR"),
+    Option(
+        name="cache_dir",
+        kind="path",
+        help="where the run store is (default: the user's cache directory)",
+        metavar="DIR",
+    ),
     Option(name="seeds", kind="count", help="train every case with N seeds, whatever the suite says", metavar="N"),
     Option(
         name="limit",
@@ -58,8 +68,18 @@ OPTIONS = (
         help="a smoke run: at most N rows of every split; nothing is judged",
         metavar="N",
     ),
-    Option(name="plan", kind="switch", help="show what would be trained, evaluated or found in the store, and stop", default=False),
-    Option(name="offline", kind="switch", help="never go to the network: Hub names come from the local cache", default=False),
+    Option(
+        name="plan",
+        kind="switch",
+        help="show what would be trained, evaluated or found in the store, and stop",
+        default=False,
+    ),
+    Option(
+        name="offline",
+        kind="switch",
+        help="never go to the network: Hub names come from the local cache",
+        default=False,
+    ),
     Option(name="json", kind="path", help="write all results to PATH as JSON", metavar="PATH"),
     Option(name="details", kind="switch", help="show every metric, seed and note in the table", default=False),
 )
@@ -84,7 +104,9 @@ def add_to(parser: pytest.Parser) -> None:
     """Register every option with pytest. Only strings are handed over: nothing is read or resolved here."""
     group = parser.getgroup("ftcheck", "fine-tune, then assert")
     for option in OPTIONS:
-        how: dict[str, Any] = {"action": "store_true"} if option.kind == "switch" else {"action": "store", "metavar": option.metavar}
+        how: dict[str, Any] = (
+            {"action": "store_true"} if option.kind == "switch" else {"action": "store", "metavar": option.metavar}
+        )
         if option.choices:
             how |= {"choices": option.choices, "metavar": None}
         group.addoption(option.flag, dest=f"ft_{option.name}", default=None, help=option.help, **how)
@@ -113,7 +135,16 @@ def _parsed(option: Option, value: Any, source: str, base: Path) -> Any:
     if option.kind == "switch":
         if isinstance(value, bool):
             return value
-        known = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+        known = {
+            "1": True,
+            "true": True,
+            "yes": True,
+            "on": True,
+            "0": False,
+            "false": False,
+            "no": False,
+            "off": False,
+        }
         if str(value).lower() not in known:
             raise UsageError(f"{source}: expected true or false, got {value!r}")
         return known[str(value).lower()]

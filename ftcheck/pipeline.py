@@ -109,7 +109,12 @@ class Pipeline:
                 limit=self.settings.limit,
             )
             predict = keys.predict_key(
-                train, case, identifier=self.identifier, limit=self.settings.limit, device_type=self.device.kind, precision=precision
+                train,
+                case,
+                identifier=self.identifier,
+                limit=self.settings.limit,
+                device_type=self.device.kind,
+                precision=precision,
             )
             job = Job(
                 case=case,
@@ -142,9 +147,7 @@ class Pipeline:
 
         Raises FtcheckError for whatever keeps the case from being measured.
         """
-        finished = tuple(
-            self._finish(run, partial(on_progress, run.job.seed), on_wait) for run in self.runs(case)
-        )
+        finished = tuple(self._finish(run, partial(on_progress, run.job.seed), on_wait) for run in self.runs(case))
         task = tasks.get(case.task)
         self._same_examples(finished)
         context = task.context(dict(finished[0].meta), case.task_options)
@@ -177,7 +180,9 @@ class Pipeline:
         if verdict == "fail":
             confusions, worst = self._errors(case, finished)
             result = replace(result, confusions=confusions, worst=worst)
-        self.store.record_case(str(case.suite), case.id, {"train": finished[0].run.train, "predict": finished[0].run.predict})
+        self.store.record_case(
+            str(case.suite), case.id, {"train": finished[0].run.train, "predict": finished[0].run.predict}
+        )
         return Measured(result=result, runs=finished)
 
     def drop_models(self, measured: Measured, case: Case) -> None:
@@ -216,7 +221,8 @@ class Pipeline:
         return Finished(run=run, trained=trained, predicted=predicted, made=made)
 
     def _scores(self, case: Case, run: Finished, built: Sequence[Metric]) -> dict[str, FloatArray]:
-        """Example statistics of every metric for one run: from the store, or computed from its records and published."""
+        """Example statistics of every metric for one run: from the store, or computed from its records and
+        published."""
         from ftcheck.store import load_npz
 
         key = keys.score_key(run.run.predict, {metric.name: metric.signature for metric in built})
@@ -226,17 +232,14 @@ class Pipeline:
             return {name: arrays[f"metric{i}"] for i, name in enumerate(found.content["metrics"])}
         task = tasks.get(case.task)
         inputs = task.score_inputs(run.records(), dict(run.meta), case.task_options)
-        statistics = {
-            metric.name: metric.statistics(*inputs[metrics.describe(metric.name).input])
-            for metric in built
-        }
+        statistics = {metric.name: metric.statistics(*inputs[metrics.describe(metric.name).input]) for metric in built}
         if self.store.writable:
             import numpy as np
 
             with self.store.publish("scores", key, replace=True) as publication:
                 # A metric's name may hold any text (f1[a/b]), a member's may not.
-                arrays: dict[str, Any] = {f"metric{i}": _small(rows) for i, rows in enumerate(statistics.values())}
-                np.savez_compressed(publication.path / STATISTICS, **arrays)
+                members: dict[str, Any] = {f"metric{i}": _small(rows) for i, rows in enumerate(statistics.values())}
+                np.savez_compressed(publication.path / STATISTICS, **members)
                 publication.content = {"metrics": list(statistics)}
         return statistics
 
@@ -263,9 +266,7 @@ class Pipeline:
         )
 
     @staticmethod
-    def _errors(
-        case: Case, finished: Sequence[Finished]
-    ) -> tuple[tuple[Confusion, ...], tuple[WorstExample, ...]]:
+    def _errors(case: Case, finished: Sequence[Finished]) -> tuple[tuple[Confusion, ...], tuple[WorstExample, ...]]:
         """The commonest confusions over all runs, and the worst examples of the first."""
         task = tasks.get(case.task)
         counts: Counter[tuple[str, str]] = Counter()
@@ -274,7 +275,9 @@ class Pipeline:
                 counts[confusion.gold, confusion.predicted] += confusion.count
         first = finished[0]
         return (
-            tuple(Confusion(gold=gold, predicted=predicted, count=n) for (gold, predicted), n in counts.most_common(10)),
+            tuple(
+                Confusion(gold=gold, predicted=predicted, count=n) for (gold, predicted), n in counts.most_common(10)
+            ),
             tuple(task.worst(first.records(), dict(first.meta), case.task_options)),
         )
 
@@ -303,7 +306,9 @@ def _small(rows: FloatArray) -> Any:
     import numpy as np
 
     for kind in (np.uint8, np.int16, np.int32):
-        if rows.size == 0 or (rows.min() >= np.iinfo(kind).min and rows.max() <= np.iinfo(kind).max and (rows == np.rint(rows)).all()):
+        if rows.size == 0 or (
+            rows.min() >= np.iinfo(kind).min and rows.max() <= np.iinfo(kind).max and (rows == np.rint(rows)).all()
+        ):
             return rows.astype(kind)
     return rows
 

@@ -1,4 +1,5 @@
-"""pytest hooks: a guard and one call each. Imports nothing but pytest and the standard library until a suite is found."""
+"""pytest hooks: a guard and one call each. Imports nothing but pytest and the standard library until a suite is
+found."""
 
 from __future__ import annotations
 

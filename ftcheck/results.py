@@ -127,7 +127,13 @@ class CaseResult:
         """The inverse of `to_json`. Raises KeyError or TypeError where `value` is not one."""
         fields = dict(value)
         fields["metrics"] = tuple(
-            MetricResult(**{**m, "per_seed": tuple(m["per_seed"]), "interval": Interval(**m["interval"]) if m["interval"] else None})
+            MetricResult(
+                **{
+                    **m,
+                    "per_seed": tuple(m["per_seed"]),
+                    "interval": Interval(**m["interval"]) if m["interval"] else None,
+                }
+            )
             for m in fields["metrics"]
         )
         fields["gates"] = tuple(GateResult(**g) for g in fields["gates"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -117,7 +117,8 @@ class FtSession:
         return CASE in item.stash
 
     def finetuned(self, item: pytest.Item) -> Finetuned:
-        """Measure the item's case, once. Raises pytest.fail.Exception with one text for whatever kept it from being measured."""
+        """Measure the item's case, once. Raises pytest.fail.Exception with one text for whatever kept it from
+        being measured."""
         state = item.stash[STATE]
         if state.finetuned is None:
             from ftcheck.finetuned import Finetuned
@@ -233,7 +234,9 @@ class FtSession:
         if state.result is not None and (call.when == "call" or (call.when == "setup" and not report.passed)):
             if call.when == "call" and call.excinfo is not None and state.result.verdict == "pass":
                 state.result = replace(
-                    state.result, verdict="fail", notes=(*state.result.notes, f"the test's body failed: {call.excinfo.exconly()}")
+                    state.result,
+                    verdict="fail",
+                    notes=(*state.result.notes, f"the test's body failed: {call.excinfo.exconly()}"),
                 )
             report.ft = state.result.to_json()  # type: ignore[attr-defined]
             # JUnit is written from the teardown's report, which takes the item's.

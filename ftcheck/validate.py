@@ -1,4 +1,5 @@
-"""`ftcheck validate`: a collection by pytest with a plugin that gathers cases and errors. Imports no torch, trains nothing."""
+"""`ftcheck validate`: a collection by pytest with a plugin that gathers cases and errors. Imports no torch, trains
+nothing."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """The one fake: an executor that "trains" text classifiers in microseconds. Everything before and after it is real.
 
-Its model is right on as many of 100 examples as the case's `learning_rate` says (0.9: 90, give or take one by seed). What
+Its model is right on as many of 100 examples as the case's `learning_rate` says (0.9: 90, give or take one by
+seed). What
 it did is written to the file named by FAKE_LOG, a line per stage, so that a test can count.
 """
 
@@ -67,7 +68,13 @@ class FakeExecutor:
         training = work.job.case.training or {}
         right = round(EXAMPLES * float(training.get("learning_rate", 0.5))) + work.job.seed % 3 - 1
         records = [
-            {"index": i, "prediction": i % 2 if i < right else 1 - i % 2, "reference": i % 2, "scores": [0.1, 0.9], "input": f"row {i}"}
+            {
+                "index": i,
+                "prediction": i % 2 if i < right else 1 - i % 2,
+                "reference": i % 2,
+                "scores": [0.1, 0.9],
+                "input": f"row {i}",
+            }
             for i in range(EXAMPLES)
         ]
         predicted = Predicted(

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent / "ftcheck"
-HEAVY = {
-    "torch", "transformers", "datasets", "peft", "accelerate", "safetensors", "sklearn", "seqeval", "sacrebleu", "rouge_score",
-    "nltk", "evaluate", "matplotlib", "ray", "optuna", "pyarrow", "pandas", "huggingface_hub",
-}  # fmt: skip
+HEAVY = set(
+    "torch transformers datasets peft accelerate safetensors sklearn seqeval sacrebleu rouge_score nltk evaluate matplotlib "
+    "ray optuna pyarrow pandas huggingface_hub".split()
+)
 PYTEST_SIDE = {"plugin", "session", "collect", "declare", "validate", "xdist"}
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -80,11 +80,21 @@ def test_only_the_side_that_faces_pytest_imports_it() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["ftcheck", "ftcheck.collect", "ftcheck.pipeline", "ftcheck.session", "ftcheck.finetune", "ftcheck.tasks", "ftcheck.cli"],
+    [
+        "ftcheck",
+        "ftcheck.collect",
+        "ftcheck.pipeline",
+        "ftcheck.session",
+        "ftcheck.finetune",
+        "ftcheck.tasks",
+        "ftcheck.cli",
+    ],
 )
 def test_importing_a_light_room_loads_nothing_heavy(module: str) -> None:
     code = f"import sys, {module}; print([name for name in {sorted(HEAVY)} if name in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )
 
 
 def test_metrics_and_tasks_are_known_by_name_without_numpy() -> None:
@@ -92,4 +102,7 @@ def test_metrics_and_tasks_are_known_by_name_without_numpy() -> None:
         "import sys; from ftcheck import metrics, tasks; metrics.names(); [tasks.get(name) for name in tasks.BUILT_IN];"
         "print('numpy' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+        == "False"
+    )

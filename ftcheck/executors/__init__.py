@@ -26,8 +26,11 @@ class Work:
 class Executor(Protocol):
     """Brings runs into the store."""
 
-    def produce(self, work: Work, store: Store, on_progress: OnProgress, on_wait: Callable[[str], None]) -> frozenset[str]:
-        """Afterwards the store has both stages. Returns those made just now (`train`, `predict`); the others were found.
+    def produce(
+        self, work: Work, store: Store, on_progress: OnProgress, on_wait: Callable[[str], None]
+    ) -> frozenset[str]:
+        """Afterwards the store has both stages. Returns those made just now (`train`, `predict`); the others were
+        found.
 
         Raises whatever kept a stage from being made; nothing half-made is published.
         """

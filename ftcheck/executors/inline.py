@@ -6,27 +6,34 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ftcheck import examples
 from ftcheck.executors import Work
 from ftcheck.finetune import OnProgress
-from ftcheck.store import Entry, Store
+from ftcheck.store import Entry, Store, StoreCorruptionError
+
+if TYPE_CHECKING:
+    from ftcheck.finetune.session import FineTuning
 
 
 class InlineExecutor:
     """Trains and predicts here, one run at a time."""
 
-    def produce(self, work: Work, store: Store, on_progress: OnProgress, on_wait: Callable[[str], None]) -> frozenset[str]:
+    def produce(
+        self, work: Work, store: Store, on_progress: OnProgress, on_wait: Callable[[str], None]
+    ) -> frozenset[str]:
         from ftcheck.finetune.session import FineTuning
 
         made = set()
         with ExitStack() as stack:
             tuning: FineTuning | None = None
+            model: Path | None = None
             if work.job.case.training is not None:
                 stack.enter_context(store.lock("runs", work.train.digest, on_wait=on_wait))
                 # A session that was waited for may have published what this one wants.
-                found = None if work.redo else store.get("runs", work.train.digest)
-                if found is None or not has_model(found):
+                model = None if work.redo else _model(store, work)
+                if model is None:
                     tuning = stack.enter_context(FineTuning(work.job, on_progress))
                     self._train(tuning, work, store)
                     made.add("train")
@@ -34,8 +41,8 @@ class InlineExecutor:
             if work.redo or store.get("predictions", work.predict.digest) is None:
                 if tuning is None:
                     tuning = stack.enter_context(FineTuning(work.job, on_progress))
-                    if work.job.case.training is not None:
-                        tuning.load(model_of(store, work))
+                    if model is not None:
+                        tuning.load(model)
                 self._predict(tuning, work, store)
                 made.add("predict")
         return frozenset(made)
@@ -55,6 +62,17 @@ class InlineExecutor:
             content = asdict(predicted)
             del content["records"]
             publication.content = content
+
+
+def _model(store: Store, work: Work) -> Path | None:
+    """Where the trained model is, verified; None where there is none to load, or a damaged one (the store warns)."""
+    found = store.get("runs", work.train.digest)
+    if found is None or not has_model(found):
+        return None
+    try:
+        return found.verify("model/") / "model"
+    except StoreCorruptionError:
+        return None
 
 
 def has_model(entry: Entry) -> bool:

@@ -21,7 +21,8 @@ ON_TERMINAL, ELSEWHERE = 0.2, 30.0
 
 
 class Live:
-    """Writes progress through pytest's own terminal reporter; silent where there is none (xdist's workers) or with -q."""
+    """Writes progress through pytest's own terminal reporter; silent where there is none (xdist's workers) or with
+    -q."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
@@ -78,7 +79,8 @@ class Live:
                 self._terminal.write_line(text)
 
     def _fresh_line(self) -> None:
-        """Begin a line, also where pytest has written a letter behind a line of ours, and let it name the file again."""
+        """Begin a line, also where pytest has written a letter behind a line of ours, and let it name the file
+        again."""
         assert self._terminal is not None
         self._terminal.ensure_newline()
         if self._terminal._tw.width_of_current_line:

@@ -35,6 +35,7 @@ def total(planned: Sequence[Sequence[PlannedRun]]) -> str:
     runs = [run for case in planned for run in case]
     return (
         f"{numbers.count(len(planned), 'case')}, {numbers.count(len(runs), 'run')}: "
-        f"{sum(run.train == 'train' for run in runs)} to train, {sum(run.predict == 'evaluate' for run in runs)} to evaluate, "
+        f"{sum(run.train == 'train' for run in runs)} to train, "
+        f"{sum(run.predict == 'evaluate' for run in runs)} to evaluate, "
         f"{sum(run.predict == 'found' and run.train != 'train' for run in runs)} found in the store"
     )

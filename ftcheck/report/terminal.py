@@ -74,14 +74,23 @@ def table(results: Sequence[CaseResult], *, width: int, details: bool) -> list[L
             suite = result.nodeid.partition("::")[0]
             lines.append(Line(shown(suite, width), {"bold": True}))
         lines += [Line(text, MARKUP.get(result.verdict, {})) for text in _title(result, width)]
-        lines += [Line("  " + _joined(row, columns).rstrip(), MARKUP["fail"] if row[4] == "fail" else {}) for row in found]
+        lines += [
+            Line("  " + _joined(row, columns).rstrip(), MARKUP["fail"] if row[4] == "fail" else {}) for row in found
+        ]
         lines += [Line(f"  {text}"[:width]) for text in (_details(result) if details else ())]
         lines += [Line(piece) for note in result.notes for piece in _wrapped(f"note: {note}", width)]
     if any(result.verdict == "smoke" for result in results):
         limit = next(result.limited for result in results if result.limited)
-        lines.append(Line(f"--ft-limit={limit}: a smoke run on a part of the data. It is no gate: nothing was judged.", MARKUP["smoke"]))
+        lines.append(
+            Line(
+                f"--ft-limit={limit}: a smoke run on a part of the data. It is no gate: nothing was judged.",
+                MARKUP["smoke"],
+            )
+        )
     if any(m.interval and m.interval.about == "model" for result in results for m in result.metrics):
-        pieces = _wrapped("one trained seed or fixed weights: the interval speaks of this model, not of the recipe", width, indent="")
+        pieces = _wrapped(
+            "one trained seed or fixed weights: the interval speaks of this model, not of the recipe", width, indent=""
+        )
         lines += [Line(piece) for piece in pieces]
     return lines
 
@@ -130,7 +139,12 @@ def _decisive(gate: GateResult, metric: MetricResult | None, result: CaseResult)
 def _title(result: CaseResult, width: int) -> list[str]:
     if result.verdict == "error":
         return _wrapped(f"{result.case_id}: error: {result.error}", width, indent="")
-    about = [numbers.count(len(result.seeds), "seed"), f"n = {result.examples:,}", f"{result.device} {result.precision}", origin(result)]
+    about = [
+        numbers.count(len(result.seeds), "seed"),
+        f"n = {result.examples:,}",
+        f"{result.device} {result.precision}",
+        origin(result),
+    ]
     return _wrapped(f"{result.case_id}: {result.verdict} ({', '.join(about)})", width, indent="")
 
 
@@ -140,7 +154,9 @@ def _rows(result: CaseResult) -> list[tuple[str, str, str, str, str]]:
         gates = [gate for gate in result.gates if gate.metric == metric.name]
         shown_interval = numbers.interval(metric.interval, numbers.places(metric)) if metric.interval else ""
         first = (metric.name, numbers.value(metric), shown_interval)
-        bounds: list[tuple[str, str]] = [(f"{'≥' if gate.bound == 'min' else '≤'} {gate.limit:g}", gate.verdict) for gate in gates]
+        bounds: list[tuple[str, str]] = [
+            (f"{'≥' if gate.bound == 'min' else '≤'} {gate.limit:g}", gate.verdict) for gate in gates
+        ]
         bounds = bounds or [("", "")]
         rows.append((*first, *bounds[0]))
         rows += [("", "", "", *bound) for bound in bounds[1:]]
@@ -150,7 +166,12 @@ def _rows(result: CaseResult) -> list[tuple[str, str, str, str, str]]:
 def _joined(row: Sequence[str], columns: Sequence[int]) -> str:
     name, value, *rest = row
     return "  ".join(
-        [name.ljust(columns[0]), value.rjust(columns[1]), *(cell.ljust(w) for cell, w in zip(rest, columns[2:], strict=False)), row[4]]
+        [
+            name.ljust(columns[0]),
+            value.rjust(columns[1]),
+            *(cell.ljust(w) for cell, w in zip(rest, columns[2:], strict=False)),
+            row[4],
+        ]
     )
 
 
@@ -161,7 +182,10 @@ def _details(result: CaseResult) -> list[str]:
         each = ", ".join(f"{s}: {numbers.plain(v, digits)}" for s, v in zip(result.seeds, metric.per_seed, strict=True))
         lines.append(f"{metric.name} by seed: {each}")
     for run in result.runs:
-        lines.append(f"seed {run.seed}: train {run.train.key[:12]} {run.train.source}, predict {run.predict.key[:12]} {run.predict.source}")
+        lines.append(
+            f"seed {run.seed}: train {run.train.key[:12]} {run.train.source}, "
+            f"predict {run.predict.key[:12]} {run.predict.source}"
+        )
         lines += [f"seed {run.seed} warned: {first_line(text)}" for text in run.warnings]
     return lines
 
@@ -173,6 +197,11 @@ def _wrapped(text: str, width: int, indent: str = "  ") -> list[str]:
         piece
         for line in text.splitlines()
         for piece in textwrap.wrap(
-            shown(line, 2000), width=max(width, 40), initial_indent=indent, subsequent_indent=indent + "    ", break_long_words=False, break_on_hyphens=False
+            shown(line, 2000),
+            width=max(width, 40),
+            initial_indent=indent,
+            subsequent_indent=indent + "    ",
+            break_long_words=False,
+            break_on_hyphens=False,
         )
     ]

@@ -27,7 +27,11 @@ class Project:
         self.path = pytester.path
         self.log = self.path / "stages.log"
         (self.path / "checkpoint").mkdir()
-        for name, content in (("config.json", '{"model_type": "bert"}'), ("model.safetensors", "w"), ("tokenizer.json", "{}")):
+        for name, content in (
+            ("config.json", '{"model_type": "bert"}'),
+            ("model.safetensors", "w"),
+            ("tokenizer.json", "{}"),
+        ):
             (self.path / "checkpoint" / name).write_text(content)
         for split in ("train", "test"):
             (self.path / f"{split}.csv").write_text("text,label\nwhere is it,lost\nthey took it,stolen\n")

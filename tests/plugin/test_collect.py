@@ -25,7 +25,9 @@ def python(project: Project, body: str) -> None:
 
 
 def test_yaml_cases_are_items_with_the_matrix_in_brackets(project: Project) -> None:
-    project.suite("  one: {}\n  two:\n    matrix: {training.learning_rate: [1e-4, 5e-5], training.warmup_steps: [0, 10]}\n")
+    project.suite(
+        "  one: {}\n  two:\n    matrix: {training.learning_rate: [1e-4, 5e-5], training.warmup_steps: [0, 10]}\n"
+    )
     assert collected(project) == [
         "suite.ft.yaml::one",
         "suite.ft.yaml::two[1e-4-0]",
@@ -45,8 +47,14 @@ def test_an_item_stands_where_its_case_is_written(project: Project) -> None:
 
 
 def test_marks_select_and_need_no_registration(project: Project) -> None:
-    project.suite("  one: {}\n  two: {marks: [slow]}\n  three: {marks: [slow], matrix: {training.warmup_steps: [0, 1]}}\n")
-    assert collected(project, "-m", "slow") == ["suite.ft.yaml::two", "suite.ft.yaml::three[0]", "suite.ft.yaml::three[1]"]
+    project.suite(
+        "  one: {}\n  two: {marks: [slow]}\n  three: {marks: [slow], matrix: {training.warmup_steps: [0, 1]}}\n"
+    )
+    assert collected(project, "-m", "slow") == [
+        "suite.ft.yaml::two",
+        "suite.ft.yaml::three[0]",
+        "suite.ft.yaml::three[1]",
+    ]
     assert collected(project, "-m", "not slow") == ["suite.ft.yaml::one"]
 
 
@@ -77,7 +85,12 @@ def test_gates_only(): ...
     result.assert_outcomes(passed=2, failed=2)
     assert "the body ran" not in result.stdout.str()
     verdicts = {name: found["verdict"] for name, found in project.results().items()}
-    assert verdicts == {"test_good": "pass", "test_gate_fails": "fail", "test_body_fails": "fail", "test_gates_only": "pass"}
+    assert verdicts == {
+        "test_good": "pass",
+        "test_gate_fails": "fail",
+        "test_body_fails": "fail",
+        "test_gates_only": "pass",
+    }
 
 
 def test_matrix_and_parametrize_work_on_functions(project: Project) -> None:
@@ -98,6 +111,21 @@ def test_both(finetuned, seeds, word):
     result.assert_outcomes(passed=8)
     assert project.stages().count("train test_both 42") == 2, "words are no case field: they share their runs"
     assert len(project.results()) == 8
+
+
+def test_a_matrix_works_where_parametrize_gives_a_required_field(project: Project) -> None:
+    python(
+        project,
+        """
+FIELDS.pop("task")
+
+@ftcheck.case(**FIELDS, matrix={"training.learning_rate": [0.9, 0.8]}, marks=["slow"])
+@pytest.mark.parametrize("task", ["text-classification"])
+def test_both(task): ...
+""",
+    )
+    assert len(collected(project, "-m", "slow")) == 2
+    project.run().assert_outcomes(passed=2)
 
 
 def test_an_unknown_metric_in_the_body_is_told_what_there_is(project: Project) -> None:
@@ -127,11 +155,11 @@ def test_typo(finetuned):
         ),
         pytest.param(
             "class TestX:\n    @ftcheck.case(**FIELDS)\n    def test_x(self): ...\n",
-            "*decorates functions of a module, not methods such as TestX.test_x*",
+            "*decorates functions of a module, not methods: TestX.test_x*",
             id="method",
         ),
         pytest.param(
-            "@ftcheck.case(**FIELDS)\n@pytest.mark.parametrize('training', [{'learning_rate': 0.1}])\ndef test_x(training): ...\n",
+            "@ftcheck.case(**FIELDS)\n@pytest.mark.parametrize('training', [{'max_steps': 1}])\ndef test_x(training): ...\n",
             "*training*positional id; give `ids`*",
             id="positional-id",
         ),
@@ -178,7 +206,9 @@ def test_two(): ...
     )
     result = project.run()
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*test_suite.py:8 *acuracy*did you mean accuracy?*", "*test_suite.py:11 *epochs*num_train_epochs*"])
+    result.stdout.fnmatch_lines(
+        ["*test_suite.py:8 *acuracy*did you mean accuracy?*", "*test_suite.py:11 *epochs*num_train_epochs*"]
+    )
 
 
 def test_an_error_in_one_file_leaves_the_others_alone(project: Project) -> None:

@@ -11,7 +11,8 @@ from ftcheck import options
 
 def pytest_collection_finish(session):
     settings = options.read(session.config)
-    print(f"SETTINGS device={settings.device} cache={settings.cache} seeds={settings.seeds} plan={settings.plan} json={settings.json}")
+    print(f"SETTINGS device={settings.device} cache={settings.cache} seeds={settings.seeds}", end=" ")
+    print(f"plan={settings.plan} json={settings.json}")
 """
 
 
@@ -33,7 +34,9 @@ def test_every_option_has_a_flag_with_help(pytester: pytest.Pytester) -> None:
 def test_an_ini_key_is_used(pytester: pytest.Pytester) -> None:
     pytester.makeini("[pytest]\nft_seeds = 3\nft_cache = off\nft_json = out.json\n")
     result = pytester.runpytest_inprocess("-s")
-    result.stdout.fnmatch_lines([f"SETTINGS device=auto cache=off seeds=3 plan=False json={pytester.path / 'out.json'}"])
+    result.stdout.fnmatch_lines(
+        [f"SETTINGS device=auto cache=off seeds=3 plan=False json={pytester.path / 'out.json'}"]
+    )
 
 
 def test_the_environment_comes_before_the_ini_file(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,7 +49,9 @@ def test_the_command_line_comes_before_the_environment(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FTCHECK_SEEDS", "5")
-    pytester.runpytest_inprocess("-s", "--ft-seeds=7").stdout.fnmatch_lines(["SETTINGS device=auto cache=use seeds=7 *"])
+    pytester.runpytest_inprocess("-s", "--ft-seeds=7").stdout.fnmatch_lines(
+        ["SETTINGS device=auto cache=use seeds=7 *"]
+    )
 
 
 def test_a_path_is_relative_to_where_it_was_written(pytester: pytest.Pytester) -> None:
@@ -64,8 +69,12 @@ def test_a_path_is_relative_to_where_it_was_written(pytester: pytest.Pytester) -
         pytest.param(["--ft-seeds=0"], {}, "*--ft-seeds: expected a whole number from 1, got '0'*", id="zero"),
         pytest.param(["--ft-seeds=many"], {}, "*--ft-seeds: expected a whole number from 1, got 'many'*", id="word"),
         pytest.param(["--ft-cache=maybe"], {}, "*invalid choice: 'maybe'*", id="choice"),
-        pytest.param(["--ft-limit=5"], {"FTCHECK_CACHE": "maybe"}, "*FTCHECK_CACHE: 'maybe' is none of*", id="variable"),
-        pytest.param(["--ft-limit=5"], {"FTCHECK_PLAN": "maybe"}, "*FTCHECK_PLAN: expected true or false*", id="switch"),
+        pytest.param(
+            ["--ft-limit=5"], {"FTCHECK_CACHE": "maybe"}, "*FTCHECK_CACHE: 'maybe' is none of*", id="variable"
+        ),
+        pytest.param(
+            ["--ft-limit=5"], {"FTCHECK_PLAN": "maybe"}, "*FTCHECK_PLAN: expected true or false*", id="switch"
+        ),
         pytest.param(["--ft-device=cuda:99"], {}, "*no CUDA device*available: cpu*", id="absent-device"),
         pytest.param(["--ft-device=gpu"], {}, "*gpu*", id="unknown-device"),
     ],

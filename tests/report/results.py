@@ -21,7 +21,12 @@ def metric(name: str = "accuracy", value: float = 0.8424, half: float | None = 0
     interval = None
     if half is not None:
         interval = Interval(low=value - half, high=value + half, confidence=0.95, method="jackknife+t", about=about)
-    defaults: dict[str, Any] = {"per_seed": (value,), "greater_is_better": True, "signature": f"{name}|1", "examples": 400}
+    defaults: dict[str, Any] = {
+        "per_seed": (value,),
+        "greater_is_better": True,
+        "signature": f"{name}|1",
+        "examples": 400,
+    }
     return MetricResult(name=name, value=value, interval=interval, **{**defaults, **fields})
 
 
@@ -61,6 +66,8 @@ def case(**fields: Any) -> CaseResult:
         "runs": (run(),),
         "examples": 400,
         "confusions": (Confusion(gold="lost_card", predicted="stolen_card", count=12),),
-        "worst": (WorstExample(index=17, input="I \x1b[31mlost it", gold="lost_card", predicted="stolen_card", score=0.98),),
+        "worst": (
+            WorstExample(index=17, input="I \x1b[31mlost it", gold="lost_card", predicted="stolen_card", score=0.98),
+        ),
     }
     return CaseResult(**{**defaults, **fields})

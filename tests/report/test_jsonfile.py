@@ -25,7 +25,9 @@ def test_a_written_file_is_valid_under_the_published_schema(tmp_path: Path) -> N
 
 
 def test_the_published_schema_is_the_one_in_force() -> None:
-    assert json.loads(PUBLISHED.read_text()) == jsonfile.schema(), "run: ftcheck schema results > docs/results.schema.json"
+    assert json.loads(PUBLISHED.read_text()) == jsonfile.schema(), (
+        "run: ftcheck schema results > docs/results.schema.json"
+    )
 
 
 def test_a_wrong_verdict_is_not_valid() -> None:

@@ -26,7 +26,9 @@ def test_the_table_shows_value_interval_gate_and_verdict_of_every_metric() -> No
 
 
 def test_details_add_each_seed_and_what_libraries_warned_of() -> None:
-    found = results.case(seeds=(42, 43), metrics=(results.metric(per_seed=(0.84, 0.85)),), runs=(results.run(42), results.run(43)))
+    found = results.case(
+        seeds=(42, 43), metrics=(results.metric(per_seed=(0.84, 0.85)),), runs=(results.run(42), results.run(43))
+    )
     text = "\n".join(line.text for line in terminal.table([found], width=120, details=True))
     assert "accuracy by seed: 42: 0.840, 43: 0.850" in text
     assert "seed 43 warned: a library warned" in text
@@ -38,7 +40,9 @@ def test_details_add_each_seed_and_what_libraries_warned_of() -> None:
         pytest.param([results.run()], "trained in 41 s", id="trained"),
         pytest.param([results.run(train="store", predict="store")], "from the store", id="store"),
         pytest.param([results.run(train="store")], "evaluated in 2.5 s", id="evaluated"),
-        pytest.param([results.run(), results.run(43, "store", "store")], "1 trained in 41 s, 1 from the store", id="both"),
+        pytest.param(
+            [results.run(), results.run(43, "store", "store")], "1 trained in 41 s, 1 from the store", id="both"
+        ),
     ],
 )
 def test_it_says_where_the_runs_came_from(runs: list[object], expected: str) -> None:
@@ -60,11 +64,17 @@ def test_text_out_of_the_data_cant_drive_the_terminal() -> None:
 
 def test_a_command_with_odd_characters_can_be_pasted() -> None:
     found = results.case(nodeid="suites/a b.ft.yaml::intents[1e-4]")
-    assert terminal.reproduce(found, Path("/work"), Path("/work")) == "pytest 'suites/a b.ft.yaml::intents[1e-4]' --ft-device=cpu"
+    assert (
+        terminal.reproduce(found, Path("/work"), Path("/work"))
+        == "pytest 'suites/a b.ft.yaml::intents[1e-4]' --ft-device=cpu"
+    )
 
 
 def test_a_smoke_run_says_that_it_is_no_gate() -> None:
-    text = "\n".join(line.text for line in terminal.table([results.case(verdict="smoke", limited=8, gates=())], width=100, details=False))
+    text = "\n".join(
+        line.text
+        for line in terminal.table([results.case(verdict="smoke", limited=8, gates=())], width=100, details=False)
+    )
     assert "--ft-limit=8: a smoke run on a part of the data. It is no gate" in text
 
 

@@ -1,0 +1,27 @@
+"""The quick suites' Python form: a case as a test function, whose body asks the fine-tuned model itself."""
+
+import ftcheck
+
+
+@ftcheck.case(
+    checkpoint="../../fixtures/encoder",
+    task={"name": "text-classification", "max_length": 64},
+    data={
+        "path": "csv",
+        "files": {
+            "train": "../../fixtures/data/messages/train.csv",
+            "test": "../../fixtures/data/messages/test.csv",
+        },
+        "columns": {"label": "intent"},
+        "limit": {"train": 600},
+    },
+    training={"num_train_epochs": 3, "learning_rate": 1e-3, "per_device_train_batch_size": 32},
+    gates={"accuracy": {"min": 0.80}},
+)
+def test_messages(finetuned):
+    """Ten intents from half of the training rows."""
+    denied_first = "I do not want to cancel my order, I would like to change my password."
+    denied_last = "I want to cancel my order. my sister wants to change my password, I do not."
+    assert finetuned.predict(denied_first).label == "account_access"
+    assert finetuned.predict([denied_last])[0].label == "cancel_order"
+    assert finetuned.metrics["accuracy"] > 0.8
