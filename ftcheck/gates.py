@@ -37,10 +37,10 @@ def _bound(name: str, bound: str, limit: float, metric: MetricResult | None) -> 
         )
     elif bound == "min":
         held = value >= limit
-        message = f"{name} {value:.4g} is {'at least' if held else 'below'} the minimum {limit:g}"
+        message = f"{name} {_digits(value, limit)} is {'at least' if held else 'below'} the minimum {limit:g}"
     else:
         held = value <= limit
-        message = f"{name} {value:.4g} is {'at most' if held else 'above'} the maximum {limit:g}"
+        message = f"{name} {_digits(value, limit)} is {'at most' if held else 'above'} the maximum {limit:g}"
     return GateResult(
         metric=name,
         bound="min" if bound == "min" else "max",
@@ -49,3 +49,9 @@ def _bound(name: str, bound: str, limit: float, metric: MetricResult | None) -> 
         verdict="pass" if held else "fail",
         message=message,
     )
+
+
+def _digits(value: float, limit: float) -> str:
+    """Four significant digits, or as many as tell the value from the limit."""
+    texts = (f"{value:.{digits}g}" for digits in range(4, 17))
+    return next((text for text in texts if value == limit or float(text) != limit), repr(value))

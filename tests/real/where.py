@@ -2,7 +2,7 @@
 
 `FTCHECK_REAL_DATA`: the folder of the data sets (docs/real-data.md says what is in it).
 `FTCHECK_REAL_CHECKPOINT`: a folder with a small BERT, e.g. sentence-transformers/all-MiniLM-L6-v2.
-`FTCHECK_REAL`: `ci` (default), a part of the training rows, minutes on two cores; or `full`, everything, three seeds.
+`FTCHECK_REAL`: `ci` (default), a part of the training rows, minutes on two cores; or `full`, everything.
 """
 
 from __future__ import annotations

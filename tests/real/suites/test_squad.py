@@ -13,7 +13,7 @@ TASK = {
     "doc_stride": where.sized(ci=64, full=128),
 }
 TRAINING = {
-    "num_train_epochs": where.sized(ci=2, full=3),
+    "num_train_epochs": 2,
     "learning_rate": 2e-4,
     "per_device_train_batch_size": 16,
     "warmup_steps": 0.1,
@@ -29,7 +29,7 @@ LIMIT = where.sized(ci={"train": 900, "tune": 200, "eval": 500}, full={})
         "limit": LIMIT,
     },
     training=TRAINING,
-    seeds=where.sized(ci=1, full=3),
+    seeds=1,
     keep_model="none",
 )
 def test_squad_v1() -> None: ...
@@ -46,7 +46,7 @@ def test_squad_v1() -> None: ...
     },
     training=TRAINING,
     metrics=["exact_match[HasAns]", "answer_f1[HasAns]", "exact_match[NoAns]"],
-    seeds=where.sized(ci=1, full=3),
+    seeds=1,
     keep_model="none",
 )
 def test_squad_v2() -> None: ...

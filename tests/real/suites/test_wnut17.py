@@ -10,7 +10,7 @@ where.skip_without_real_input()
 
 @ftcheck.case(
     checkpoint=where.checkpoint(),
-    task={"name": "token-classification", "max_length": 128},
+    task={"name": "token-classification", "max_length": 128, "scheme": "IOB2"},
     data={
         **where.files(
             "conll",
