@@ -60,7 +60,6 @@ def train(
     Raises TrainingError: arguments that the Trainer refuses, a loss that isn't finite, out of memory.
     """
     multiple = 8 if job.device.startswith("cuda") and job.precision != "fp32" else None
-    forward = model.forward
     with tempfile.TemporaryDirectory(prefix="ftcheck-") as folder, _translated(job):
         trainer = _trainer_class()(
             model=model,
@@ -78,8 +77,6 @@ def train(
         seconds = time.perf_counter() - start
         # In bf16 and fp16 accelerate leaves its autocast wrapper on the model.
         trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
-    if model.forward != forward:
-        model.forward = forward
     _refuse_broken(model)
     model.eval()
     history = tuple(_plain(entry) for entry in trainer.state.log_history)

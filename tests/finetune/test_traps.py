@@ -96,10 +96,12 @@ def test_predictions_belong_to_their_rows_under_group_by_length(task: str, bert:
         for row in rows:
             tuning._loaded = loaded(eval=[row])
             alone.extend(tuning.predict().records)
-    for one, other in zip(together, alone, strict=True):
-        said = {name: value for name, value in one.items() if isinstance(value, str | list) and name != "scores"}
-        assert said == {name: other[name] for name in said}
     assert [record["index"] for record in together] == list(range(len(rows)))
+    differing = [name for name in ("scores", "score", "null_score") if name in together[0]]
+    for one, other in zip(together, alone, strict=True):
+        for name in differing:
+            assert one[name] == pytest.approx(other[name], abs=1e-4)
+    assert len({str(record[differing[-1]]) for record in together}) > len(rows) / 4, "all alike: the order can't show"
 
 
 @pytest.mark.parametrize(
