@@ -68,11 +68,11 @@ class Live:
         capture = self._config.pluginmanager.getplugin("capturemanager")
         with capture.global_and_fixture_disabled():
             if self._transient:
+                # Past the writer, so that it doesn't count these columns as its line's.
                 writer = self._terminal._tw
-                width = writer.fullwidth - 1
-                if not self._drawn:
-                    writer.write("\n")
-                writer.write("\r\x1b[2K" + text[:width], flush=True)
+                start = "" if self._drawn else "\n"
+                writer._file.write(f"{start}\r\x1b[2K{text[: writer.fullwidth - 1]}")
+                writer._file.flush()
                 self._drawn = True
             else:
                 self._fresh_line()
@@ -90,11 +90,11 @@ class Live:
         if self._drawn and self._terminal is not None:
             capture = self._config.pluginmanager.getplugin("capturemanager")
             with capture.global_and_fixture_disabled():
-                # Up again to the row that pytest had begun, past which it goes on.
-                self._terminal._tw.write("\r\x1b[2K\x1b[A", flush=True)
-                column = self._terminal._tw.width_of_current_line
-                if column:
-                    self._terminal._tw.write(f"\x1b[{column}C", flush=True)
+                # Up again to the row that pytest had begun, and behind what it has written there.
+                writer = self._terminal._tw
+                column = writer.width_of_current_line
+                writer._file.write("\r\x1b[2K\x1b[A" + (f"\x1b[{column}C" if column else ""))
+                writer._file.flush()
             self._drawn = False
 
 
