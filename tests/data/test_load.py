@@ -187,19 +187,19 @@ def test_limits_keep_order_and_are_told(tmp_path: Path) -> None:
         pytest.param(
             {"train": FEW, "test": FEW},
             {"splits": {"eval": "test[1:1]"}},
-            r"eval: no rows are left of 'test\[1:1\]'",
+            r"eval: 'test\[1:1\]' of data.files has no rows, so there is nothing to judge",
             id="empty-slice",
         ),
         pytest.param(
             {"train": FEW, "test": "text,label\n"},
             {},
-            "eval: no rows are left of 'test' of data.files",
+            "eval: 'test' of data.files has no rows, so there is nothing to judge",
             id="empty-split",
         ),
         pytest.param(
             {"train": FEW},
             {"holdout": {"eval": 0.1}},
-            "eval: no rows are left of data.holdout.eval: 0.1",
+            "eval: data.holdout.eval: 0.1 has no rows, so there is nothing to judge",
             id="empty-holdout",
         ),
         pytest.param({"train": FEW, "test": FEW}, {"options": {"delimitr": ";"}}, "data.options.delimitr", id="option"),

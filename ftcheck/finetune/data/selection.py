@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 STRATIFIED = "label"
 """The column whose classes a holdout keeps in proportion, in tasks that have it."""
 
+PURPOSES: Mapping[str, str] = {"train": "train on", "tune": "tune on", "eval": "judge"}
+"""What each role's rows are for."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleRows:
@@ -89,7 +92,10 @@ class Selector:
         if role == "tune" and self.data.splits.get("tune") == self._expression("eval") is not None:
             self.notes.append("tuned on the split that is judged, as the suite says: the result is too good by as much")
         if not len(selection.rows):
-            raise DataError(f"{role}: no rows are left of {self._origin(role)}")
+            raise DataError(
+                f"{role}: {self._origin(role)} has no rows, so there is nothing to {PURPOSES[role]}; give it some, or choose "
+                "others with data.splits or data.holdout"
+            )
         return self._rows(role, self._limited(role, selection))
 
     def _expression(self, role: str) -> str | None:
