@@ -19,7 +19,7 @@ from ftcheck.finetune.quiet import own_environment, own_randomness, quiet
 if TYPE_CHECKING:
     from ftcheck.finetune.data import Loaded
     from ftcheck.finetune.predict import Outputs
-    from ftcheck.tasks import Features, Meta, Rows
+    from ftcheck.tasks import Features, Meta, Rows, Where
 
 BESIDE = "ftcheck.json"
 """Beside a saved model: what the task learned and what was tuned, without which its answers can't be read."""
@@ -187,8 +187,7 @@ class FineTuning:
         job, training = self.job, self.job.case.training is not None
         self._on_progress(Progress(stage="load"))
         config = models.load_config(models.Source.of_model(job))
-        learned_from = self._learned_from(rows) if training else None
-        where = rows.roles["train"].place if training else "row {}".format
+        learned_from, where = self._learned_from(rows) if training else (None, "row {}".format)
         self.meta = self.task.learn(learned_from, config, job.case.task_options, where)
         if training:  # before the time that it takes, what would fail after it
             self._check(rows, says=("train", "tune"))
@@ -199,13 +198,20 @@ class FineTuning:
         if not training:  # after the checkpoint proved to have classes of its own
             self._check(rows, says=("tune", "eval"))
 
-    def _learned_from(self, rows: Loaded) -> Rows:
-        """The training rows. In a smoke run all rows, since a handful of training rows hasn't all classes."""
+    def _learned_from(self, rows: Loaded) -> tuple[Rows, Where]:
+        """The training rows, and where each came from. In a smoke run all rows: a handful hasn't all classes."""
         if self.job.limit is None:
-            return rows.roles["train"].dataset
+            return rows.roles["train"].dataset, rows.roles["train"].place
         from datasets import concatenate_datasets
 
-        return concatenate_datasets([found.dataset for found in rows.roles.values()])
+        def where(row: int) -> str:
+            for found in rows.roles.values():
+                if row < len(found.dataset):
+                    return found.place(row)
+                row -= len(found.dataset)
+            raise IndexError(row)
+
+        return concatenate_datasets([found.dataset for found in rows.roles.values()]), where
 
     def _check(self, rows: Loaded, *, says: Collection[str]) -> None:
         """Refuse rows that can't be used, of all roles; keep the notes on those in `says`."""

@@ -357,6 +357,15 @@ def test_a_smoke_run_knows_the_classes_of_all_its_rows(bert: Path) -> None:
         assert tuning.train().meta["labels"] == ["moves", "rests"]
 
 
+def test_a_smoke_run_names_the_row_of_whichever_role_has_a_wrong_label(bert: Path) -> None:
+    rows = loaded(train=TEXTS[:2], eval=[*TEXTS[2:4], {"text": "the cat", "label": None}])
+    with (
+        FineTuning(job(TEXT, bert, limit=3), loaded=rows) as tuning,
+        pytest.raises(DataError, match=r"^eval\.csv:2: column label: the label is None"),
+    ):
+        tuning.train()
+
+
 def test_judging_a_checkpoint_as_it_is_trains_nothing(tmp_path: Path) -> None:
     path = tiny.bert(tmp_path, head="BertForSequenceClassification", labels=["moves", "rests"])
     made = job(TEXT, path, trains=False)
