@@ -3,6 +3,7 @@ line for each finished case."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ class Live:
         self._config = config
         self._terminal: pytest.TerminalReporter | None = config.pluginmanager.getplugin("terminalreporter")
         self._quiet = self._terminal is None or hasattr(config, "workerinput") or config.get_verbosity() < 0
-        self._transient = self._terminal is not None and self._terminal._tw.hasmarkup
+        self._transient = self._terminal is not None and self._terminal.isatty and os.environ.get("TERM") != "dumb"
         self._case = ""
         self._next = 0.0
         self._drawn = False
