@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ftcheck import examples, gates, keys, metrics, tasks
-from ftcheck.errors import MetricError, StoreError, shown
+from ftcheck.errors import MetricError, StoreError, TrainingError, shown
 from ftcheck.executors import Work
 from ftcheck.finetune import Job, OnProgress, Progress
 from ftcheck.results import CaseResult, Confusion, MetricResult, RunResult, StageOrigin, WorstExample
@@ -160,6 +160,9 @@ class Pipeline:
         smoke = self.settings.limit is not None
         judged = () if smoke else gates.judge(case.gates, values)
         verdict = "smoke" if smoke else gates.verdict(judged)
+        self.store.record_case(
+            str(case.suite), case.id, {"train": finished[0].run.train, "predict": finished[0].run.predict}
+        )
         result = CaseResult(
             suite=str(case.suite),
             case_id=case.id,
@@ -174,16 +177,19 @@ class Pipeline:
             gates=judged,
             runs=tuple(_run_result(run) for run in finished),
             examples=int(finished[0].predicted.content["rows"]["eval"]["count"]),
-            notes=(*_notes(finished), *left_out),
+            notes=(*_notes(finished), *left_out, *self.warnings()),
             limited=self.settings.limit,
         )
         if verdict == "fail":
             confusions, worst = self._errors(case, finished)
             result = replace(result, confusions=confusions, worst=worst)
-        self.store.record_case(
-            str(case.suite), case.id, {"train": finished[0].run.train, "predict": finished[0].run.predict}
-        )
         return Measured(result=result, runs=finished)
+
+    def warnings(self) -> tuple[str, ...]:
+        """What the store has to tell the reader since it was asked last: entries set aside, what couldn't be noted."""
+        said = tuple(self.store.warnings)
+        self.store.warnings.clear()
+        return said
 
     def drop_models(self, measured: Measured, case: Case) -> None:
         """Take out of the store the models that the case doesn't want kept, now that nobody reads them."""
@@ -212,13 +218,29 @@ class Pipeline:
                     "run without it once (`--ft-plan` shows what is missing)"
                 )
             self.store.check_writable()
-            work = Work(job=run.job, train=run.train, predict=run.predict, redo=self.settings.cache == "refresh")
+            work = Work(
+                job=run.job,
+                train=run.train,
+                predict=run.predict,
+                redo=self.settings.cache == "refresh",
+                refuse_changed=partial(self._refuse_changed, run),
+            )
             made = self.executor.produce(work, self.store, on_progress, on_wait)
             trained = self.store.get("runs", run.train.digest) if case.training is not None else None
             predicted = self.store.get("predictions", run.predict.digest)
             if predicted is None or (trained is None and case.training is not None):
                 raise StoreError(f"what was just written to {self.store.root} is gone or damaged: is the disk failing?")
         return Finished(run=run, trained=trained, predicted=predicted, made=made)
+
+    def _refuse_changed(self, run: Run) -> None:
+        """Raise TrainingError where a file was edited since the keys of `run` were made: they'd lie about the result."""
+        now = next(other for other in self.runs(run.job.case) if other.job.seed == run.job.seed)
+        changes = [*keys.diff(run.train.components, now.train.components)]
+        changes += [c for c in keys.diff(run.predict.components, now.predict.components) if c.path != "train"]
+        if changes:
+            raise TrainingError(
+                f"an input changed while it was being used ({'; '.join(map(str, changes[:3]))}): nothing is kept; run again"
+            )
 
     def _scores(self, case: Case, run: Finished, built: Sequence[Metric]) -> dict[str, FloatArray]:
         """Example statistics of every metric for one run: from the store, or computed from its records and

@@ -150,6 +150,8 @@ class FtSession:
             verdict="error",
             device=self.settings.device,
             error=shown(error, 4000),
+            # There is no pipeline where the device isn't there.
+            notes=self.pipeline.warnings() if "pipeline" in vars(self) else (),
             limited=self.settings.limit,
         )
 
@@ -177,6 +179,8 @@ class FtSession:
             except FtcheckError as error:
                 session.testsfailed += 1
                 terminal.write_line(f"{case.id}: error: {error}", red=True)
+        for warning in self.pipeline.warnings() if self.items else ():
+            terminal.write_line(f"note: {warning}", yellow=True)
         terminal.write_line(plan.total(planned), bold=True)
 
     @pytest.hookimpl(wrapper=True)
