@@ -167,6 +167,12 @@ def test_limits_keep_order_and_are_told(tmp_path: Path) -> None:
             id="column-of-one-split",
         ),
         pytest.param(
+            {"train": "sentence,kind\na,b\n", "test": FEW},
+            {},
+            r"'train' of data.files has no column 'text' \(columns: sentence, kind\); data.columns says which",
+            id="no-column-at-all",
+        ),
+        pytest.param(
             {"train": FEW, "test": FEW},
             {"splits": {"eval": "tset"}},
             r"data.splits.eval: data.files has no split 'tset' \(splits: train, test\); did you mean test\?",

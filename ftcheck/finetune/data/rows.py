@@ -27,26 +27,29 @@ def among(what: str, name: str, names: Sequence[str]) -> str:
     return f"{listed}; did you mean {shown(near[0])}?" if near else listed
 
 
-def rename(
-    table: pa.Table, names: Sequence[str], columns: Mapping[str, bool], mapping: Mapping[str, str], where: str
-) -> pa.Table:
-    """`table` with the task's columns only, under the task's names. Raises DataError for a missing one.
+def require(names: Sequence[str], columns: Mapping[str, bool], mapping: Mapping[str, str], where: str) -> None:
+    """Raise DataError where a split with the columns `names` lacks one that the task needs, or that the suite names.
 
-    `columns`: the task's column -> whether it is needed. `mapping`: the task's column -> the data's. `names`: all
-    columns that the data has (the table may hold fewer).
+    `columns`: the task's column -> whether it is needed. `mapping`: the task's column -> the data's.
     """
-    import pyarrow as pa
-
-    picked: dict[str, Any] = {}
     for column, needed in columns.items():
         source = mapping.get(column, column)
-        if source in table.column_names:
-            picked[column] = table.field(source).with_name(column), table.column(source)
-        elif needed or column in mapping:
+        if source not in names and (needed or column in mapping):
             raise DataError(
                 f"{where} has no column {shown(repr(source))} {among('columns', source, names)}; "
                 f"data.columns says which one is the task's {column}"
             )
+
+
+def rename(table: pa.Table, columns: Mapping[str, bool], mapping: Mapping[str, str]) -> pa.Table:
+    """`table` with the task's columns only, under the task's names, and `id` where it has one."""
+    import pyarrow as pa
+
+    picked: dict[str, Any] = {}
+    for column in columns:
+        source = mapping.get(column, column)
+        if source in table.column_names:
+            picked[column] = table.field(source).with_name(column), table.column(source)
     if ID not in picked and ID in table.column_names:
         picked[ID] = table.field(ID), table.column(ID)
     return pa.table(

@@ -125,7 +125,10 @@ class Selector:
             there = rows.among("splits", name, list(self.source.splits))
             raise DataError(f"{key}: {self.source.shown} has no split {shown(repr(name))} {there}")
         if name not in self._read:
-            self._read[name] = self.source.splits[name]({*self.columns, *self.mapping.values(), rows.ID})
+            read = self.source.splits[name]({*self.columns, *self.mapping.values(), rows.ID})
+            # At once: a table that has none of the columns has no rows either, which would be said instead.
+            rows.require(read.names, self.columns, self.mapping, f"{shown(repr(name))} of {self.source.shown}")
+            self._read[name] = read
         return self._read[name]
 
     def _select(self, expression: str, key: str) -> Selection:
@@ -183,8 +186,7 @@ class Selector:
 
     def _rows(self, role: str, selection: Selection) -> RoleRows:
         """The selection in the task's columns, with nothing missing, and its hashes."""
-        names = tuple(dict.fromkeys(name for split in selection.splits for name in split.names))
-        table = rows.rename(selection.table(), names, self.columns, self.mapping, self._origin(role))
+        table = rows.rename(selection.table(), self.columns, self.mapping)
         table = rows.refuse_nulls(table, self.columns, selection.place)
         dataset = _dataset(table, "unhashed")
         rows.refuse_unlabelled(dataset, selection.place)
