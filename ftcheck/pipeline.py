@@ -233,13 +233,14 @@ class Pipeline:
         return Finished(run=run, trained=trained, predicted=predicted, made=made)
 
     def _refuse_changed(self, run: Run) -> None:
-        """Raise TrainingError where a file was edited since the keys of `run` were made: they'd lie about the result."""
+        """Raise TrainingError where a file was edited since the keys of `run` were made: they'd lie of it."""
         now = next(other for other in self.runs(run.job.case) if other.job.seed == run.job.seed)
         changes = [*keys.diff(run.train.components, now.train.components)]
         changes += [c for c in keys.diff(run.predict.components, now.predict.components) if c.path != "train"]
         if changes:
             raise TrainingError(
-                f"an input changed while it was being used ({'; '.join(map(str, changes[:3]))}): nothing is kept; run again"
+                f"an input changed while it was being used ({'; '.join(map(str, changes[:3]))}): "
+                "nothing is kept; run again"
             )
 
     def _scores(self, case: Case, run: Finished, built: Sequence[Metric]) -> dict[str, FloatArray]:

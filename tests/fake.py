@@ -49,6 +49,10 @@ class FakeExecutor:
             raise KeyboardInterrupt
         with store.publish("runs", work.train, replace=True) as publication:
             (publication.path / "model").mkdir()
+            if os.environ.get("FAKE_FAILURE") == "edit":
+                with Path(work.job.case.data.files["train"][0]).open("a") as file:
+                    file.write("one more,lost\n")
+            work.refuse_changed()
             (publication.path / "model" / "model.safetensors").write_bytes(b"weights of seed %d" % work.job.seed)
             publication.content = asdict(
                 Trained(

@@ -19,6 +19,8 @@ class Work:
     job: Job
     train: Key
     predict: Key
+    refuse_changed: Callable[[], None]
+    """To be called just before a stage is published: raises where an input is no longer what the keys say."""
     redo: bool = False
     """`--ft-cache=refresh`: make both again, whatever the store has, and replace what it had."""
 

@@ -52,6 +52,7 @@ class InlineExecutor:
         trained = tuning.train()
         with store.publish("runs", work.train, replace=True) as publication:
             tuning.save(publication.path / "model")
+            work.refuse_changed()
             publication.content = asdict(trained)
 
     @staticmethod
@@ -61,6 +62,7 @@ class InlineExecutor:
             examples.write(predicted.records, publication.path / examples.FILE)
             content = asdict(predicted)
             del content["records"]
+            work.refuse_changed()
             publication.content = content
 
 

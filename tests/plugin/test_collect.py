@@ -159,7 +159,7 @@ def test_typo(finetuned):
             id="method",
         ),
         pytest.param(
-            "@ftcheck.case(**FIELDS)\n@pytest.mark.parametrize('training', [{'max_steps': 1}])\ndef test_x(training): ...\n",
+            "@ftcheck.case(**FIELDS)\n@pytest.mark.parametrize('training', [{}])\ndef test_x(training): ...\n",
             "*training*positional id; give `ids`*",
             id="positional-id",
         ),

@@ -167,6 +167,18 @@ def test_what_kept_a_case_from_being_measured_is_an_error_not_a_failure(
     assert project.stages() == ["train good 42", "predict good 42"], "something of the failed training was kept"
 
 
+def test_an_input_edited_during_training_is_noticed(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.suite(GOOD)
+    monkeypatch.setenv("FAKE_FAILURE", "edit")
+    result = project.run()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["good: an input changed while it was being used (data.rows.train*): nothing is kept*"])
+    monkeypatch.delenv("FAKE_FAILURE")
+    project.stages()
+    project.run().assert_outcomes(passed=1)
+    assert project.stages() == ["train good 42", "predict good 42"]
+
+
 def test_an_xfail_mark_excuses_a_failed_gate_but_never_an_error(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
