@@ -246,7 +246,7 @@ def _translated(source: Source) -> Iterator[None]:
     try:
         yield
     except SafetensorError as error:
-        raise CheckpointError(f"{source.shown}: its weights are damaged or cut off: {error}") from error
+        raise CheckpointError(f"{source.shown}: its weights are damaged or cut off ({error}): get it again") from error
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError, AttributeError) as error:
         raise CheckpointError(f"{source.shown}: {_why(error, source)}") from error
 

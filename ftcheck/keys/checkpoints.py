@@ -143,7 +143,10 @@ def _check_weights(folder: Path, names: tuple[str, ...]) -> None:
             "if you trust it, convert it once, with the model's own Auto class: "
             "AutoModel.from_pretrained(DIR, use_safetensors=False).save_pretrained(DIR)"
         )
-    raise CheckpointError(f"{shown(folder)} has no weights: there is no *.safetensors file beside its config.json")
+    raise CheckpointError(
+        f"{shown(folder)} has no weights: there is no *.safetensors file beside its config.json; give a folder that "
+        "`save_pretrained` wrote"
+    )
 
 
 def _shards(index: Path) -> set[str]:

@@ -119,7 +119,10 @@ def _of_model(config: Any, wanted: Sequence[str] | None) -> list[str]:
     if not labels:
         raise CheckpointError("the checkpoint's config names no classes (id2label), so it can't be judged as it is")
     if wanted is not None and len(wanted) != len(labels):
-        raise CheckpointError(f"the suite names {len(wanted)} labels, but the checkpoint has {len(labels)} classes")
+        raise CheckpointError(
+            f"task.labels names {len(wanted)} classes, but the checkpoint was trained for {len(labels)} "
+            f"({shown(', '.join(labels), 400)}): name each of them, by id, or leave labels out"
+        )
     return list(wanted or labels)
 
 
