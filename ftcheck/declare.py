@@ -6,14 +6,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from types import FunctionType
-from typing import Any, TypeVar
+from typing import Any, Never, TypeVar
 
 import pytest
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def case(**fields: Any) -> Callable[[Function], Function]:
+def case(*unnamed: Never, **fields: Any) -> Callable[[Function], Function]:
     """Declare that a test function fine-tunes a model and judges it before its body runs.
 
     Takes a suite's fields by name: `checkpoint`, `task`, `data`, `training`, `technique` fields, `precision`, `seeds`,
@@ -22,6 +22,10 @@ def case(**fields: Any) -> Callable[[Function], Function]:
     fixture `finetuned`, and as arguments fields that `pytest.mark.parametrize` overrides.
     """
     line = sys._getframe(1).f_lineno
+    if unnamed:
+        raise pytest.Collector.CollectError(
+            f"line {line}: @ftcheck.case takes a suite's fields by name: @ftcheck.case(checkpoint=..., task=..., data=...)"
+        )
 
     def declare(function: Function) -> Function:
         if not isinstance(function, FunctionType):

@@ -164,6 +164,7 @@ class _Document:
         self.problems: list[SuiteError] = []
         """Mistakes that don't keep the rest from being read."""
         self._path = path
+        self._text = text
         self._events: Iterator[Any] = yaml.parse(text, Loader=_LOADER)
         self._anchors: dict[str, tuple[Any, Source, int] | None] = {}
         """By name: value, source, how many values it holds; None while it is being read."""
@@ -186,6 +187,8 @@ class _Document:
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             what = " ".join(part for part in (error.context, error.problem) if part)
+            if mark and self._text[mark.index : mark.index + 1] == "\t":
+                what = "a tab where there can be none; indent with spaces"
             raise self._error(mark.line + 1 if mark else 0, "", f"not YAML: {shown(what)}") from None
         except yaml.YAMLError as error:
             raise self._error(0, "", f"not YAML: {shown(error)}") from None

@@ -260,6 +260,8 @@ def _sentence(details: ErrorDetails, path: KeyPath, model: type[BaseModel] | Non
         return "is missing" if kind == "missing" else details["msg"]
     if kind == "literal_error":
         return _not_listed(details)
+    if path[0] == "gates" and len(path) == 2:
+        return f"expected bounds, such as {{min: 0.9}}, got {said(details['input'])}"
     return f"{_expectation(details)}, got {said(details['input'])}"
 
 
