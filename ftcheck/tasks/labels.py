@@ -17,13 +17,13 @@ Label = str | int
 
 
 def learn(train: Rows | None, column: str, model_config: Any, wanted: Sequence[str] | None, where: Where) -> Meta:
-    """`{"labels": names by id, "from": "data" | "model"}`.
+    """`{"labels": names by id, "from": "suite" | "data" | "model"}`.
 
     Names come from `wanted` (the suite), else ClassLabel names, else what the training rows have, sorted (numbers as
     numbers). Raises DataError for fewer than two classes in the training rows.
     """
     if train is None:
-        return {"labels": _of_model(model_config, wanted), "from": "model"}
+        return {"labels": _of_model(model_config, wanted), "from": "suite" if wanted else "model"}
     names = declared_names(train, column)
     found = {_name(label, names, f"{where(row)}: column {column}") for row, label in _each(train, column)}
     if len(found) < 2:
@@ -32,7 +32,7 @@ def learn(train: Rows | None, column: str, model_config: Any, wanted: Sequence[s
     labels = list(wanted or names or sorted(found, key=lambda name: (_number(name), name)))
     if len(set(labels)) < len(labels):
         raise DataError(f"column {column}: two classes have the same name: {shown(labels, 400)}")
-    return {"labels": labels, "from": "data"}
+    return {"labels": labels, "from": "suite" if wanted else "data"}
 
 
 def declared_names(rows: Rows, column: str) -> list[str] | None:
@@ -97,10 +97,16 @@ def _id(label: Any, names: Sequence[str] | None, meta: Meta, place: str) -> int:
     name = _name(label, names, place)
     if name in labels:
         return labels.index(name)
+    hint = shown(one_of(name, labels), 400)
+    if meta["from"] == "suite":
+        # A number is an id, unless some class is called by a number: then it may be the name of one that was forgotten.
+        if isinstance(label, int) and names is None and 0 <= label < len(labels) and not any(map(_is_number, labels)):
+            return label
+        raise DataError(f'{place}: label "{shown(name)}" is not among the {len(labels)} of task.labels ({hint})')
     if meta["from"] == "data":
         raise DataError(
             f'{place}: label "{shown(name)}" is not among the {len(labels)} classes of the training rows '
-            f"({shown(one_of(name, labels), 400)}); if it is right, name all classes: task: {{labels: [...]}}"
+            f"({hint}); if it is right, name all classes: task: {{labels: [...]}}"
         )
     folded = [known.casefold() for known in labels]
     if folded.count(name.casefold()) == 1:
@@ -108,8 +114,8 @@ def _id(label: Any, names: Sequence[str] | None, meta: Meta, place: str) -> int:
     if _nameless(labels) and isinstance(label, int) and label < len(labels) and len(names or labels) == len(labels):
         return label
     raise DataError(
-        f'{place}: the model knows no class "{shown(name)}" ({shown(one_of(name, labels), 400)}); name its classes as '
-        "the data does, by id: task: {labels: [...]}"
+        f'{place}: the model knows no class "{shown(name)}" ({hint}); name its classes as the data does, by id: '
+        "task: {labels: [...]}"
     )
 
 
@@ -132,7 +138,12 @@ def _nameless(labels: Sequence[str]) -> bool:
 
 
 def _number(name: str) -> int:
+    return int(name) if _is_number(name) else 0
+
+
+def _is_number(name: str) -> bool:
     try:
-        return int(name)
+        int(name)
     except ValueError:
-        return 0
+        return False
+    return True

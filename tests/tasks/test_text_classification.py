@@ -49,6 +49,8 @@ CLASSES = datasets.ClassLabel(names=["neg", "neutral", "pos"])
             rows([2, 0], label=CLASSES), {}, ["neg", "neutral", "pos"], [2, 0], id="ClassLabel-keeps-absent-classes"
         ),
         pytest.param(rows(["b", "a"]), {"labels": ("c", "b", "a")}, ["c", "b", "a"], [1, 2], id="the-suite-names-them"),
+        pytest.param(rows([1, 0, 1]), {"labels": ("neg", "pos")}, ["neg", "pos"], [1, 0, 1], id="the-suite-names-ids"),
+        pytest.param(rows([5, 4]), {"labels": ("4", "5")}, ["4", "5"], [1, 0], id="the-suite-names-numbers"),
     ],
 )
 def test_classes_are_learned_from_training_rows(
@@ -74,6 +76,7 @@ def test_classes_are_learned_from_training_rows(
         pytest.param(
             rows(["pos", "neg"]), config("LABEL_0", "LABEL_1"), {"labels": ("neg", "pos")}, [1, 0], id="named-by-suite"
         ),
+        pytest.param(rows([1, 0]), config("NO", "YES"), {"labels": ("neg", "pos")}, [1, 0], id="ids-named-by-suite"),
         pytest.param(rows([4, 5]), config("4", "5"), {}, [0, 1], id="numbers-that-are-names"),
     ],
 )
@@ -109,7 +112,7 @@ def test_a_model_without_classes_cannot_be_judged_as_it_is(model: Any) -> None:
 
 
 def test_as_many_names_as_the_model_has_classes() -> None:
-    with pytest.raises(CheckpointError, match="names 3 labels, but the checkpoint has 2"):
+    with pytest.raises(CheckpointError, match="names 3 classes, but the checkpoint was trained for 2"):
         learned(None, config("a", "b"), labels=("a", "b", "c"))
 
 
@@ -119,6 +122,23 @@ def test_a_label_seen_only_in_evaluation_names_row_and_label() -> None:
         TASK.check(rows(["neg", "poss"]), "eval", meta, options(), "d.csv:{}".format)
     assert 'd.csv:1: column label: label "poss" is not among the 2 classes of the training rows' in str(raised.value)
     assert "did you mean pos?" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("names", "label"),
+    [
+        pytest.param(("neg", "pos"), 2, id="no-such-id"),
+        pytest.param(("neg", "pos"), -1, id="below-0"),
+        pytest.param(("neg", "pos"), "0", id="text"),
+        pytest.param(("1", "2", "many"), 0, id="a-name-that-was-forgotten"),
+    ],
+)
+def test_a_label_that_the_suites_names_lack_is_refused(names: tuple[str, ...], label: Any) -> None:
+    meta = learned(rows(["neg", "pos"]), labels=names)
+    with pytest.raises(
+        DataError, match=rf'd.csv:0: column label: label "{label}" is not among the {len(names)} of task'
+    ):
+        TASK.check(rows([label]), "eval", meta, options(), "d.csv:{}".format)
 
 
 @pytest.mark.parametrize(
