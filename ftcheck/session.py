@@ -107,7 +107,8 @@ class FtSession:
         return Live(self.config)
 
     def adopt(self, item: pytest.Item, case: Case) -> None:
-        """Make `item` the one that measures `case`."""
+        """Make `item` the one that measures `case`. `-k` knows it by its id too, as reports show it."""
+        item.extra_keyword_matches.add(case.id)
         item.stash[CASE] = case
         item.stash[STATE] = ItemState()
 
@@ -199,7 +200,7 @@ class FtSession:
             if measured is not None:
                 self.pipeline.drop_models(measured, item.stash[CASE])
 
-    @pytest.hookimpl(wrapper=True)
+    @pytest.hookimpl(wrapper=True, trylast=True)  # within pytest's capture: what libraries print is part of the report
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, None, None]:
         if self.owns(item) and item.get_closest_marker("gpu") and self.device.kind == "cpu":
             pytest.skip("marked gpu, and this session's device is the CPU")

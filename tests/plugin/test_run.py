@@ -228,6 +228,32 @@ def test_k_and_lf_and_x_work_on_cases(project: Project) -> None:
     project.run("suite.ft.yaml::good").assert_outcomes(passed=1)
 
 
+def test_k_knows_a_case_by_the_id_that_reports_show(project: Project) -> None:
+    project.suite("  good: {matrix: {training.learning_rate: [0.8, 0.9]}}\n")
+    result = project.run("-k", "good-0.8")
+    result.assert_outcomes(passed=1, deselected=1)
+    result.stdout.fnmatch_lines(["*good-0.8: pass*"])
+
+
+def test_what_a_stage_prints_is_captured_as_any_tests_output(project: Project) -> None:
+    """Whether or not the test asks for the fixture."""
+    project.suite(BAD + GOOD)
+    (project.path / "conftest.py").write_text(
+        """
+from tests import fake
+fake.install()
+quiet = fake.FakeExecutor.produce
+def produce(self, work, *others):
+    print(f"a library about {work.job.case.id}")
+    return quiet(self, work, *others)
+fake.FakeExecutor.produce = produce
+"""
+    )
+    result = project.run()
+    result.stdout.no_fnmatch_line("*a library about good*")
+    result.stdout.fnmatch_lines(["*Captured stdout setup*", "a library about bad"])
+
+
 def test_a_plan_says_what_there_is_to_do_and_does_nothing(project: Project) -> None:
     project.suite(GOOD + "    seeds: 2\n" + BAD + "  fixed: {training: false}\n")
     project.run("suite.ft.yaml::good")
