@@ -38,6 +38,7 @@ from ftcheck.store.entry import (
 
 OnWait = Callable[[str], None]
 
+_DOING: Final[Mapping[Stage, str]] = {"runs": "training", "predictions": "evaluating", "scores": "scoring"}
 _PROBE_BYTES: Final = 64 * 1024
 _POLL_SECONDS: Final = 0.2
 _TOUCH_SECONDS: Final = 3600.0
@@ -116,7 +117,7 @@ class Store:
             if not wait:
                 raise
             if on_wait is not None:
-                on_wait(f"waiting for another process that works on {stage} {digest[:12]}")
+                on_wait(f"waiting for another process that is {_DOING[stage]} the same (key {digest[:12]})")
             lock.acquire(poll_interval=_POLL_SECONDS)
         try:
             yield

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 HEAD = """
 defaults:
   checkpoint: ./checkpoint
@@ -102,8 +104,10 @@ class Project:
         """A suite file of these cases (indented by two)."""
         self.write(**{name: HEAD + cases})
 
-    def start(self, *arguments: str, store: Path | None = None, **environment: str) -> subprocess.Popen[str]:
-        """pytest in a process of its own, with both streams in one pipe."""
+    def start(
+        self, *arguments: str, store: Path | None = None, disk: str = "", **environment: str
+    ) -> subprocess.Popen[str]:
+        """pytest in a process of its own, with both streams in one pipe; `disk` is what it mounts, for itself only."""
         command = [
             sys.executable,
             "-m",
@@ -112,6 +116,8 @@ class Project:
             f"--ft-cache-dir={store or self.store}",
             *arguments,
         ]
+        if disk:
+            command = [*namespace(), f'{disk} && exec "$@"', "sh", *command]
         return subprocess.Popen(
             [*command, "-p", "no:cacheprovider"],
             cwd=self.path,
@@ -123,10 +129,10 @@ class Project:
             errors="backslashreplace",
         )
 
-    def run(self, *arguments: str, store: Path | None = None, **environment: str) -> Done:
+    def run(self, *arguments: str, store: Path | None = None, disk: str = "", **environment: str) -> Done:
         """The same to its end, with results written."""
         (self.path / "out.json").unlink(missing_ok=True)
-        process = self.start("--ft-json=out.json", *arguments, store=store, **environment)
+        process = self.start("--ft-json=out.json", *arguments, store=store, disk=disk, **environment)
         text, _ = process.communicate()
         return Done(code=process.returncode, text=text, results=self.results())
 
@@ -143,6 +149,18 @@ class Project:
         """What is left in the store's folder for what isn't finished."""
         folder = self.store / "tmp"
         return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+def namespace() -> list[str]:
+    """A command that runs a shell script where it may mount. Skips the test where there is no such thing."""
+    command = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
+    try:
+        probe = subprocess.run([*command, "mount -t tmpfs none /mnt"], capture_output=True, text=True)
+    except FileNotFoundError:
+        pytest.skip("needs `unshare` (util-linux)")
+    if probe.returncode:
+        pytest.skip(f"needs a mount namespace of its own: {probe.stderr.strip()}")
+    return command
 
 
 def interrupt(process: subprocess.Popen[str]) -> None:

@@ -116,7 +116,9 @@ def test_processes_that_want_one_key_compute_it_once(tmp_path: Path) -> None:
     assert (tmp_path / "counter").read_text() == "trained\n"
     waited = [output[:-1] for output in outputs if len(output) > 1]
     assert waited
-    assert all(said == [f"waiting for another process that works on runs {key().digest[:12]}"] for said in waited)
+    assert all(
+        said == [f"waiting for another process that is training the same (key {key().digest[:12]})"] for said in waited
+    )
 
 
 def test_a_lock_ends_with_its_process_however_it_ends(tmp_path: Path) -> None:
