@@ -152,6 +152,7 @@ class QuestionAnswering:
 
         length = options["max_length"] or min(384, int(min(tokenizer.model_max_length, features.NO_LIMIT)))
         stride = options["doc_stride"] if options["doc_stride"] is not None else length // 3
+        _refuse_lost_windows(tokenizer)
         _check_room(tokenizer, rows, length, stride, where)
         gathered = features.Gatherer()
         of_rows: list[int] = []
@@ -315,6 +316,24 @@ def _first_answers(rows: Rows) -> tuple[Any, Any]:
         if texts:
             bounds[row] = starts[0], starts[0] + len(texts[0])
     return bounds[:, 0], bounds[:, 1]
+
+
+def _refuse_lost_windows(tokenizer: Any) -> None:
+    """tokenizers 0.23.1 and 0.23.2 stop early when they truncate, so that the last windows of a context are missing
+    without a word (huggingface/tokenizers#2091). Raises CheckpointError where that is so."""
+    question, context = "a", " ".join(["a"] * 64)
+    whole = len(tokenizer(context, add_special_tokens=False)["input_ids"])
+    frame = len(tokenizer(question, "")["input_ids"])
+    windows = tokenizer(
+        question, context, truncation="only_second", max_length=frame + 8, stride=0, return_overflowing_tokens=True
+    )["input_ids"]
+    if sum(len(window) - frame for window in windows) < whole:
+        from importlib.metadata import version
+
+        raise CheckpointError(
+            f"tokenizers {version('tokenizers')} loses the end of contexts that need several windows, so that answers there "
+            "can't be found (a bug of 0.23.1 and 0.23.2): install another version, e.g. pip install 'tokenizers>=0.23.3'"
+        )
 
 
 def _check_room(tokenizer: Any, rows: Rows, length: int, stride: int, where: Where) -> None:

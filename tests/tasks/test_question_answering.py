@@ -300,3 +300,20 @@ def test_natural_output() -> None:
 def test_a_model_without_span_logits_is_refused() -> None:
     with pytest.raises(CheckpointError, match="no question answerer"):
         TASK.outputs(object())
+
+
+def test_a_tokenizer_that_loses_windows_is_refused(tokenizer: Any) -> None:
+    class Losing:
+        """As tokenizers 0.23.2: the last windows of a long context are missing."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(tokenizer, name)
+
+        def __call__(self, *texts: Any, **how: Any) -> Any:
+            encoding = tokenizer(*texts, **how)
+            if how.get("return_overflowing_tokens"):
+                encoding["input_ids"] = encoding["input_ids"][:-1]
+            return encoding
+
+    with pytest.raises(CheckpointError, match="loses the end of contexts that need several windows"):
+        TASK.encode(rows("Rome"), Losing(), {}, options(max_length=64), training=False)
