@@ -323,7 +323,8 @@ def _refuse_lost_windows(tokenizer: Any) -> None:
     without a word (huggingface/tokenizers#2091). Raises CheckpointError where that is so."""
     question, context = "a", " ".join(["a"] * 64)
     whole = len(tokenizer(context, add_special_tokens=False)["input_ids"])
-    frame = len(tokenizer(question, "")["input_ids"])
+    asked = len(tokenizer(question, add_special_tokens=False)["input_ids"])
+    frame = asked + tokenizer.num_special_tokens_to_add(pair=True)
     windows = tokenizer(
         question, context, truncation="only_second", max_length=frame + 8, stride=0, return_overflowing_tokens=True
     )["input_ids"]
@@ -331,8 +332,8 @@ def _refuse_lost_windows(tokenizer: Any) -> None:
         from importlib.metadata import version
 
         raise CheckpointError(
-            f"tokenizers {version('tokenizers')} loses the end of contexts that need several windows, so that answers there "
-            "can't be found (a bug of 0.23.1 and 0.23.2): install another version, e.g. pip install 'tokenizers>=0.23.3'"
+            f"tokenizers {version('tokenizers')} loses the end of contexts that need several windows, so that answers "
+            "there can't be found (a bug of 0.23.1 and 0.23.2): pip install 'tokenizers>=0.23.3'"
         )
 
 
