@@ -67,7 +67,8 @@ class FineTuning:
         memory = PeakMemory(self.job.device)
         with self._stage() as warnings:
             memory.start()
-            rows = self._rows(None)
+            rows = self._rows()
+            self._notes.extend(note for note in rows.notes if note not in rows.judged_notes)
             self._start(rows)
             outcome = None
             if self.job.case.training is not None:
@@ -128,13 +129,14 @@ class FineTuning:
             before = len(self._notes)
             if self.model is None and self.job.case.training is not None:
                 raise RuntimeError("predict() needs train() or load() first")
-            rows = self._rows(("eval",) if self.model is not None else ("tune", "eval"))
+            rows = self._rows()
             if self.model is None:
-                before = 0
+                self._notes.extend(rows.notes)
                 self._start(rows)
                 self._tune(rows)
             else:
-                self._check(rows, says=("eval",))
+                self._notes.extend(rows.judged_notes)
+                self._check(rows, ("eval",), says=("eval",))
             features = self._encode(rows, "eval")
             start = time.perf_counter()
             outputs = self._run(features, "predict")
@@ -168,14 +170,13 @@ class FineTuning:
                     "under `training`, or lower task.max_length"
                 ) from error
 
-    def _rows(self, roles: tuple[str, ...] | None) -> Loaded:
-        """The rows of `roles` (None: of all that the case has), loaded once and checked where they train."""
-        if self._loaded is None or not set(roles or ()) - {"tune"} <= set(self._loaded.roles):
+    def _rows(self) -> Loaded:
+        """The rows of all roles, loaded once: also whoever only predicts must know which rows were trained on."""
+        if self._loaded is None:
             from ftcheck.finetune import data
 
             self._on_progress(Progress(stage="load"))
-            self._loaded = data.load(self.job, roles=roles)
-            self._notes.extend(self._loaded.notes)
+            self._loaded = data.load(self.job)
         return self._loaded
 
     def _start(self, rows: Loaded) -> None:
@@ -190,13 +191,13 @@ class FineTuning:
         learned_from, where = self._learned_from(rows) if training else (None, "row {}".format)
         self.meta = self.task.learn(learned_from, config, job.case.task_options, where)
         if training:  # before the time that it takes, what would fail after it
-            self._check(rows, says=("train", "tune"))
+            self._check(rows, rows.roles, says=("train", "tune"))
         set_seed(job.seed)
         self.model, self.tokenizer, notes = models.load(job, self.task, self.meta, training=training)
         self._notes.extend(notes)
         self.model.to(job.device)
         if not training:  # after the checkpoint proved to have classes of its own
-            self._check(rows, says=("tune", "eval"))
+            self._check(rows, rows.roles, says=("tune", "eval"))
 
     def _learned_from(self, rows: Loaded) -> tuple[Rows, Where]:
         """The training rows, and where each came from. In a smoke run all rows: a handful hasn't all classes."""
@@ -213,9 +214,10 @@ class FineTuning:
 
         return concatenate_datasets([found.dataset for found in rows.roles.values()]), where
 
-    def _check(self, rows: Loaded, *, says: Collection[str]) -> None:
-        """Refuse rows that can't be used, of all roles; keep the notes on those in `says`."""
-        for role, found in rows.roles.items():
+    def _check(self, rows: Loaded, roles: Collection[str], *, says: Collection[str]) -> None:
+        """Refuse rows of `roles` that can't be used; keep the notes on those in `says`."""
+        for role in roles:
+            found = rows.roles[role]
             notes = self.task.check(found.dataset, role, self.meta, self.job.case.task_options, found.place)
             if role in says:
                 self._notes.extend(notes)

@@ -68,13 +68,13 @@ def test_the_judged_split_where_none_is_named(splits: tuple[str, ...], expected:
     assert found.tune is None
 
 
-def test_roles_are_loaded_as_asked(tmp_path: Path) -> None:
-    """Predicting needs no training rows: a train file that is gone or broken doesn't matter."""
+def test_judging_a_checkpoint_as_it_is_reads_no_training_rows(tmp_path: Path) -> None:
+    """A train file that is broken doesn't matter then."""
     files = write(tmp_path, train=b"\xff", test=FEW.encode())
     data = Data(kind="reader", path="csv", files={split: (str(path),) for split, path in files.items()})
-    found = load(job(data), roles=("eval",))
+    found = load(job(data, trains=False))
     assert (found.train, len(found.eval or ())) == (None, 2)
-    assert set(load(job(data, trains=False)).roles) == {"eval"}
+    assert set(found.roles) == {"eval"}
     with pytest.raises(DataError, match="byte 0xff"):
         load(job(data))
 
@@ -110,12 +110,11 @@ def test_a_holdout_takes_its_rows_out_of_train(tmp_path: Path) -> None:
     )
 
 
-def test_a_holdout_is_the_same_whatever_is_asked_limited_or_seeded(tmp_path: Path) -> None:
+def test_a_holdout_is_the_same_whatever_is_limited_or_seeded(tmp_path: Path) -> None:
     files = {"train": (str(write(tmp_path, train=ROWS)["train"]),)}
     data = Data(kind="reader", path="csv", files=files, holdout={"eval": 0.2})
-    alone = load(job(data), roles=("eval",)).roles["eval"].hashes
     limited = load(job(dataclasses.replace(data, limit={"train": 3}), seed=99)).roles["eval"].hashes
-    assert alone == limited == load(job(data)).roles["eval"].hashes
+    assert limited == load(job(data)).roles["eval"].hashes
 
 
 def test_a_lone_class_stays_in_train_and_is_told(tmp_path: Path) -> None:
@@ -268,6 +267,18 @@ def test_shared_rows_are_told(tmp_path: Path) -> None:
     assert "tuned on the split that is judged, as the suite says: the result is too good by as much" in found.notes
     assert "1 of 2 judged rows are also trained on, word for word" in found.notes
     assert "2 of 2 judged rows are also used for tuning, word for word" in found.notes
+    assert found.notes == found.judged_notes
+
+
+def test_what_is_told_of_the_judged_rows_is_told_apart(tmp_path: Path) -> None:
+    """Another evaluation split of one training has other notes; those on training rows stay."""
+    files = {"train": (str(write(tmp_path, train=ROWS)["train"]),)}
+    data = Data(
+        kind="reader", path="csv", files=files, holdout={"eval": 0.2, "tune": 0.1}, limit={"train": 3, "eval": 2}
+    )
+    found = load(job(data))
+    assert [note.partition(" ")[0] for note in found.notes] == ["eval:", "tune:", "train:", "eval:"]
+    assert [note.partition(" ")[0] for note in found.judged_notes] == ["eval:", "eval:"]
 
 
 @pytest.mark.parametrize(

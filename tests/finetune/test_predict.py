@@ -67,7 +67,7 @@ def outputs_of(saved: Any, rows: Any, size: int) -> predict.Outputs:
     made, directory, _ = saved
     with FineTuning(made, loaded=loaded(eval=rows)) as tuning:
         tuning.load(directory)
-        features = tuning._encode(tuning._rows(("eval",)), "eval")
+        features = tuning._encode(tuning._rows(), "eval")
         return predict.run(
             tuning.model,
             features,
@@ -84,7 +84,7 @@ def test_outputs_are_those_of_the_model_row_by_row(task: str, saved: Any) -> Non
     made, directory, _ = saved[task]
     with FineTuning(made, loaded=loaded(eval=ROWS[task])) as tuning:
         tuning.load(directory)
-        features = tuning._encode(tuning._rows(("eval",)), "eval")
+        features = tuning._encode(tuning._rows(), "eval")
         outputs = tuning._run(features, "predict").arrays
         for index in range(len(features)):
             inputs = {

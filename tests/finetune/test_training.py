@@ -7,6 +7,7 @@ import gc
 import math
 import random
 import weakref
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -381,6 +382,22 @@ def test_judging_a_checkpoint_as_it_is_trains_nothing(tmp_path: Path) -> None:
 def test_judging_needs_a_model_first(bert: Path) -> None:
     with FineTuning(job(TEXT, bert), loaded=loaded(eval=TEXTS)) as tuning, pytest.raises(RuntimeError, match="train"):
         tuning.predict()
+
+
+def test_what_is_said_of_the_judged_rows_stands_with_the_prediction(bert: Path, tmp_path: Path) -> None:
+    """A stored model that answers another split must not repeat what was said of the first one."""
+    rows = replace(
+        loaded(train=TEXTS, eval=TEXTS), notes=("train: cut", "eval: shared"), judged_notes=("eval: shared",)
+    )
+    made = job(TEXT, bert, training={"max_steps": 1})
+    with FineTuning(made, loaded=rows) as tuning:
+        trained = tuning.train()
+        tuning.save(tmp_path)
+        assert (trained.notes, tuning.predict().notes) == (("train: cut",), ("eval: shared",))
+    other = replace(rows, notes=("train: cut", "eval: limited"), judged_notes=("eval: limited",))
+    with FineTuning(made, loaded=other) as tuning:
+        tuning.load(tmp_path)
+        assert tuning.predict().notes == ("eval: limited",)
 
 
 def test_truncation_is_told_for_training_and_evaluation(bert: Path) -> None:

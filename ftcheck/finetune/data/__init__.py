@@ -7,7 +7,7 @@ file that changed is never served as it was. Importing this package imports no t
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -27,11 +27,13 @@ __all__ = ["Loaded", "RoleRows", "load"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """What `load` found, by role. A role that wasn't asked for, or that the case doesn't have, is absent."""
+    """What `load` found, by role. A role that the case doesn't have is absent."""
 
     roles: Mapping[str, RoleRows]
     notes: tuple[str, ...]
     """Said to the reader: what was carved out, limited, shared between roles."""
+    judged_notes: tuple[str, ...] = ()
+    """Those of `notes` that speak of the judged rows: another evaluation split of the same training has others."""
 
     @property
     def train(self) -> datasets.Dataset | None:
@@ -54,20 +56,24 @@ class Loaded:
         return self.roles[role].dataset if role in self.roles else None
 
 
-def load(job: Job, *, roles: Collection[str] | None = None) -> Loaded:
-    """The rows of `roles` (None: all that the case has; `training: false` has no train).
+def load(job: Job) -> Loaded:
+    """The rows of all roles that the case has (`training: false` has no train, and not every case a tune).
 
-    `tune` is left out where the case names none. Raises DataError: what can't be read, a split or column that isn't
-    there, a null, a slice past the end, a role without rows.
+    Raises DataError: what can't be read, a split or column that isn't there, a null, a slice past the end, a role
+    without rows.
     """
-    if roles is None:
-        roles = [role for role in ROLES if role != "train" or job.case.training is not None]
+    roles = [role for role in ROLES if role != "train" or job.case.training is not None]
     with quiet(), ExitStack() as stack:
         source = open_source(job.case.data, revision=job.data_revision, offline=job.offline, stack=stack)
         selector = Selector(job.case.data, source, tasks.get(job.case.task).columns, job.limit)
-        found = {role: picked for role in ROLES if role in roles and (picked := selector.role(role)) is not None}
+        found = {role: picked for role in roles if (picked := selector.role(role)) is not None}
         _refuse_unlike_classes(found)
-        return Loaded(roles=found, notes=(*selector.notes, *_shared(found)))
+        told = (*selector.notes, *(("eval", text) for text in _shared(found)))
+        return Loaded(
+            roles=found,
+            notes=tuple(text for _, text in told),
+            judged_notes=tuple(text for role, text in told if role == "eval"),
+        )
 
 
 def _refuse_unlike_classes(found: Mapping[str, RoleRows]) -> None:

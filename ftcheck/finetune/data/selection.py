@@ -70,7 +70,7 @@ class Selection:
 
 
 class Selector:
-    """Picks the rows of each role, reading a split once. `notes` collects what the reader should know."""
+    """Picks the rows of each role, reading a split once. `notes` collects what the reader should know: (role, text)."""
 
     def __init__(self, data: Data, source: Source, columns: Mapping[str, bool], limit: int | None) -> None:
         self.data = data
@@ -78,7 +78,7 @@ class Selector:
         self.columns = {name: needed for name, needed in columns.items() if data.columns.get(name, name) is not None}
         self.mapping = {name: column for name, column in data.columns.items() if column is not None}
         self.limit = limit
-        self.notes: list[str] = []
+        self.notes: list[tuple[str, str]] = []
         self._read: dict[str, Split] = {}
 
     def role(self, role: str) -> RoleRows | None:
@@ -90,11 +90,12 @@ class Selector:
         else:
             return None
         if role == "tune" and self.data.splits.get("tune") == self._expression("eval") is not None:
-            self.notes.append("tuned on the split that is judged, as the suite says: the result is too good by as much")
+            told = "tuned on the split that is judged, as the suite says: the result is too good by as much"
+            self.notes.append(("eval", told))
         if not len(selection.rows):
             raise DataError(
-                f"{role}: {self._origin(role)} has no rows, so there is nothing to {PURPOSES[role]}; give it some, or choose "
-                "others with data.splits or data.holdout"
+                f"{role}: {self._origin(role)} has no rows, so there is nothing to {PURPOSES[role]}; give it some, or "
+                "choose others with data.splits or data.holdout"
             )
         return self._rows(role, self._limited(role, selection))
 
@@ -152,9 +153,10 @@ class Selector:
         carved, lone = splits.carve(len(whole.rows), parts, labels)
         how = "" if labels is None else ", stratified by class"
         for role in parts:
-            self.notes.append(f"{role}: {len(carved[role]):,} of {len(whole.rows):,} rows carved out of train{how}")
+            told = f"{role}: {len(carved[role]):,} of {len(whole.rows):,} rows carved out of train{how}"
+            self.notes.append((role, told))
         if lone:
-            self.notes.append(f"{lone:,} classes have one row only, which stays in train")
+            self.notes.append(("train", f"{lone:,} classes have one row only, which stays in train"))
         return {role: whole.take(index) for role, index in carved.items()}
 
     def _labels(self, selection: Selection) -> Positions | None:
@@ -181,7 +183,7 @@ class Selector:
         name, bound = min(((n, b) for n, b in bounds.items() if b is not None), key=lambda x: x[1], default=("", size))
         if bound >= size:
             return selection
-        self.notes.append(f"{role}: {bound:,} of {size:,} rows ({name})")
+        self.notes.append((role, f"{role}: {bound:,} of {size:,} rows ({name})"))
         return selection.take(splits.sample(size, bound, role))
 
     def _rows(self, role: str, selection: Selection) -> RoleRows:
