@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from ftcheck import metrics, tasks
-from ftcheck.errors import CheckpointError, TrainingError
+from ftcheck.errors import CheckpointError, DataError, TrainingError, shown
 from ftcheck.finetune import Job, OnProgress, Predicted, Progress, Trained
 from ftcheck.finetune.environment import PeakMemory, describe, give_back
 from ftcheck.finetune.quiet import own_environment, own_randomness, quiet
@@ -104,7 +104,7 @@ class FineTuning:
             directory.mkdir(parents=True, exist_ok=True)
             self.model.save_pretrained(directory)
             self.tokenizer.save_pretrained(directory)
-        beside = json.dumps({"meta": self.meta, "tuned": self.tuned}, ensure_ascii=False, sort_keys=True)
+        beside = json.dumps({"meta": self.meta, "tuned": self.tuned}, sort_keys=True)
         (directory / BESIDE).write_text(beside, encoding="utf-8")
 
     def load(self, directory: Path) -> None:
@@ -212,7 +212,10 @@ class FineTuning:
                 row -= len(found.dataset)
             raise IndexError(row)
 
-        return concatenate_datasets([found.dataset for found in rows.roles.values()]), where
+        try:
+            return concatenate_datasets([found.dataset for found in rows.roles.values()]), where
+        except (ValueError, TypeError) as error:
+            raise DataError(f"the columns of {', '.join(rows.roles)} differ in kind: {shown(error, 300)}") from error
 
     def _check(self, rows: Loaded, roles: Collection[str], *, says: Collection[str]) -> None:
         """Refuse rows of `roles` that can't be used; keep the notes on those in `says`."""

@@ -358,6 +358,15 @@ def test_a_smoke_run_knows_the_classes_of_all_its_rows(bert: Path) -> None:
         assert tuning.train().meta["labels"] == ["moves", "rests"]
 
 
+def test_a_smoke_run_says_which_columns_do_not_go_together(bert: Path) -> None:
+    rows = loaded(train=TEXTS[:2], eval=[{"text": "a", "label": 3}])
+    with (
+        FineTuning(job(TEXT, bert, limit=2), loaded=rows) as tuning,
+        pytest.raises(DataError, match="the columns of train, eval differ in kind"),
+    ):
+        tuning.train()
+
+
 def test_a_smoke_run_names_the_row_of_whichever_role_has_a_wrong_label(bert: Path) -> None:
     rows = loaded(train=TEXTS[:2], eval=[*TEXTS[2:4], {"text": "the cat", "label": None}])
     with (
