@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ftcheck import examples, gates, keys, metrics, tasks
 from ftcheck.errors import MetricError, StoreError, TrainingError, shown
 from ftcheck.executors import Work
+from ftcheck.executors.inline import has_model
 from ftcheck.finetune import Job, OnProgress, Progress
 from ftcheck.results import CaseResult, Confusion, MetricResult, RunResult, StageOrigin, WorstExample
 
@@ -136,7 +137,9 @@ class Pipeline:
             if case.training is None:
                 train = "none"
             else:
-                train = "found" if self._found("runs", run.train) is not None else "train"
+                trained = self._found("runs", run.train)
+                # Predicting takes the model, which may have been taken out.
+                train = "found" if trained is not None and (predicted or has_model(trained)) else "train"
             planned.append(PlannedRun(seed=run.job.seed, train=train, predict="found" if predicted else "evaluate"))
         return tuple(planned)
 
@@ -160,9 +163,10 @@ class Pipeline:
         smoke = self.settings.limit is not None
         judged = () if smoke else gates.judge(case.gates, values)
         verdict = "smoke" if smoke else gates.verdict(judged)
-        self.store.record_case(
-            str(case.suite), case.id, {"train": finished[0].run.train, "predict": finished[0].run.predict}
-        )
+        if not smoke:  # `why` compares whole runs
+            self.store.record_case(
+                str(case.suite), case.id, {"train": finished[0].run.train, "predict": finished[0].run.predict}
+            )
         result = CaseResult(
             suite=str(case.suite),
             case_id=case.id,

@@ -11,11 +11,9 @@ from ftcheck.report import numbers
 if TYPE_CHECKING:
     from ftcheck.pipeline import PlannedRun
 
-WORDS = {"train": "train", "found": "found", "none": "as it is", "evaluate": "evaluate"}
-
 
 def line(case_id: str, runs: Sequence[PlannedRun]) -> str:
-    """`intents: train 2 seeds, 1 found; evaluate 3`."""
+    """`intents: train 2 seeds, evaluate 2, 1 found in the store`."""
     train, predict = Counter(run.train for run in runs), Counter(run.predict for run in runs)
     parts = []
     if train["train"]:

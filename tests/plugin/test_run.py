@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import pytest
 
+from ftcheck.store import Store
 from tests.plugin.conftest import Project
 
 GOOD = "  good:\n    training: {learning_rate: 0.9}\n    gates: {accuracy: {min: 0.8}}\n"
@@ -269,6 +271,23 @@ def test_a_plan_says_what_there_is_to_do_and_does_nothing(project: Project) -> N
         ]
     )
     assert project.stages() == []
+
+
+def test_a_plan_knows_that_a_model_was_taken_out(project: Project) -> None:
+    """What is in the store is found without it; another evaluation split needs it."""
+    project.suite(GOOD + "    keep_model: none\n")
+    project.run()
+    project.run("--ft-plan").stdout.fnmatch_lines(["good: 1 found in the store"])
+    project.suite(GOOD + "    keep_model: none\n    data: {splits: {eval: train}}\n")
+    project.run("--ft-plan").stdout.fnmatch_lines(["good: train 1 seed, evaluate 1"])
+
+
+def test_a_smoke_run_is_no_run_that_why_compares(project: Project, own_cache: Path) -> None:
+    project.suite(GOOD)
+    project.run()
+    project.run("--ft-limit=5")
+    (history,) = Store(own_cache).cases()
+    assert len(history.runs) == 1
 
 
 def test_a_plan_shows_what_is_wrong_with_an_input(project: Project) -> None:
