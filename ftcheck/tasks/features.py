@@ -17,8 +17,8 @@ Array = npt.NDArray[Any]
 Example = dict[str, Array]
 
 CHUNK = 500
-"""Rows tokenized at a time: what a tokenizer returns is a hundred times larger than the tokens, and not all of its memory
-goes back to the system (2,000 rows at a time leave 12 MB more behind)."""
+"""Rows tokenized at a time: what a tokenizer returns is a hundred times larger than the tokens, and not all of its
+memory goes back to the system (2,000 rows at a time leave 12 MB more behind)."""
 
 NO_LIMIT = 1_000_000
 """A tokenizer without a limit says 1e30."""
