@@ -70,6 +70,11 @@ class Done:
         return str(result["error"])
 
     @property
+    def metrics(self) -> dict[str, Any]:
+        """Case id -> its metrics."""
+        return {case_id: result["metrics"] for case_id, result in self.results.items()}
+
+    @property
     def unbroken(self) -> str:
         """The text with the table's line breaks taken out."""
         return re.sub(r"\n +", " ", self.text)

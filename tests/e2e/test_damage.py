@@ -53,11 +53,10 @@ def entry(project: Project, done: Done, case_id: str, stage: str) -> Path:
     """Where a stage of a case is in the store."""
     run = done.results[case_id]["runs"][0]
     if stage == "scores":
-        [found] = [
-            path for path in project.kept("scores") if run["predict"]["key"] in (path / "manifest.json").read_text()
-        ]
+        judged: str = run["predict"]["key"]
+        [found] = [path for path in project.kept("scores") if judged in (path / "manifest.json").read_text()]
         return found
-    key = run["train" if stage == "runs" else "predict"]["key"]
+    key: str = run["train" if stage == "runs" else "predict"]["key"]
     return project.store / stage / key[:2] / key[2:]
 
 
@@ -115,6 +114,4 @@ def test_afterwards_everything_is_found(project: Project, after: Done) -> None:
     again = project.run("--ft-cache=only")
     assert again.code == pytest.ExitCode.OK, again.text
     assert "damaged" not in again.text
-    assert {name: r["metrics"] for name, r in again.results.items()} == {
-        n: r["metrics"] for n, r in after.results.items()
-    }
+    assert again.metrics == after.metrics
