@@ -34,6 +34,9 @@ class Installed:
     def metric_problem(self, text: str, task: TaskFacts) -> str:
         return metrics.check(text, frozenset[Any]({*task.inputs, "cost"})) or ""
 
+    def metric_bounds(self, text: str) -> tuple[float, float]:
+        return metrics.describe(text).bounds
+
     def training_problems(self, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[tuple[str, str]]:
         return self._training.problems(given, defaults)
 

@@ -94,6 +94,8 @@ class Definition:
     choices: tuple[str, ...] = ()
     """The arguments there are, where they don't depend on the data."""
     unit: str = ""
+    bounds: tuple[float, float] = (0.0, 1.0)
+    """What its values lie between."""
     version: int = 1
     """Raised when the definition changes: results of different versions are not comparable."""
 

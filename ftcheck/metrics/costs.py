@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
 from ftcheck.metrics import Definition
 
 
 def _cost(name: str, unit: str, summary: str, *, greater_is_better: bool = False) -> Definition:
     return Definition(
-        name=name, input="cost", unit=unit, summary=summary, greater_is_better=greater_is_better, make=None
+        name=name,
+        input="cost",
+        unit=unit,
+        bounds=(0.0, math.inf),
+        summary=summary,
+        greater_is_better=greater_is_better,
+        make=None,
     )
 
 

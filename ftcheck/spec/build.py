@@ -15,7 +15,7 @@ from ftcheck.errors import one_of, shown
 from ftcheck.spec.case import EVAL_SPLITS, READERS, Checkpoint, Data, EarlyStopping, Gate, Mark
 from ftcheck.spec.catalogue import Catalogue, TaskFacts
 from ftcheck.spec.declaration import KeyPath
-from ftcheck.spec.fields import CaseFields, CheckpointFields, DataFields, problems, said
+from ftcheck.spec.fields import CaseFields, CheckpointFields, DataFields, GateFields, problems, said
 from ftcheck.spec.places import files, place, split_problem
 
 _NOT_MARKS = {
@@ -91,7 +91,8 @@ class Builder:
             data = self._placed_data(given.path, given)
         if data is None:
             return None
-        self._check_splits(given, frozenset(data.files))
+        single = data.kind == "local" and Path(data.path).is_file()
+        self._check_splits(given, frozenset({"train"} if single else data.files))
         shared = {name: getattr(given, name) for name in ("splits", "holdout", "limit")}
         return replace(data, columns=self._columns(given), **shared)
 
@@ -167,14 +168,16 @@ class Builder:
             self._check_default_splits(given, known)
 
     def _check_default_splits(self, given: DataFields, known: frozenset[str]) -> None:
-        """The splits that are used where the suite names none must be among those that it gives files for."""
+        """The splits that are used where the suite names none must be among those that it gives files for; all of a
+        single file is `train`."""
         names = ", ".join(sorted(known))
+        place = ("data", "files") if given.files else ("data", "path")
         if self.trains and "train" not in given.splits and "train" not in known:
-            self.report(("data", "files"), f"no split is called train; name one in data.splits.train ({names})")
+            self.report(place, f"no split is called train; name one in data.splits.train ({names})")
         named = "eval" in given.splits or "eval" in given.holdout
         if not named and not known.intersection(EVAL_SPLITS):
             self.report(
-                ("data", "files"),
+                place,
                 f"no split to judge ({' or '.join(EVAL_SPLITS)}); name one in data.splits.eval ({names}), "
                 "or carve one out of train: data.holdout: 0.2",
             )
@@ -218,8 +221,20 @@ class Builder:
                 self.report(("gates", metric), "expected min or max, or both")
             elif gate.min is not None and gate.max is not None and gate.min > gate.max:
                 self.report(("gates", metric), f"min {gate.min} is above max {gate.max}: no value passes")
+            elif self.task is not None and not self.catalogue.metric_problem(metric, self.task):
+                self._check_reachable(metric, gate)
             found.append(Gate(metric=metric, min=gate.min, max=gate.max))
         return tuple(found)
+
+    def _check_reachable(self, metric: str, gate: GateFields) -> None:
+        """A gate that no value can pass is a mistake (per cent, mostly), better said before a training than after."""
+        low, high = self.catalogue.metric_bounds(metric)
+        for bound, limit, beyond in (("min", gate.min, high), ("max", gate.max, low)):
+            if limit is None or not (limit > high if bound == "min" else limit < low):
+                continue
+            hint = f"; for {limit:g} % write {limit / 100:g}" if high == 1 < limit <= 100 else ""
+            how = "above" if bound == "min" else "below"
+            self.report(("gates", metric, bound), f"{metric} is never {how} {beyond:g}, got {limit:g}{hint}")
 
     def marks(self) -> tuple[Mark, ...]:
         found = []

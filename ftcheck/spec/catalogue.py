@@ -53,6 +53,9 @@ class Catalogue(Protocol):
     def metric_problem(self, text: str, task: TaskFacts) -> str:
         """What is wrong with this metric for this task; empty where nothing is."""
 
+    def metric_bounds(self, text: str) -> tuple[float, float]:
+        """What the values of a metric without a problem lie between."""
+
     def training_problems(self, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[tuple[str, str]]:
         """(field of `given`, what is wrong with it). `defaults` are the task's, in force where `given` is silent."""
 

@@ -40,7 +40,7 @@ class Options(BaseModel):
     )
     scheme: Literal["IOB1", "IOB2", "IOE1", "IOE2", "IOBES", "BILOU"] | None = Field(
         default=None,
-        description="Read entities strictly by this scheme; null: as conlleval does (seqeval's default mode).",
+        description="The tagging scheme that the strict_entity_* metrics read entities by; the others need none.",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +50,9 @@ class FakeCatalogue:
     def metric_problem(self, text: str, task: TaskFacts) -> str:
         known = ("accuracy", "macro_f1", "f1[a/b]", *self.costs)
         return "" if text in known else f"no metric is called {text}"
+
+    def metric_bounds(self, text: str) -> tuple[float, float]:
+        return (0.0, math.inf) if text in self.costs else (0.0, 1.0)
 
     def training_problems(self, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[tuple[str, str]]:
         return training_fields.installed().problems(given, defaults)

@@ -182,7 +182,9 @@ def test_what_is_missing_is_named_at_the_case() -> None:
         pytest.param(
             "seeds: [4294967296]", ".seeds[0]: expected a number below 4294967296, got 4294967296", id="seeds-too-large"
         ),
-        pytest.param("gates: {accuracy: 0.9}", ".gates.accuracy: expected a mapping, got 0.9", id="gate-number"),
+        pytest.param(
+            "gates: {accuracy: 0.9}", ".gates.accuracy: expected bounds, such as {min: 0.9}, got 0.9", id="gate-number"
+        ),
         pytest.param("gates: {accuracy: {}}", ".gates.accuracy: expected min or max, or both", id="gate-empty"),
         pytest.param(
             "gates: {accuracy: {min: true}}", ".gates.accuracy.min: expected a number, got true", id="gate-bool"
@@ -298,6 +300,21 @@ def test_what_is_missing_is_named_at_the_case() -> None:
             "data: nothing.csv",
             ".data.path: neither a data set on the Hub (org/name) nor a local path: /suites/nothing.csv does not exist",
             id="file-that-is-not-there",
+        ),
+        pytest.param(
+            "gates: {accuracy: {min: 90}}",
+            ".gates.accuracy.min: accuracy is never above 1, got 90; for 90 % write 0.9",
+            id="gate-in-per-cent",
+        ),
+        pytest.param(
+            "gates: {train_seconds: {min: 5, max: -1e-3}}",
+            ".gates.train_seconds: min 5.0 is above max -0.001: no value passes",
+            id="gate-that-is-empty",
+        ),
+        pytest.param(
+            "gates: {train_seconds: {max: -1}}",
+            ".gates.train_seconds.max: train_seconds is never below 0, got -1",
+            id="gate-out-of-reach",
         ),
     ],
 )

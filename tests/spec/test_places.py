@@ -115,6 +115,17 @@ def test_the_tokenizer_may_come_from_elsewhere(folder: Path) -> None:
             id="nothing-to-judge",
         ),
         pytest.param(
+            "data: data/train.csv",
+            "data.path: no split to judge (test or validation or valid or dev); "
+            "name one in data.splits.eval (train), or carve one out of train: data.holdout: 0.2",
+            id="one-file-that-is-all-train",
+        ),
+        pytest.param(
+            "data: {path: data/train.csv, splits: {eval: test}}",
+            "data.splits.eval: no split is called 'test'; known: train",
+            id="one-file-has-no-other-split",
+        ),
+        pytest.param(
             "data: {path: csv, files: {test: data/a.csv}}",
             "data.files: no split is called train; name one in data.splits.train (test)",
             id="nothing-to-train-on",
@@ -169,7 +180,7 @@ def test_paths_start_at_the_suite_file_not_at_the_working_directory(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(folder / "data")
-    assert one("data: data/train.csv", folder).data.path == str(folder / "data" / "train.csv")
+    assert one("data: {path: data/train.csv, holdout: 0.2}", folder).data.path == str(folder / "data" / "train.csv")
 
 
 @pytest.mark.parametrize(

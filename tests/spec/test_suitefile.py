@@ -262,7 +262,7 @@ LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         pytest.param("cases:\n  a: 1\n b: 2\n", ["3 : not YAML: did not find expected key"], id="indentation"),
         pytest.param(
             "cases:\n\ta: 1\n",
-            ["2 : not YAML: while scanning for the next token found character that cannot start any token"],
+            ["2 : not YAML: a tab where there can be none; indent with spaces"],
             id="tab",
         ),
     ],
