@@ -29,6 +29,9 @@ CASES = """
     data: {files: {train: train.csv, test: latin1.csv}}
   control_characters:
     data: {files: {train: train.csv, test: control.csv}}
+  control_failure:
+    data: {files: {train: train.csv, test: contradiction.csv}}
+    gates: {accuracy: {min: 1.0}}
   tags:
     task: token-classification
     data: {path: json, files: {train: tags.json, test: tags.json}}
@@ -113,6 +116,7 @@ NOTES = {
 }
 
 PASSED = {"good", *NOTES}
+MEASURED = {*PASSED, "control_failure"}
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +143,7 @@ def project(
         "ragged.csv": csv([("cat", "runs,moves")]),
         "latin1.csv": csv([("café runs", "moves")]).encode("latin-1"),
         "control.csv": csv([("c\x00at \x1b[2Jruns", "moves"), ("dog", "ba\x00\x1b[31md")]),
+        "contradiction.csv": csv([("c\x00at \x1b[2Jruns", label) for label in ("moves", "rests")]),
         "long.csv": csv([("cat " * 1000, "moves"), ROWS[3]]),
         "tags.json": json.dumps([{"tokens": ["Ann", "runs", "home"], "tags": ["B-PER", "O"]}]),
         "squad.json": json.dumps(squad),
@@ -166,9 +171,14 @@ def test_what_can_be_dealt_with_is_noted(done: Done, case_id: str) -> None:
     assert f"note: {NOTES[case_id]}" in done.unbroken
 
 
+def test_control_characters_are_escaped_in_a_failure(done: Done) -> None:
+    assert done.results["control_failure"]["verdict"] == "fail"
+    assert r": c\x00at \x1b[2Jruns" in done.section("control_failure")
+
+
 def test_the_other_cases_are_unaffected(done: Done) -> None:
     assert {case_id for case_id, result in done.results.items() if result["verdict"] == "pass"} == PASSED
-    assert set(done.results) == PASSED | set(ERRORS)
+    assert set(done.results) == MEASURED | set(ERRORS)
     assert done.code == pytest.ExitCode.TESTS_FAILED
 
 
@@ -180,7 +190,7 @@ def test_nothing_from_inside_is_shown(done: Done) -> None:
 def test_nothing_of_an_error_is_kept(project: Project, done: Done) -> None:
     assert done.code
     kept = {entry.parent.name + entry.name for entry in project.kept()}
-    trained = {run["train"]["key"] for case_id in PASSED for run in done.results[case_id]["runs"]}
+    trained = {run["train"]["key"] for case_id in MEASURED for run in done.results[case_id]["runs"]}
     assert kept == trained
-    assert len(project.kept("predictions")) == len(PASSED)
+    assert len(project.kept("predictions")) == len(MEASURED)
     assert project.scratch() == []
