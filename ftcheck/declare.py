@@ -24,7 +24,7 @@ def case(*unnamed: Never, **fields: Any) -> Callable[[Function], Function]:
     line = sys._getframe(1).f_lineno
     if unnamed:
         raise pytest.Collector.CollectError(
-            f"line {line}: @ftcheck.case takes a suite's fields by name: @ftcheck.case(checkpoint=..., task=..., data=...)"
+            f"line {line}: @ftcheck.case takes fields by name: @ftcheck.case(checkpoint=..., task=..., data=...)"
         )
 
     def declare(function: Function) -> Function:

@@ -135,7 +135,7 @@ def conflicts(given: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[t
         if not values.get("load_best_model_at_end") and values.get("metric_for_best_model") is None:
             yield "save_strategy", "best needs metric_for_best_model"
     if given.get("max_steps", -1) > 0 and "num_train_epochs" in given:
-        yield "num_train_epochs", f"max_steps: {given['max_steps']} overrides it; give one of them"
+        yield "max_steps", f"overrides num_train_epochs: {given['num_train_epochs']:g}; give one of them"
     if given.get("dataloader_prefetch_factor") is not None and not values.get("dataloader_num_workers"):
         yield "dataloader_prefetch_factor", "needs dataloader_num_workers of at least 1"
     if given.get("gradient_checkpointing") is not None and "activation_checkpointing" in values:

@@ -189,7 +189,12 @@ class FineTuning:
         self._on_progress(Progress(stage="load"))
         config = models.load_config(models.Source.of_model(job))
         learned_from, where = self._learned_from(rows) if training else (None, "row {}".format)
-        self.meta = self.task.learn(learned_from, config, job.case.task_options, where)
+        try:
+            self.meta = self.task.learn(learned_from, config, job.case.task_options, where)
+        except DataError as error:
+            if job.limit is None:
+                raise
+            raise DataError(f"{error} (of so few rows: raise --ft-limit={job.limit})") from None
         if training:  # before the time that it takes, what would fail after it
             self._check(rows, rows.roles, says=("train", "tune"))
         set_seed(job.seed)

@@ -72,6 +72,7 @@ def train(
             on_progress=on_progress,
         )
         _add_early_stopping(trainer, job)
+        _refuse_dropping_all(trainer.args, len(features))
         start = time.perf_counter()
         trainer.train()
         seconds = time.perf_counter() - start
@@ -224,6 +225,15 @@ def _add_early_stopping(trainer: Any, job: Job) -> None:
             EarlyStoppingCallback(
                 early_stopping_patience=stopping.patience, early_stopping_threshold=stopping.threshold
             )
+        )
+
+
+def _refuse_dropping_all(args: Any, rows: int) -> None:
+    """The Trainer would complain of something else, or with `max_steps` train nothing without a word."""
+    if args.dataloader_drop_last and rows < args.train_batch_size:
+        raise TrainingError(
+            f"training.dataloader_drop_last drops all {rows:,} training rows: a batch is {args.train_batch_size:,} "
+            "(per_device_train_batch_size)"
         )
 
 

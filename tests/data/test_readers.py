@@ -251,6 +251,14 @@ def test_a_mixed_column_that_is_not_wanted_harms_nothing(tmp_path: Path) -> None
     assert found.names == ("text", "meta")
 
 
+@pytest.mark.parametrize("name", ["one.jsonl", "one.ndjson", "one.JSONL.gz"])
+def test_one_row_of_lists_in_a_file_of_lines_is_no_table_by_columns(name: str, tmp_path: Path) -> None:
+    row = b'{"tokens": ["a", "b"], "tags": ["O", "O"]}\n'
+    (tmp_path / name).write_bytes(gzip.compress(row) if name.endswith(".gz") else row)
+    found = readers.read("json", File.local(str(tmp_path / name)), {}, None)
+    assert found.table.to_pylist() == [{"tokens": ["a", "b"], "tags": ["O", "O"]}]
+
+
 def test_rows_know_their_lines(tmp_path: Path) -> None:
     found = parse("csv", 'text,label\n"a\n\nb",x\n\nc,y\n', tmp_path)
     assert [found.place(0), found.place(1)] == ["file:2", "file:6"]

@@ -138,6 +138,13 @@ def test_what_the_trainer_refuses_is_one_error(training: dict[str, Any], message
     assert message in str(raised.value)
 
 
+@pytest.mark.parametrize("steps", [pytest.param({}, id="epochs"), pytest.param({"max_steps": 3}, id="steps")])
+def test_a_training_of_no_batch_is_refused(steps: dict[str, Any], bert: Path) -> None:
+    training = {"dataloader_drop_last": True, "per_device_train_batch_size": 1000, **steps}
+    with pytest.raises(TrainingError, match="drops all 24 training rows: a batch is 1,000"):
+        train(job(TEXT, bert, training=training), train=TEXTS)
+
+
 @pytest.mark.parametrize(
     "error",
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
+from pathlib import PurePath
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -74,6 +75,8 @@ def _whole(content: str, file: files.File, options: Options) -> tuple[list[dict[
                 f"{file.shown}: the file's object has no key {shown(repr(options.field))} (data.options.field)"
             )
         value = value[options.field]
+    if isinstance(value, dict) and _is_named_lines(file):
+        return _by_line(content, file)
     if isinstance(value, dict):
         return _columns(value, file), []
     if not isinstance(value, list):
@@ -82,6 +85,11 @@ def _whole(content: str, file: files.File, options: Options) -> tuple[list[dict[
         if not isinstance(row, dict):
             raise DataError(f"{file.shown} row {number}: {shown(repr(row), 40)} is no object")
     return value, []
+
+
+def _is_named_lines(file: files.File) -> bool:
+    """Whether the name says one object a line: a file of one row with lists in it is else taken for columns."""
+    return not {".jsonl", ".ndjson"}.isdisjoint(suffix.lower() for suffix in PurePath(file.shown).suffixes[-2:])
 
 
 def _columns(value: dict[str, Any], file: files.File) -> list[dict[str, Any]]:
