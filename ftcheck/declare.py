@@ -16,10 +16,9 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def case(*unnamed: Never, **fields: Any) -> Callable[[Function], Function]:
     """Declare that a test function fine-tunes a model and judges it before its body runs.
 
-    Takes a suite's fields by name: `checkpoint`, `task`, `data`, `training`, `technique` fields, `precision`, `seeds`,
-    `metrics`, `gates`, `matrix`, ... (docs/suites.md). Stacks with pytest's marks in any order. The function may
-    take the
-    fixture `finetuned`, and as arguments fields that `pytest.mark.parametrize` overrides.
+    Takes a suite's fields by name: `checkpoint`, `task`, `data`, `training`, `seeds`, `metrics`, `gates`, `matrix`, ...
+    (docs/suites.md). Stacks with pytest's marks in any order. The function may take the fixture `finetuned`, and as
+    arguments fields that `pytest.mark.parametrize` overrides.
     """
     line = sys._getframe(1).f_lineno
     if unnamed:

@@ -10,10 +10,26 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent / "ftcheck"
-HEAVY = set(
-    "torch transformers datasets peft accelerate safetensors sklearn seqeval sacrebleu rouge_score nltk evaluate matplotlib "
-    "ray optuna pyarrow pandas huggingface_hub".split()
-)
+HEAVY = {
+    "accelerate",
+    "datasets",
+    "evaluate",
+    "huggingface_hub",
+    "matplotlib",
+    "nltk",
+    "optuna",
+    "pandas",
+    "peft",
+    "pyarrow",
+    "ray",
+    "rouge_score",
+    "sacrebleu",
+    "safetensors",
+    "seqeval",
+    "sklearn",
+    "torch",
+    "transformers",
+}
 PYTEST_SIDE = {"plugin", "session", "collect", "declare", "validate", "xdist"}
 
 MAY_IMPORT: dict[str, set[str]] = {

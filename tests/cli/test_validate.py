@@ -36,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
 def test_a_right_suite_is_said_to_be_right(folder: Path) -> None:
     (folder / "suite.ft.yaml").write_text(SUITE)
     found = command("validate", ".", cwd=folder)
-    assert (found.returncode, found.stdout, found.stderr) == (0, "1 cases, no mistakes\n", "")
+    assert (found.returncode, found.stdout, found.stderr) == (0, "1 case, no mistakes\n", "")
 
 
 def test_all_mistakes_of_all_files_come_at_once(folder: Path) -> None:
