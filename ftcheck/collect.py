@@ -26,7 +26,6 @@ class SuiteFile(pytest.Module):
     """A `*.ft.yaml` file: a module with one function per case, so that pytest's own collection makes the items."""
 
     def collect(self) -> list[pytest.Item | pytest.Collector]:
-        register_marks(self.config)
         try:
             cases = expand(suitefile.read(self.path), catalogue.installed())
         except SuiteErrors as error:
@@ -40,17 +39,6 @@ class SuiteFile(pytest.Module):
             setattr(module, name, _function(name, self.path, variants))
         self.obj = module
         return list(super().collect())
-
-
-MARKS = {"slow": "a case that takes long", "gpu": "a case that needs a GPU: skipped where ftcheck's device is the CPU"}
-
-
-def register_marks(config: pytest.Config) -> None:
-    """Make the marks of suite files known to pytest, once there is a suite."""
-    known = {line.partition(":")[0] for line in config.getini("markers")}
-    for name, meaning in MARKS.items():
-        if name not in known:
-            config.addinivalue_line("markers", f"{name}: {meaning}")
 
 
 def _function(name: str, path: Path, variants: Sequence[Case]) -> Callable[[], None]:
@@ -84,7 +72,6 @@ def attach_cases(session: FtSession, collector: pytest.Collector, report: pytest
         node for node in report.result if isinstance(node, pytest.Function) and "__ftcheck__" in vars(node.function)
     ]
     errors: list[SuiteError] = []
-    register_marks(collector.config)
     if isinstance(collector, pytest.Module):
         errors = _attach(session, items)
     else:

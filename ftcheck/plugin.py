@@ -33,6 +33,9 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Here and not at the first suite: a test file uses its marks while it is imported.
+    for mark in MARKS:
+        config.addinivalue_line("markers", mark)
     config.pluginmanager.register(Intake(config), "ftcheck-intake")
     if any(config.getoption(f"ft_{option.name}") is not None for option in options.OPTIONS):
         ensure_session(config).check_usage()
@@ -46,6 +49,12 @@ def ensure_session(config: pytest.Config) -> FtSession:
         config.stash[SESSION] = FtSession.start(config)
         config.pluginmanager.register(config.stash[SESSION], "ftcheck-session")
     return config.stash[SESSION]
+
+
+MARKS = (
+    "slow: a case that takes long",
+    "gpu: a case that needs a GPU: skipped where ftcheck's device is the CPU",
+)
 
 
 class Intake:

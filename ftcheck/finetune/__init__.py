@@ -70,7 +70,7 @@ class Predicted:
     meta: Mapping[str, Any]
     tuned: Mapping[str, Any]
     costs: Mapping[str, float]
-    """eval_seconds, eval_samples_per_second."""
+    """eval_seconds, eval_samples_per_second; without training also parameters, trainable_parameters, model_bytes."""
     rows: Mapping[str, Any]
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = field(default=())

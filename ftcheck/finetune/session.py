@@ -143,11 +143,14 @@ class FineTuning:
             seconds = time.perf_counter() - start
             dataset = rows.roles["eval"].dataset
             records = self._decode(outputs, features, dataset, self.tuned)
+            costs = {"eval_seconds": seconds, "eval_samples_per_second": len(records) / max(seconds, 1e-9)}
+            if self.job.case.training is None:  # there is no training's entry that has them
+                costs |= self._sizes()
         return Predicted(
             records=records,
             meta=self.meta,
             tuned=self.tuned,
-            costs={"eval_seconds": seconds, "eval_samples_per_second": len(records) / max(seconds, 1e-9)},
+            costs=costs,
             rows={"eval": rows.rows["eval"]},
             notes=tuple(dict.fromkeys(self._notes[before:])),
             warnings=tuple(warnings),

@@ -392,6 +392,8 @@ def test_judging_a_checkpoint_as_it_is_trains_nothing(tmp_path: Path) -> None:
         trained = tuning.train()
         assert tuning.predict().records == first.records
     assert "train_seconds" not in trained.costs
+    sizes = ("parameters", "trainable_parameters", "model_bytes")
+    assert {name: first.costs[name] for name in sizes} == {name: trained.costs[name] for name in sizes}
     assert trained.log_history == ()
 
 

@@ -58,6 +58,18 @@ def test_marks_select_and_need_no_registration(project: Project) -> None:
     assert collected(project, "-m", "not slow") == ["suite.ft.yaml::one"]
 
 
+def test_marks_need_no_registration_in_a_test_file_either(project: Project) -> None:
+    """Its marks are used while it is imported."""
+    fields = (
+        "checkpoint='./checkpoint', task='text-classification', data={'path': 'csv', 'files': {'test': 'test.csv'}}"
+    )
+    (project.path / "test_marked.py").write_text(
+        "import ftcheck, pytest\n\n\n"
+        f"@pytest.mark.slow\n@pytest.mark.gpu\n@ftcheck.case({fields}, training=False)\ndef test_marked(): ...\n"
+    )
+    assert collected(project, "-m", "slow and gpu") == ["test_marked.py::test_marked"]
+
+
 def test_a_decorated_function_is_judged_before_its_body_runs(project: Project) -> None:
     python(
         project,
