@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from ftcheck.errors import StoreError, one_of
+from ftcheck.errors import FtcheckError, StoreError, one_of
 from ftcheck.executors.inline import has_model
 
 if TYPE_CHECKING:
     from ftcheck.finetune.predict import Predictor
     from ftcheck.pipeline import Measured
     from ftcheck.results import CaseResult, Interval, MetricResult
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class MetricValue(float):
@@ -34,6 +38,7 @@ class Metrics(Mapping[str, MetricValue]):
         self._values = {metric.name: MetricValue(metric) for metric in result.metrics}
 
     def __getitem__(self, name: str) -> MetricValue:
+        __tracebackhide__ = True
         if name not in self._values:
             raise KeyError(
                 f"this case has no metric {name!r}; {one_of(name, self._values)} (add it to the case's `metrics`)"
@@ -50,6 +55,20 @@ class Metrics(Mapping[str, MetricValue]):
         return f"Metrics({', '.join(f'{name}={float(value):.4g}' for name, value in self._values.items())})"
 
 
+def _blames_the_caller(method: Callable[P, T]) -> Callable[P, T]:
+    """What a test's body asks wrongly is shown at its own line: no frame of ftcheck stands between."""
+
+    @wraps(method)
+    def asked(*args: P.args, **kwargs: P.kwargs) -> T:
+        __tracebackhide__ = True
+        try:
+            return method(*args, **kwargs)
+        except FtcheckError as error:
+            raise error.with_traceback(None) from None
+
+    return asked
+
+
 class Finetuned:
     """What a test function gets as `finetuned`: the judged case and, when asked for, its first seed's model."""
 
@@ -60,20 +79,24 @@ class Finetuned:
         self.metrics = Metrics(measured.result)
 
     @property
+    @_blames_the_caller
     def examples(self) -> list[dict[str, Any]]:
         """The first seed's predictions: one record per judged example, as the task makes them."""
         return self._open().runs[0].records()
 
     @property
+    @_blames_the_caller
     def model(self) -> Any:
         """The first seed's model, in evaluation mode, on the device it was trained on."""
         return self._load().model
 
     @property
+    @_blames_the_caller
     def tokenizer(self) -> Any:
         """The tokenizer that the model was trained with."""
         return self._load().tokenizer
 
+    @_blames_the_caller
     def predict(self, value: Any) -> Any:
         """The first seed's answer to the task's natural input, one (str, pair or dict) or a list of them.
 
