@@ -196,15 +196,21 @@ class Pipeline:
         return said
 
     def drop_models(self, measured: Measured, case: Case) -> None:
-        """Take out of the store the models that the case doesn't want kept, now that nobody reads them."""
+        """Take out of the store the models that the case doesn't want kept, now that nobody reads them.
+
+        Where the store can't be changed they stay: the case was judged, so that is a warning.
+        """
         from ftcheck.store import remove_model
 
         if case.keep_model == "all":
             return
         for index, run in enumerate(measured.runs):
             if "train" in run.made and (index > 0 or case.keep_model == "none"):
-                with self.store.lock("runs", run.run.train.digest):
-                    remove_model(self.store, "runs", run.run.train.digest)
+                try:
+                    with self.store.lock("runs", run.run.train.digest):
+                        remove_model(self.store, "runs", run.run.train.digest)
+                except StoreError as error:
+                    self.store.warnings.append(f"{case.id}: a model that is not wanted stays: {error}")
 
     def _found(self, stage: Stage, key: Key) -> Entry | None:
         return None if self.settings.cache == "refresh" else self.store.get(stage, key.digest)

@@ -161,15 +161,19 @@ class FtSession:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
-        if not self.settings.plan or session.testsfailed:
+        if not self.settings.plan:
             return None
+        if session.testsfailed and not self.config.getoption("continue_on_collection_errors"):
+            return None  # pytest's own loop says that collection failed
         self._say_plan(session)
         return True
 
     def _say_plan(self, session: pytest.Session) -> None:
         from ftcheck.report import plan
 
-        terminal: pytest.TerminalReporter = self.config.pluginmanager.getplugin("terminalreporter")
+        terminal: pytest.TerminalReporter | None = self.config.pluginmanager.getplugin("terminalreporter")
+        if terminal is None:
+            raise pytest.UsageError("--ft-plan is shown by pytest's terminal plugin: leave `-p no:terminal` out")
         planned = []
         terminal.ensure_newline()
         for item in self.items:
@@ -272,6 +276,8 @@ class FtSession:
             terminalreporter.section("fine-tuned models")
             for line in table(list(self.results.values()), width=width, details=self.settings.details):
                 terminalreporter.write_line(line.text, **line.markup)
+        for warning in self.pipeline.warnings() if "pipeline" in vars(self) else ():
+            terminalreporter.write_line(f"note: {warning}", yellow=True)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
