@@ -110,7 +110,9 @@ def _attach(session: FtSession, items: Sequence[pytest.Function]) -> list[SuiteE
 
 
 def _variant_index(item: pytest.Function) -> int:
-    return int(str(item.callspec.params.get(VARIANT, 0))) if hasattr(item, "callspec") else 0
+    index = item.callspec.params.get(VARIANT, 0) if hasattr(item, "callspec") else 0
+    # For a matrix that is wrong there are no variants, and pytest puts a token of its own here.
+    return index if isinstance(index, int) else 0
 
 
 def _overriding(item: pytest.Function) -> tuple[dict[str, Any], str]:
@@ -120,9 +122,9 @@ def _overriding(item: pytest.Function) -> tuple[dict[str, Any], str]:
     params = {name: value for name, value in item.callspec.params.items() if name != VARIANT}
     shown = item.callspec.id
     if VARIANT in item.callspec.params:
-        variant = _shown_variants(item.function, item.path)[_variant_index(item)]
+        variants = _shown_variants(item.function, item.path)
         # pytest asks plugins before its own marks, so the matrix's part comes first.
-        shown = shown.removeprefix(variant).removeprefix("-")
+        shown = shown.removeprefix(variants[_variant_index(item)] if variants else "").removeprefix("-")
     return params, shown if params else ""
 
 

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ftcheck.errors import UsageError, one_of
-
 if TYPE_CHECKING:
     import pytest
 
@@ -132,6 +130,8 @@ def _value(option: Option, config: pytest.Config) -> Any:
 
 
 def _parsed(option: Option, value: Any, source: str, base: Path) -> Any:
+    from ftcheck.errors import UsageError, one_of
+
     if option.kind == "switch":
         if isinstance(value, bool):
             return value

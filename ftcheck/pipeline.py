@@ -100,33 +100,34 @@ class Pipeline:
             seeds = seeds[:1]
         precision = resolve_precision(case.precision, self.device)
         made = []
-        for seed in seeds:
-            train = keys.train_key(
-                case,
-                seed,
-                device_type=self.device.kind,
-                precision=precision,
-                identifier=self.identifier,
-                limit=self.settings.limit,
-            )
-            predict = keys.predict_key(
-                train,
-                case,
-                identifier=self.identifier,
-                limit=self.settings.limit,
-                device_type=self.device.kind,
-                precision=precision,
-            )
-            job = Job(
-                case=case,
-                seed=seed,
-                device=str(self.device),
-                precision=precision,
-                limit=self.settings.limit,
-                offline=self.settings.offline,
-                **self.identifier.revisions(case),
-            )
-            made.append(Run(job=job, train=train, predict=predict))
+        with self.identifier.at_once():
+            for seed in seeds:
+                train = keys.train_key(
+                    case,
+                    seed,
+                    device_type=self.device.kind,
+                    precision=precision,
+                    identifier=self.identifier,
+                    limit=self.settings.limit,
+                )
+                predict = keys.predict_key(
+                    train,
+                    case,
+                    identifier=self.identifier,
+                    limit=self.settings.limit,
+                    device_type=self.device.kind,
+                    precision=precision,
+                )
+                job = Job(
+                    case=case,
+                    seed=seed,
+                    device=str(self.device),
+                    precision=precision,
+                    limit=self.settings.limit,
+                    offline=self.settings.offline,
+                    **self.identifier.revisions(case),
+                )
+                made.append(Run(job=job, train=train, predict=predict))
         return tuple(made)
 
     def plan(self, case: Case) -> tuple[PlannedRun, ...]:

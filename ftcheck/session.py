@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -176,14 +177,16 @@ class FtSession:
             raise pytest.UsageError("--ft-plan is shown by pytest's terminal plugin: leave `-p no:terminal` out")
         planned = []
         terminal.ensure_newline()
-        for item in self.items:
-            case = item.stash[CASE]
-            try:
-                planned.append(self.pipeline.plan(case))
-                terminal.write_line(plan.line(case.id, planned[-1]))
-            except FtcheckError as error:
-                session.testsfailed += 1
-                terminal.write_line(f"{case.id}: error: {error}", red=True)
+        with ExitStack() as stack:
+            if self.items:
+                stack.enter_context(self.pipeline.identifier.at_once())
+            for case in [item.stash[CASE] for item in self.items]:
+                try:
+                    planned.append(self.pipeline.plan(case))
+                    terminal.write_line(plan.line(case.id, planned[-1]))
+                except FtcheckError as error:
+                    session.testsfailed += 1
+                    terminal.write_line(f"{case.id}: error: {error}", red=True)
         for warning in self.pipeline.warnings() if self.items else ():
             terminal.write_line(f"note: {warning}", yellow=True)
         terminal.write_line(plan.total(planned), bold=True)

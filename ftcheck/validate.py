@@ -4,7 +4,9 @@ nothing."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
+from io import StringIO
 
 import pytest
 
@@ -31,6 +33,10 @@ class Gathered:
 def gather(paths: Sequence[str]) -> Gathered:
     """Collect `paths` (files, folders or node ids; none: what pytest's configuration says)."""
     gathered = Gathered()
-    quiet = ["--collect-only", "-p", "no:terminal", "-p", "no:cacheprovider", "--continue-on-collection-errors"]
-    gathered.exit_code = int(pytest.main([*quiet, *paths], plugins=[gathered]))
+    # ftcheck is imported already, which pytest warns of: it can't rewrite its assertions. It has none to rewrite.
+    ignored = ["-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning"]
+    quiet = ["--collect-only", "-p", "no:cacheprovider", "--continue-on-collection-errors"]
+    # Not without pytest's terminal plugin: a project's addopts may hold its options.
+    with redirect_stdout(StringIO()):
+        gathered.exit_code = int(pytest.main([*quiet, *ignored, *paths], plugins=[gathered]))
     return gathered

@@ -57,7 +57,10 @@ def canonical(value: object, name: str = "") -> bytes:
 def plain_json(value: object, name: str = "") -> Json:
     """`value` as the builtins that `canonical` writes: subclasses reduced, `1.0` and `1` the same, `True` apart."""
     try:
-        return _plain(value, name)
+        return _plain(value)
+    except _UnfitError as unfit:
+        path = ".".join([name] * bool(name) + [shown(part) for part in reversed(unfit.path)]).replace(".[", "[")
+        raise IdentityError(f"{path or 'the value'} {unfit.why}") from None
     except RecursionError:
         raise IdentityError(f"{name or 'the value'} contains itself, so it can't be fingerprinted") from None
 
@@ -79,7 +82,15 @@ def _dumped(plain: Json) -> bytes:
         raise IdentityError(f"a value can't be fingerprinted: {error}") from None
 
 
-def _plain(value: object, path: str) -> Json:
+class _UnfitError(Exception):
+    """A value that JSON has none for. The path to it is put together on the way out, so that it costs nothing else."""
+
+    def __init__(self, why: str) -> None:
+        self.why = why
+        self.path: list[str] = []
+
+
+def _plain(value: object) -> Json:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
@@ -88,20 +99,33 @@ def _plain(value: object, path: str) -> Json:
         return int(value)
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise IdentityError(f"{path or 'the value'} is {value}, which can't be part of a key: give a finite number")
+            raise _UnfitError(f"is {value}, which can't be part of a key: give a finite number")
         return int(value) if value.is_integer() else float(value)
     if isinstance(value, Mapping):
-        for key in value:
+        plain = {}
+        for key, item in value.items():
             if not isinstance(key, str):
-                raise IdentityError(
-                    f"{path or 'the value'} has the {type(key).__name__} {shown(repr(key))} as a name: "
+                raise _UnfitError(
+                    f"has the {type(key).__name__} {shown(repr(key))} as a name: "
                     "names in a key's components must be text"
                 )
-        return {str.__str__(key): _plain(item, _below(path, key)) for key, item in value.items()}
+            try:
+                plain[str.__str__(key)] = _plain(item)
+            except _UnfitError as unfit:
+                unfit.path.append(key)
+                raise
+        return plain
     if isinstance(value, list | tuple):
-        return [_plain(item, f"{path}[{index}]") for index, item in enumerate(value)]
-    raise IdentityError(
-        f"{path or 'the value'} is a {type(value).__module__}.{type(value).__qualname__}, which has no fingerprint: "
+        items = []
+        for index, item in enumerate(value):
+            try:
+                items.append(_plain(item))
+            except _UnfitError as unfit:
+                unfit.path.append(f"[{index}]")
+                raise
+        return items
+    raise _UnfitError(
+        f"is a {type(value).__module__}.{type(value).__qualname__}, which has no fingerprint: "
         "give text, numbers, true, false, null, or lists and dicts of them"
     )
 

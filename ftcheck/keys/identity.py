@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,9 +35,35 @@ class Identifier:
         self._called: dict[object, Rows] = {}
         self._code: dict[object, dict[str, str]] = {}
         self._versions: dict[str, dict[str, str]] = {}
+        self._seen: dict[tuple[object, ...], tuple[object, dict[str, Json]]] | None = None
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Within this block every input is looked at once: for keys that are made together, such as those of seeds."""
+        if self._seen is not None:
+            yield
+            return
+        self._seen = {}
+        try:
+            yield
+        finally:
+            self._seen = None
+
+    def _once(self, kind: str, subject: object, roles: tuple[str, ...], look: Callable[[], dict[str, Json]]) -> Any:
+        if self._seen is None:
+            return look()
+        asked = (kind, id(subject) if kind == "data" else subject, roles)
+        if asked not in self._seen:
+            # The subject is kept beside its identity, so that its id() stays its own.
+            self._seen[asked] = subject, look()
+        return self._seen[asked][1]
 
     def checkpoint(self, checkpoint: Checkpoint) -> dict[str, Json]:
         """The model: its files' hashes, or its commit on the Hub. Raises CheckpointError."""
+        found: dict[str, Json] = self._once("checkpoint", checkpoint, (), lambda: self._checkpoint(checkpoint))
+        return found
+
+    def _checkpoint(self, checkpoint: Checkpoint) -> dict[str, Json]:
         if not checkpoint.local:
             return self._on_hub(checkpoint.path, checkpoint.revision)
         folder = Path(checkpoint.path)
@@ -44,6 +71,10 @@ class Identifier:
 
     def tokenizer(self, checkpoint: Checkpoint) -> dict[str, Json]:
         """The tokenizer, apart from the model: a changed key tells which of them changed. Raises CheckpointError."""
+        found: dict[str, Json] = self._once("tokenizer", checkpoint, (), lambda: self._tokenizer(checkpoint))
+        return found
+
+    def _tokenizer(self, checkpoint: Checkpoint) -> dict[str, Json]:
         place, local, revision = _tokenizer_place(checkpoint)
         if not local:
             return self._on_hub(place, revision)
@@ -59,7 +90,10 @@ class Identifier:
 
         A callable is run, once a session; its rows are what it is.
         """
-        return data_identity(data, roles, self._rows(data))
+        found: dict[str, Json] = self._once(
+            "data", data, tuple(sorted(roles)), lambda: data_identity(data, roles, self._rows(data))
+        )
+        return found
 
     def versions(self, training: Mapping[str, Any] | None = None) -> dict[str, str]:
         """Installed versions of the libraries that take part in a training with these arguments."""

@@ -176,6 +176,11 @@ def test_typo(finetuned):
             id="positional-id",
         ),
         pytest.param(
+            "@ftcheck.case(**FIELDS, matrix={'seeds': [[1], [2]]})\ndef test_x(): ...\n",
+            "*matrix.seeds*ids*",
+            id="wrong-matrix",
+        ),
+        pytest.param(
             "@ftcheck.case(**FIELDS, gate={})\ndef test_x(): ...\n",
             "*gate*did you mean gates?*",
             id="unknown-field",

@@ -106,7 +106,7 @@ def pytest_unconfigure(config):
 """
     )
     result = pytester.runpytest_subprocess("-s")
-    assert "LOADED [] ['ftcheck', 'ftcheck.errors', 'ftcheck.options', 'ftcheck.plugin']" in result.stdout.str()
+    assert "LOADED [] ['ftcheck', 'ftcheck.options', 'ftcheck.plugin']" in result.stdout.str()
 
 
 def test_it_can_be_switched_off(pytester: pytest.Pytester) -> None:

@@ -24,5 +24,7 @@ where.skip_without_real_input()
     },
     seeds=where.sized(ci=1, full=3),
     keep_model="none",
+    # ci: 0.776 (seed 42, half-width of the interval 0.015); a majority guess is right on 0.013.
+    gates={"accuracy": {"min": where.sized(ci=0.70, full=0.90)}},
 )
 def test_banking77() -> None: ...

@@ -13,12 +13,12 @@ TASK = {
     "doc_stride": where.sized(ci=64, full=128),
 }
 TRAINING = {
-    "num_train_epochs": 2,
+    "num_train_epochs": where.sized(ci=1, full=2),
     "learning_rate": 2e-4,
     "per_device_train_batch_size": 16,
     "warmup_steps": 0.1,
 }
-LIMIT = where.sized(ci={"train": 900, "tune": 200, "eval": 500}, full={})
+LIMIT = where.sized(ci={"train": 2_000, "tune": 300, "eval": 500}, full={})
 
 
 @ftcheck.case(
@@ -31,6 +31,7 @@ LIMIT = where.sized(ci={"train": 900, "tune": 200, "eval": 500}, full={})
     training=TRAINING,
     seeds=1,
     keep_model="none",
+    gates={"answer_f1": {"min": where.sized(ci=0.30, full=0.60)}},
 )
 def test_squad_v1() -> None: ...
 
@@ -48,5 +49,10 @@ def test_squad_v1() -> None: ...
     metrics=["exact_match[HasAns]", "answer_f1[HasAns]", "exact_match[NoAns]"],
     seeds=1,
     keep_model="none",
+    # Answering nothing at all is right on the unanswerable half: a gate on the whole alone would prove little.
+    gates={
+        "answer_f1": {"min": where.sized(ci=0.45, full=0.55)},
+        "answer_f1[HasAns]": {"min": where.sized(ci=0.02, full=0.30)},
+    },
 )
 def test_squad_v2() -> None: ...
