@@ -69,6 +69,14 @@ CASES = """
     checkpoint: nobody/nothing
 """
 
+HUB = """
+cases:
+  offline_data:
+    checkpoint: ./checkpoint
+    task: text-classification
+    data: {path: nobody/nothing}
+"""
+
 ERRORS = {
     "no_column": "'train' of data.files has no column 'sentence' (columns: text, label); data.columns says which "
     "one is the task's text",
@@ -106,6 +114,8 @@ ERRORS = {
     "nan": "the loss is nan at step 2 of 3 (epoch 0.33): nothing of this training is kept; lower "
     "training.learning_rate or max_grad_norm, or train in another precision",
     "offline": "the checkpoint nobody/nothing (revision main) is not in the local Hub cache {path}/hub and "
+    "--ft-offline (or HF_HUB_OFFLINE) forbids fetching it; run once online, or give the path of a copy",
+    "offline_data": "the data set nobody/nothing (revision main) is not in the local Hub cache {path}/hub and "
     "--ft-offline (or HF_HUB_OFFLINE) forbids fetching it; run once online, or give the path of a copy",
 }
 
@@ -150,6 +160,7 @@ def project(
     }
     made.write(**files)
     made.suite(CASES)
+    made.write(**{"hub.ft.yaml": HUB})
     return made
 
 
