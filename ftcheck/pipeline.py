@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +88,8 @@ class Pipeline:
     identifier: Identifier
     device: Device
     executor: Executor
+    refreshed: set[str] = field(default_factory=set)
+    """Digests of what `--ft-cache=refresh` has made anew: other cases of the session find it."""
 
     def runs(self, case: Case) -> tuple[Run, ...]:
         """The runs that `case` asks for, with their keys. Raises what keeps an input from being identified."""
@@ -214,7 +216,9 @@ class Pipeline:
                     self.store.warnings.append(f"{case.id}: a model that is not wanted stays: {error}")
 
     def _found(self, stage: Stage, key: Key) -> Entry | None:
-        return None if self.settings.cache == "refresh" else self.store.get(stage, key.digest)
+        if self.settings.cache == "refresh" and key.digest not in self.refreshed:
+            return None
+        return self.store.get(stage, key.digest)
 
     def _finish(self, run: Run, on_progress: OnProgress, on_wait: Callable[[str], None]) -> Finished:
         case = run.job.case
@@ -237,6 +241,7 @@ class Pipeline:
                 refuse_changed=partial(self._refuse_changed, run),
             )
             made = self.executor.produce(work, self.store, on_progress, on_wait)
+            self.refreshed.update((run.train.digest, run.predict.digest))
             trained = self.store.get("runs", run.train.digest) if case.training is not None else None
             predicted = self.store.get("predictions", run.predict.digest)
             if predicted is None or (trained is None and case.training is not None):

@@ -36,7 +36,7 @@ class ItemState:
     """Measuring raised: an xfail mark must not hide it."""
 
 
-@dataclass
+@dataclass(eq=False)  # pytest keeps plugins in sets
 class FtSession:
     """The state of ftcheck in this process. Registered as a plugin once there is a suite."""
 

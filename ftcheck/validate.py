@@ -13,7 +13,7 @@ import pytest
 from ftcheck.session import FtSession
 
 
-@dataclass
+@dataclass(eq=False)  # pytest keeps plugins in sets
 class Gathered:
     """What a collection found. Handed to pytest as a plugin."""
 

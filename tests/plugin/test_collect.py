@@ -241,6 +241,16 @@ def test_the_fixture_without_a_case_says_what_is_missing(project: Project) -> No
     result.stdout.fnmatch_lines(["*decorate this test with @ftcheck.case*"])
 
 
+def test_folders_with_a_conftest_of_their_own_are_no_trouble(project: Project) -> None:
+    for folder in ("one", "two"):
+        (project.path / folder).mkdir()
+        (project.path / folder / "conftest.py").write_text("")
+        (project.path / folder / f"test_{folder}.py").write_text(f"def test_{folder}(): ...\n")
+    project.suite("  one: {}\n")
+    project.run().assert_outcomes(passed=3)
+    assert project.run("--ft-plan").ret == pytest.ExitCode.OK
+
+
 def test_plain_tests_and_their_fixtures_stand_beside_cases(project: Project) -> None:
     python(
         project,

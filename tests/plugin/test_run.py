@@ -94,6 +94,14 @@ def test_cache_modes_on_a_store_that_has_it(project: Project, mode: str, expecte
     assert project.stages() == expected
 
 
+def test_a_refresh_trains_what_cases_share_once(project: Project) -> None:
+    project.suite(GOOD + GOOD.replace("good", "same"))
+    project.run()
+    project.stages()
+    project.run("--ft-cache=refresh").assert_outcomes(passed=2)
+    assert project.stages() == ["train good 42", "predict good 42"]
+
+
 def test_cache_off_keeps_nothing(project: Project) -> None:
     project.suite(GOOD)
     project.run("--ft-cache=off")
