@@ -78,12 +78,12 @@ def test_what_cannot_be_followed_is_said_once_by_the_controller(project: Project
 
 
 def test_a_broken_suite_is_said_once_and_fails_the_session(project: Project) -> None:
-    """xdist runs what its workers could collect."""
+    """How much of the rest xdist still runs depends on which of its workers is first."""
     project.suite(GOOD)
     project.suite("  bad: {seed: 3}\n", "broken.ft.yaml")
     result = project.run("-n2")
-    assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.assert_outcomes(passed=6, errors=1)
+    assert result.ret in (pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED)
+    assert result.parseoutcomes()["errors"] == 1
     assert len([line for line in result.outlines if "cases.bad.seed: no such key; did you mean seeds?" in line]) == 1
 
 
