@@ -91,7 +91,7 @@ def _subset(source: Path, target: Path, rows: int) -> Path:
     with source.open(encoding="utf-8", newline="") as file:
         found = list(csv.DictReader(file))
     if source.stem == "train":
-        found = found[::5][:rows]
+        found = [found[i * len(found) // rows] for i in range(rows)]  # the file is sorted by class
     with target.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, ["text", "category"])
         writer.writeheader()

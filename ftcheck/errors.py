@@ -77,14 +77,15 @@ class MissingExtraError(FtcheckError):
 
 
 def one_of(name: str, known: Iterable[str]) -> str:
-    """A hint for an unknown name: the nearest known one, else the list of what is known."""
+    """A hint for an unknown name: the nearest known one, else what is known, at most 40 names of it."""
     from difflib import get_close_matches
 
     names = sorted(known)
     near = get_close_matches(name, names, n=1, cutoff=0.6)
     if near:
         return f"did you mean {near[0]}?"
-    return f"known: {', '.join(names)}" if len(names) <= 40 else ""
+    more = f", and {len(names) - 40} more" if len(names) > 40 else ""
+    return f"known: {', '.join(names[:40])}{more}"
 
 
 def shown(text: object, limit: int = 120) -> str:
