@@ -84,7 +84,9 @@ def test_a_broken_suite_is_said_once_and_fails_the_session(project: Project) -> 
     result = project.run("-n2")
     assert result.ret in (pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED)
     assert result.parseoutcomes()["errors"] == 1
-    assert len([line for line in result.outlines if "cases.bad.seed: no such key; did you mean seeds?" in line]) == 1
+    # pytest's own summary says it once more, whole where CI is set and cut to the width elsewhere
+    said = [line for line in result.outlines if "cases.bad.seed: no such key" in line and not line.startswith("ERROR ")]
+    assert len(said) == 1
 
 
 def test_a_plan_with_workers_is_printed_once(project: Project) -> None:
