@@ -6,19 +6,20 @@ The command line comes before the environment, the environment before the ini fi
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
     import pytest
 
-CacheMode = Literal["use", "refresh", "off", "only"]
+    from ftcheck.settings import Settings
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Option:
-    """One setting. Its flag is `--ft-NAME`, its ini key `ft_NAME`, its variable `FTCHECK_NAME`."""
+class Option(NamedTuple):
+    """One setting: flag `--ft-NAME`, ini key `ft_NAME`, variable `FTCHECK_NAME`.
+
+    A tuple, since every start of pytest pays for the class.
+    """
 
     name: str
     help: str
@@ -83,21 +84,6 @@ OPTIONS = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What the options say. Plain values, so that they cross processes."""
-
-    device: str = "auto"
-    cache: CacheMode = "use"
-    cache_dir: str | None = None
-    seeds: int | None = None
-    limit: int | None = None
-    plan: bool = False
-    offline: bool = False
-    json: str | None = None
-    details: bool = False
-
-
 def add_to(parser: pytest.Parser) -> None:
     """Register every option with pytest. Only strings are handed over: nothing is read or resolved here."""
     group = parser.getgroup("ftcheck", "fine-tune, then assert")
@@ -113,6 +99,8 @@ def add_to(parser: pytest.Parser) -> None:
 
 def read(config: pytest.Config) -> Settings:
     """The settings in force. Raises UsageError for a value that isn't one, naming where it came from."""
+    from ftcheck.settings import Settings
+
     return Settings(**{option.name: _value(option, config) for option in OPTIONS})
 
 

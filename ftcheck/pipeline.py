@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ftcheck.executors import Executor
     from ftcheck.keys import Identifier, Key
     from ftcheck.metrics import Context, FloatArray, Metric
-    from ftcheck.options import Settings
+    from ftcheck.settings import Settings
     from ftcheck.spec import Case
     from ftcheck.store import Entry, Stage, Store
 

@@ -17,9 +17,9 @@ from ftcheck.results import CaseResult
 if TYPE_CHECKING:
     from ftcheck.devices import Device
     from ftcheck.finetuned import Finetuned
-    from ftcheck.options import Settings
     from ftcheck.pipeline import Pipeline
     from ftcheck.report.live import Live
+    from ftcheck.settings import Settings
     from ftcheck.spec import Case
 
 CASE = pytest.StashKey["Case"]()

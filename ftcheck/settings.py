@@ -1,0 +1,23 @@
+"""What the --ft-* options say, read and checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+CacheMode = Literal["use", "refresh", "off", "only"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the options say. Plain values, so that they cross processes."""
+
+    device: str = "auto"
+    cache: CacheMode = "use"
+    cache_dir: str | None = None
+    seeds: int | None = None
+    limit: int | None = None
+    plan: bool = False
+    offline: bool = False
+    json: str | None = None
+    details: bool = False
