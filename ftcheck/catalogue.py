@@ -18,7 +18,7 @@ class Installed:
 
     @cached_property
     def costs(self) -> Collection[str]:
-        return frozenset(metrics.names(frozenset({"cost"})))
+        return frozenset(known.name for known in metrics.every() if known.input == "cost")
 
     @cached_property
     def _training(self) -> training_fields.TrainingFields:
@@ -31,11 +31,11 @@ class Installed:
     def task(self, name: str) -> TaskFacts:
         return tasks.get(name)
 
-    def metric_problem(self, text: str, task: TaskFacts) -> str:
-        return metrics.check(text, frozenset[Any]({*task.inputs, "cost"})) or ""
+    def metric_problem(self, text: str, task: TaskFacts, options: Mapping[str, Any]) -> str:
+        return _lookup(task, options).check(text) or ""
 
-    def metric_bounds(self, text: str) -> tuple[float, float]:
-        return metrics.describe(text).bounds
+    def metric_bounds(self, text: str, task: TaskFacts, options: Mapping[str, Any]) -> tuple[float, float]:
+        return _lookup(task, options).describe(text).bounds
 
     def training_problems(self, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[tuple[str, str]]:
         return self._training.problems(given, defaults)
@@ -44,8 +44,12 @@ class Installed:
         return self._training.schema()
 
     def metric_pattern(self) -> str:
-        names = "|".join(sorted(metrics.names()))
+        names = "|".join(sorted({known.name for known in metrics.every()}))
         return rf"^(?:{names})(?:\[.+\])?$"
+
+
+def _lookup(task: TaskFacts, options: Mapping[str, Any]) -> metrics.Lookup:
+    return metrics.Lookup(inputs=frozenset[Any](task.inputs(options)))
 
 
 @cache

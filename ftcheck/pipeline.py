@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ftcheck.devices import Device
     from ftcheck.executors import Executor
     from ftcheck.keys import Identifier, Key
-    from ftcheck.metrics import Context, FloatArray, Metric
+    from ftcheck.metrics import Context, Definition, FloatArray, Lookup, Metric
     from ftcheck.settings import Settings
     from ftcheck.spec import Case
     from ftcheck.store import Entry, Stage, Store
@@ -157,11 +157,12 @@ class Pipeline:
         task = tasks.get(case.task)
         self._same_examples(finished)
         context = task.context(dict(finished[0].meta), case.task_options)
-        built, left_out = _built(case, context)
+        lookup = metrics.Lookup(inputs=task.inputs(case.task_options))
+        built, left_out = _built(case, context, lookup)
         scored = [self._scores(case, run, built) for run in finished]
         values = {
             **{metric.name: self._estimate(metric, [s[metric.name] for s in scored], case) for metric in built},
-            **{name: _cost(name, finished) for name in case.metrics if metrics.describe(name).input == "cost"},
+            **{name: _cost(lookup.describe(name), finished) for name in case.metrics if lookup.is_cost(name)},
         }
         smoke = self.settings.limit is not None
         judged = () if smoke else gates.judge(case.gates, values)
@@ -271,7 +272,8 @@ class Pipeline:
             return {name: arrays[f"metric{i}"] for i, name in enumerate(found.content["metrics"])}
         task = tasks.get(case.task)
         inputs = task.score_inputs(run.records(), dict(run.meta), case.task_options)
-        statistics = {metric.name: metric.statistics(*inputs[metrics.describe(metric.name).input]) for metric in built}
+        lookup = metrics.Lookup(inputs=task.inputs(case.task_options))
+        statistics = {metric.name: metric.statistics(*inputs[lookup.describe(metric.name).input]) for metric in built}
         if self.store.writable:
             import numpy as np
 
@@ -321,18 +323,18 @@ class Pipeline:
         )
 
 
-def _built(case: Case, context: Context) -> tuple[list[Metric], list[str]]:
+def _built(case: Case, context: Context, lookup: Lookup) -> tuple[list[Metric], list[str]]:
     """The case's metrics but costs, and what is to be said of a default one that doesn't fit the data (it is left out).
 
     Raises MetricError for one that a gate names.
     """
-    defaults = set(tasks.get(case.task).default_metrics) - {gate.metric for gate in case.gates}
+    defaults = set(tasks.get(case.task).default_metrics(case.task_options)) - {gate.metric for gate in case.gates}
     built, left_out = [], []
     for name in case.metrics:
-        if metrics.describe(name).input == "cost":
+        if lookup.is_cost(name):
             continue
         try:
-            built.append(metrics.build(name, context))
+            built.append(lookup.build(name, context))
         except MetricError as error:
             if name not in defaults:
                 raise
@@ -352,15 +354,14 @@ def _small(rows: FloatArray) -> Any:
     return rows
 
 
-def _cost(name: str, finished: Sequence[Finished]) -> MetricResult:
-    values = tuple(float(run.costs().get(name, math.nan)) for run in finished)
-    described = metrics.describe(name)
+def _cost(known: Definition, finished: Sequence[Finished]) -> MetricResult:
+    values = tuple(float(run.costs().get(known.name, math.nan)) for run in finished)
     return MetricResult(
-        name=name,
+        name=known.name,
         value=math.fsum(values) / len(values),
         per_seed=values,
-        greater_is_better=described.greater_is_better,
-        signature=name,
+        greater_is_better=known.greater_is_better,
+        signature=known.name,
         no_interval="a cost of these runs, not an estimate from examples",
     )
 

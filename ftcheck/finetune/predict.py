@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,8 @@ from ftcheck.tasks import Meta, Task
 if TYPE_CHECKING:
     import numpy as np
 
+    from ftcheck.tasks.features import EncodedRows
+
 BATCH_SIZE = 64
 """`per_device_eval_batch_size` unless the suite says otherwise; the Trainer's own 8 is slow."""
 
@@ -22,11 +24,111 @@ OnBatch = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outputs:
-    """What a model said: see `Task.decode` for the arrays' shapes. `loss` is the mean over items, None without any."""
+class Answers:
+    """What a model said: see `Task.decode` for the arrays' shapes."""
 
     arrays: list[np.ndarray]
     loss: float | None
+    """The mean over items; None without any."""
+    texts: list[str] | None = None
+    """What it generated, one text a row; None where the task generates nothing."""
+
+
+def answer(
+    model: Any,
+    tokenizer: Any,
+    task: Task,
+    features: EncodedRows,
+    prompts: EncodedRows | None,
+    *,
+    meta: Meta,
+    job: Job,
+    batch_size: int = BATCH_SIZE,
+    on_batch: OnBatch | None = None,
+) -> Answers:
+    """Everything that `Task.decode` wants to know: the model's outputs for `features`, and what it generates from
+    `prompts`. Leaves the model in evaluation mode."""
+    options = job.case.task_options
+    answers = Answers(arrays=[], loss=None)
+    if task.runs_model(features):
+        collate = task.collator(tokenizer, None)
+        answers = run(
+            model,
+            features,
+            collate,
+            task,
+            device=job.device,
+            precision=job.precision,
+            batch_size=batch_size,
+            on_batch=on_batch,
+        )
+    if prompts is None:
+        return answers
+    texts = generate(
+        model,
+        tokenizer,
+        prompts,
+        task.generation(tokenizer, meta, options),
+        device=job.device,
+        precision=job.precision,
+        batch_size=batch_size,
+        on_batch=on_batch,
+    )
+    return replace(answers, texts=texts)
+
+
+def generate(
+    model: Any,
+    tokenizer: Any,
+    prompts: EncodedRows,
+    arguments: Mapping[str, Any],
+    *,
+    device: str,
+    precision: str,
+    batch_size: int,
+    on_batch: OnBatch | None = None,
+) -> list[str]:
+    """What the model continues or answers each prompt with, in the order of `prompts`, special tokens left out.
+
+    Batches hold prompts of like length, longest first; on a GPU whose memory a batch exceeds, all further ones are half
+    as large. A decoder's prompts are padded on the left and are not part of the answer. `arguments` are those of
+    `model.generate`, but for `seed`, which sampling starts from.
+    """
+    import numpy as np
+    import torch
+
+    from ftcheck.tasks import features as encoded
+
+    alone = not model.config.is_encoder_decoder
+    collate = replace(encoded.collator(tokenizer, None), left=alone)
+    given = dict(arguments)
+    seed = given.pop("seed", None)
+    if seed is not None:
+        torch.manual_seed(seed)
+    order = np.argsort(-np.diff(prompts.starts), kind="stable")
+    texts = [""] * len(order)
+    low = 0
+    model.eval()
+    with torch.inference_mode(), autocast(device, precision):
+        while low < len(order):
+            chosen = [int(index) for index in order[low : low + batch_size]]
+            batch = {name: t.to(device) for name, t in collate([prompts[index] for index in chosen]).items()}
+            try:
+                tokens = model.generate(**batch, **given)
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error) or batch_size == 1 or not device.startswith("cuda"):
+                    raise
+                batch_size = max(1, batch_size // 2)
+                torch.cuda.empty_cache()
+                continue
+            if alone:
+                tokens = tokens[:, batch["input_ids"].shape[1] :]
+            for index, text in zip(chosen, tokenizer.batch_decode(tokens, skip_special_tokens=True), strict=True):
+                texts[index] = text
+            low += len(chosen)
+            if on_batch is not None:
+                on_batch(low, len(order))
+    return texts
 
 
 def run(
@@ -39,7 +141,7 @@ def run(
     precision: str,
     batch_size: int = BATCH_SIZE,
     on_batch: OnBatch | None = None,
-) -> Outputs:
+) -> Answers:
     """The task's outputs for every feature, in the order of `features`.
 
     Batches hold features of like length (longest first, so that memory runs out at once or never); what a feature's
@@ -59,7 +161,7 @@ def run(
             batch = {name: t.to(device) for name, t in collate([features[int(i)] for i in chosen]).items()}
             targets = {name: batch.pop(name) for name in task.targets if name in batch}
             output = model(**batch)
-            found = [_array(tensor) for tensor in task.outputs(output)]
+            found = [_array(tensor) for tensor in task.outputs(output, targets)]
             if targets:
                 total += float(task.loss(output, targets, 0.0))
                 items += int(task.items(targets))
@@ -74,7 +176,7 @@ def run(
                 array[places] = values
             if on_batch is not None:
                 on_batch(low + len(chosen), len(order))
-    return Outputs(arrays=arrays, loss=total / items if items else None)
+    return Answers(arrays=arrays, loss=total / items if items else None)
 
 
 def autocast(device: str, precision: str) -> AbstractContextManager[Any]:
@@ -150,9 +252,17 @@ class Predictor:
         with quiet():
             table = datasets.Dataset.from_list(rows)
             features = task.encode(table, self.tokenizer, self._meta, options, training=False)
-            collate = task.collator(self.tokenizer, None)
-            outputs = run(self.model, features, collate, task, device=self._job.device, precision=self._job.precision)
-            records = task.decode(outputs.arrays, features, table, meta=self._meta, options=options, tuned=self._tuned)
+            prompts = task.prompts(table, self.tokenizer, self._meta, options)
+            found = answer(self.model, self.tokenizer, task, features, prompts, meta=self._meta, job=self._job)
+            records = task.decode(
+                found.arrays,
+                features,
+                table,
+                meta=self._meta,
+                options=options,
+                tuned=self._tuned,
+                texts=found.texts,
+            )
         answers = [task.natural_output(record, self._meta) for record in records]
         return answers[0] if task.is_one(value) else answers
 

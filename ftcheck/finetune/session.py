@@ -18,8 +18,9 @@ from ftcheck.finetune.quiet import own_environment, own_randomness, quiet
 
 if TYPE_CHECKING:
     from ftcheck.finetune.data import Loaded
-    from ftcheck.finetune.predict import Outputs
-    from ftcheck.tasks import Features, Meta, Rows, Where
+    from ftcheck.finetune.predict import Answers
+    from ftcheck.tasks import Meta, Rows, Where
+    from ftcheck.tasks.features import EncodedRows
 
 BESIDE = "ftcheck.json"
 """Beside a saved model: what the task learned and what was tuned, without which its answers can't be read."""
@@ -137,12 +138,11 @@ class FineTuning:
             else:
                 self._notes.extend(rows.judged_notes)
                 self._check(rows, ("eval",), says=("eval",))
-            features = self._encode(rows, "eval")
+            features, prompts = self._encode(rows, "eval"), self._prompts(rows, "eval")
             start = time.perf_counter()
-            outputs = self._run(features, "predict")
+            answers = self._run(features, prompts, "predict")
             seconds = time.perf_counter() - start
-            dataset = rows.roles["eval"].dataset
-            records = self._decode(outputs, features, dataset, self.tuned)
+            records = self._decode(answers, features, rows.roles["eval"].dataset, self.tuned)
             costs = {"eval_seconds": seconds, "eval_samples_per_second": len(records) / max(seconds, 1e-9)}
             if self.job.case.training is None:  # there is no training's entry that has them
                 costs |= self._sizes()
@@ -233,7 +233,7 @@ class FineTuning:
             if role in says:
                 self._notes.extend(notes)
 
-    def _encode(self, rows: Loaded, role: str) -> Features:
+    def _encode(self, rows: Loaded, role: str) -> EncodedRows:
         found = rows.roles[role]
         features = self.task.encode(
             found.dataset,
@@ -251,21 +251,22 @@ class FineTuning:
         if "tune" not in rows.roles:
             return None
         features, dataset = self._encode(rows, "tune"), rows.roles["tune"].dataset
-        case = self.job.case
-        names = [name for name in case.metrics if metrics.describe(name).input != "cost"]
+        prompts, case = self._prompts(rows, "tune"), self.job.case
+        lookup = metrics.Lookup(inputs=self.task.inputs(case.task_options))
+        names = [name for name in case.metrics if not lookup.is_cost(name)]
 
         def evaluate(model: Any, step: int) -> dict[str, float]:
-            outputs = self._run(features, "evaluate")
+            answers = self._run(features, prompts, "evaluate")
             tuned = self.tuned
             if self.task.tunes(dataset, case.task_options):
-                tuned = self.task.tune(outputs.arrays, features, dataset, case.task_options)
-            records = self._decode(outputs, features, dataset, tuned)
+                tuned = self.task.tune(answers.arrays, features, dataset, case.task_options)
+            records = self._decode(answers, features, dataset, tuned)
             inputs = self.task.score_inputs(records, self.meta, case.task_options)
             context = self.task.context(self.meta, case.task_options)
-            scores = {} if outputs.loss is None else {"loss": outputs.loss}
+            scores = {} if answers.loss is None else {"loss": answers.loss}
             for name in names:
-                metric = metrics.build(name, context)
-                statistics = metric.statistics(*inputs[metrics.describe(name).input])
+                metric = lookup.build(name, context)
+                statistics = metric.statistics(*inputs[lookup.describe(name).input])
                 scores[name] = float(metric.aggregate(statistics.sum(axis=0)))
             return scores
 
@@ -277,31 +278,46 @@ class FineTuning:
         if "tune" not in rows.roles or not self.task.tunes(rows.roles["tune"].dataset, options):
             return
         features, dataset = self._encode(rows, "tune"), rows.roles["tune"].dataset
-        outputs = self._run(features, "evaluate")
-        self.tuned = self.task.tune(outputs.arrays, features, dataset, options)
+        answers = self._run(features, None, "evaluate")
+        self.tuned = self.task.tune(answers.arrays, features, dataset, options)
         found = ", ".join(f"{name} {value:.4g}" for name, value in self.tuned.items())
         self._notes.append(f"tuned on {len(dataset):,} tune rows: {found}")
 
-    def _run(self, features: Features, stage: str) -> Outputs:
+    def _prompts(self, rows: Loaded, role: str) -> EncodedRows | None:
+        found = rows.roles[role]
+        prompts = self.task.prompts(
+            found.dataset, self.tokenizer, self.meta, self.job.case.task_options, where=found.place
+        )
+        self._notes.extend(f"{role}: {note}" for note in (prompts.notes if prompts is not None else ()))
+        return prompts
+
+    def _run(self, features: EncodedRows, prompts: EncodedRows | None, stage: str) -> Answers:
         from ftcheck.finetune import predict
 
         def on_batch(done: int, total: int) -> None:
             self._on_progress(Progress(stage=stage, done=done, total=total))  # type: ignore[arg-type]
 
-        return predict.run(
+        return predict.answer(
             self.model,
-            features,
-            self.task.collator(self.tokenizer, None),
+            self.tokenizer,
             self.task,
-            device=self.job.device,
-            precision=self.job.precision,
+            features,
+            prompts,
+            meta=self.meta,
+            job=self.job,
             batch_size=self._batch_size(predict.BATCH_SIZE),
             on_batch=on_batch,
         )
 
-    def _decode(self, outputs: Outputs, features: Features, dataset: Rows, tuned: Mapping[str, Any]) -> Any:
+    def _decode(self, answers: Answers, features: EncodedRows, dataset: Rows, tuned: Mapping[str, Any]) -> Any:
         return self.task.decode(
-            outputs.arrays, features, dataset, meta=self.meta, options=self.job.case.task_options, tuned=tuned
+            answers.arrays,
+            features,
+            dataset,
+            meta=self.meta,
+            options=self.job.case.task_options,
+            tuned=tuned,
+            texts=answers.texts,
         )
 
     def _batch_size(self, default: int) -> int:

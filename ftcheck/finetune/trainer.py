@@ -16,13 +16,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ftcheck import metrics
 from ftcheck.errors import FtcheckError, TrainingError, shown
 from ftcheck.finetune import Job, OnProgress, Progress
 from ftcheck.finetune.predict import BATCH_SIZE, out_of_memory
-from ftcheck.tasks import Features, Task
+from ftcheck.tasks import Task
+
+if TYPE_CHECKING:
+    from ftcheck.tasks.features import EncodedRows
 
 DEFAULTS: Mapping[str, Any] = {
     "report_to": "none",
@@ -50,7 +53,7 @@ def train(
     task: Task,
     model: Any,
     tokenizer: Any,
-    features: Features,
+    features: EncodedRows,
     *,
     evaluate: Evaluate | None,
     on_progress: OnProgress,
@@ -107,7 +110,7 @@ def arguments(job: Job, task: Task, folder: str) -> Any:
         given["save_strategy"] = "no"
     best = given.get("metric_for_best_model")
     if best is not None and "greater_is_better" not in given:
-        given["greater_is_better"] = best != "eval_loss" and _greater_is_better(best.removeprefix("eval_"))
+        given["greater_is_better"] = best != "eval_loss" and _greater_is_better(best.removeprefix("eval_"), task, job)
     made = Arguments(
         **given,
         output_dir=folder,
@@ -125,8 +128,9 @@ def arguments(job: Job, task: Task, folder: str) -> Any:
     return made
 
 
-def _greater_is_better(name: str) -> bool:
-    return name != "loss" and metrics.describe(name).greater_is_better
+def _greater_is_better(name: str, task: Task, job: Job) -> bool:
+    lookup = metrics.Lookup(inputs=task.inputs(job.case.task_options))
+    return name != "loss" and lookup.describe(name).greater_is_better
 
 
 @cache

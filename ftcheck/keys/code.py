@@ -50,7 +50,7 @@ def training_code(task: object, digest: Digest) -> dict[str, str]:
     from ftcheck import tasks
 
     root = _root()
-    modules = {type_.__module__ for type_ in type(task).__mro__}
+    modules = {type_.__module__ for type_ in type(task).__mro__} - {"builtins", "abc"}
     others = {name for name in (target.partition(":")[0] for target in tasks.BUILT_IN.values()) if name not in modules}
     excluded = {root.joinpath(*name.split(".")[1:]).with_suffix(".py") for name in others}
     sources = [path for part in ("finetune", "metrics", "tasks") for path in (root / part).rglob("*.py")]

@@ -35,7 +35,7 @@ def train_key(
         "stage": "train",
         "checkpoint": identifier.checkpoint(case.checkpoint),
         "tokenizer": identifier.tokenizer(case.checkpoint),
-        "task": _task_identity(case, task),
+        "task": {"name": task.name, "version": task.version, "options": _task_options(case, task)},
     }
     if case.training is not None:
         given = _arguments(case, task)
@@ -64,6 +64,7 @@ def predict_key(
             "stage": "predict",
             "train": train.digest,
             "data": identifier.data(case.data, EVALUATION_ROLES),
+            "decoding": {name: value for name, value in case.task_options.items() if name in task.decoding_options},
             "evaluation": arguments.for_prediction(_arguments(case, task)),
             **_environment(case, task, identifier, device_type=device_type, precision=precision, limit=limit),
         }
@@ -81,8 +82,10 @@ def _task(case: Case) -> Task:
     return tasks.get(case.task)
 
 
-def _task_identity(case: Case, task: Task) -> dict[str, Any]:
-    return {"name": task.name, "version": task.version, "options": dict(case.task_options)}
+def _task_options(case: Case, task: Task) -> dict[str, Any]:
+    """What of the task's options a trained model depends on: how answers are read only where they are looked at."""
+    looked_at = "tune" in case.data.splits or "tune" in case.data.holdout
+    return {name: value for name, value in case.task_options.items() if looked_at or name not in task.decoding_options}
 
 
 def _arguments(case: Case, task: Task) -> dict[str, Any]:

@@ -2,9 +2,9 @@
 
 One module per metric family; adding one is adding a file and a line to FAMILIES.
 
-A metric is a name and perhaps an argument: `macro_f1`, `f1[lost_or_stolen_card]`. `parse` splits the two, `describe`
-and `check` say what is known without data, `build` makes the metric. Importing this package or a family imports no
-NumPy and no library of metrics: those wait inside the functions that need them.
+A metric is a name and perhaps an argument: `macro_f1`, `f1[lost_or_stolen_card]`. `parse` splits the two; a
+`Lookup` says what is known without data of those that fit a task, and makes them. Importing this package or a family
+imports no NumPy and no library of metrics: those wait inside the functions that need them.
 """
 
 from __future__ import annotations
@@ -24,12 +24,18 @@ if TYPE_CHECKING:
 
 FloatArray: TypeAlias = "npt.NDArray[np.float64]"
 
-Input = Literal["label", "tags", "answer", "cost"]
+Input = Literal["label", "scores", "labels", "value", "tags", "answer", "text", "tokens", "cost"]
 """What a metric is computed from. A task says which of these its records give (`Task.inputs`):
 
 - `label`: predictions and references are int class ids (index into `Context.labels`).
+- `scores`: predictions are one list of probabilities per example, by class; references are int class ids.
+- `labels`: sets of classes: one list of 0 and 1 per example, by class, for predictions and references.
+- `value`: floats.
 - `tags`: one list of tag names per example.
 - `answer`: predictions are strings, references are lists of accepted strings (empty list: unanswerable, predicted "").
+- `text`: predictions are strings, references are lists of one or more strings.
+- `tokens`: predictions are [negative log likelihood in nats, tokens predicted right] per example, summed over its
+  tokens; references are [tokens, bytes of text (UTF-8) that they make up].
 - `cost`: not from examples at all, one number per run (train_seconds, ...).
 """
 
@@ -75,7 +81,10 @@ class Metric(Protocol):
         """
 
     def aggregate(self, totals: FloatArray) -> FloatArray:
-        """(..., k) -> (...). Vectorized over leading axes. NaN where no example counted."""
+        """(..., k) -> (...). Vectorized over leading axes. NaN where no example counted.
+
+        A metric that doesn't add up over examples gives what `ftcheck.metrics.leave_one_out` makes of it.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +114,17 @@ class Definition:
         return "|".join(part for part in (self.name, str(self.version), self.unit) if part)
 
 
-_DATA: Mapping[Input, str] = {"label": "class ids", "tags": "tag sequences", "answer": "answers", "cost": "costs"}
+_DATA: Mapping[Input, str] = {
+    "label": "class ids",
+    "scores": "class probabilities",
+    "labels": "sets of classes",
+    "value": "numbers",
+    "tags": "tag sequences",
+    "answer": "answers",
+    "text": "texts",
+    "tokens": "token likelihoods",
+    "cost": "costs",
+}
 
 FAMILIES = (
     "ftcheck.metrics.classification",
@@ -126,55 +145,67 @@ def parse(text: str) -> tuple[str, str | None]:
     return match["name"], match["argument"]
 
 
-def names(inputs: frozenset[Input] | None = None) -> tuple[str, ...]:
-    """Names of all metrics, or of those computed from one of `inputs`, family by family."""
-    return tuple(name for name, known in _registry().items() if inputs is None or known.input in inputs)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lookup:
+    """The metrics that fit one case, by name. One name may mean one thing for classes and another for sets of labels:
+    what the task gives decides."""
+
+    inputs: frozenset[Input]
+    """What the task gives (`Task.inputs`). Costs fit every task."""
+
+    def names(self) -> tuple[str, ...]:
+        """All that fit, family by family."""
+        return tuple(name for name, kinds in _registry().items() if any(map(self._fits, kinds)))
+
+    def describe(self, text: str) -> Definition:
+        """What is known of a metric by its name (an argument is ignored). Raises MetricError for one that is unknown,
+        or that doesn't fit."""
+        name, _ = parse(text)
+        kinds = _registry().get(name)
+        if kinds is None:
+            raise unknown("no metric is called", name, self.names())
+        for known in kinds:
+            if self._fits(known):
+                return known
+        given = " and ".join(_DATA[kind] for kind in sorted(self.inputs - {"cost"}))
+        needed, fit = " or ".join(_DATA[known.input] for known in kinds), ", ".join(self.names())
+        raise MetricError(f"{name} is computed from {needed}, this task gives {given}; it has {fit}")
+
+    def check(self, text: str) -> str | None:
+        """What is wrong with `text` as a metric here, in one sentence; None where it is right.
+
+        Class names are not known yet: `build` judges those.
+        """
+        try:
+            return _argument_error(self.describe(text), parse(text)[1])
+        except MetricError as error:
+            return str(error)
+
+    def build(self, text: str, context: Context) -> Metric:
+        """The metric that `text` names, for a case with these labels and options.
+
+        Raises MetricError: a name that is unknown or doesn't fit, a wrong argument, labels or options that don't fit,
+        or a cost (which has no example statistics: read `describe(text).name` out of a run's costs).
+        """
+        known, argument = self.describe(text), parse(text)[1]
+        error = _argument_error(known, argument)
+        if error is not None:
+            raise MetricError(error)
+        if known.make is None:
+            raise MetricError(f"{known.name} is a cost, one number per run: it isn't computed from examples")
+        return known.make(known, argument, context)
+
+    def is_cost(self, text: str) -> bool:
+        """Whether it is a number about the run, not computed from examples."""
+        return self.describe(text).input == "cost"
+
+    def _fits(self, known: Definition) -> bool:
+        return known.input == "cost" or known.input in self.inputs
 
 
-def describe(text: str) -> Definition:
-    """What is known of a metric by its name (an argument is ignored). Raises MetricError for an unknown one."""
-    name, _ = parse(text)
-    return _known(name, names())
-
-
-def check(text: str, inputs: frozenset[Input]) -> str | None:
-    """What is wrong with `text` as a metric of a task that gives `inputs`, in one sentence; None where it is right.
-
-    Costs fit every task. Class names are not known yet: `build` judges those.
-    """
-    fitting = names(inputs | {"cost"})
-    try:
-        name, argument = parse(text)
-        known = _known(name, fitting)
-    except MetricError as error:
-        return str(error)
-    if name not in fitting:
-        given = " and ".join(_DATA[kind] for kind in sorted(inputs - {"cost"}))
-        return f"{name} is computed from {_DATA[known.input]}, this task gives {given}; it has {', '.join(fitting)}"
-    return _argument_error(known, argument)
-
-
-def build(text: str, context: Context) -> Metric:
-    """The metric that `text` names, for a case with these labels and options.
-
-    Raises MetricError: unknown name, wrong argument, labels or options that don't fit, or a cost (which has
-    no example statistics: read `describe(text).name` out of a run's costs).
-    """
-    name, argument = parse(text)
-    known = _known(name, names())
-    error = _argument_error(known, argument)
-    if error is not None:
-        raise MetricError(error)
-    if known.make is None:
-        raise MetricError(f"{name} is a cost, one number per run: it isn't computed from examples")
-    return known.make(known, argument, context)
-
-
-def _known(name: str, suggested: Sequence[str]) -> Definition:
-    try:
-        return _registry()[name]
-    except KeyError:
-        raise unknown("no metric is called", name, suggested) from None
+def every() -> tuple[Definition, ...]:
+    """All definitions, family by family."""
+    return tuple(known for kinds in _registry().values() for known in kinds)
 
 
 def _argument_error(known: Definition, argument: str | None) -> str | None:
@@ -194,15 +225,16 @@ def unknown(what: str, name: str, known: Iterable[str]) -> MetricError:
 
 
 @cache
-def _registry() -> Mapping[str, Definition]:
+def _registry() -> Mapping[str, tuple[Definition, ...]]:
     return register(definition for family in FAMILIES for definition in import_module(family).METRICS)
 
 
-def register(definitions: Iterable[Definition]) -> dict[str, Definition]:
-    """Definitions by name. Raises ValueError for a name that is taken."""
-    registry: dict[str, Definition] = {}
+def register(definitions: Iterable[Definition]) -> dict[str, tuple[Definition, ...]]:
+    """Definitions by name, one for each input. Raises ValueError for a name that is taken there."""
+    registry: dict[str, tuple[Definition, ...]] = {}
     for definition in definitions:
-        if definition.name in registry:
+        same = registry.get(definition.name, ())
+        if definition.input in (known.input for known in same):
             raise ValueError(f"two metrics are called {definition.name}")
-        registry[definition.name] = definition
+        registry[definition.name] = (*same, definition)
     return registry

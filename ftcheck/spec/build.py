@@ -68,8 +68,9 @@ class Builder:
             self.report(key, f"{shown(path, 300)} is a file; a checkpoint is a folder with config.json and weights")
         return path, local
 
+    @cached_property
     def task_options(self) -> Mapping[str, Any]:
-        """The task's options with its defaults filled in, as builtins."""
+        """The task's options with its defaults filled in, as builtins; where something is wrong, the defaults alone."""
         if self.task is None:
             return {}
         given = self.fields.task.model_extra or {}
@@ -78,7 +79,7 @@ class Builder:
         except ValidationError as error:
             for path, message in problems(error, given, self.task.options):
                 self.report(("task", *path), message)
-            return {}
+            return self.task.options().model_dump(mode="json")
 
     def data(self) -> Data | None:
         given = self.fields.data
@@ -206,11 +207,11 @@ class Builder:
         ]
         named += [(("gates", text), text) for text, gate in self.fields.gates.items() if gate is not None]
         for key, text in named:
-            if problem := self.catalogue.metric_problem(text, task):
+            if problem := self.catalogue.metric_problem(text, task, self.task_options):
                 self.report(key, problem)
             elif not self.trains and text in self.catalogue.training_costs:
                 self.report(key, f"with `training: false` nothing is trained, so there is no {text}")
-        return tuple(dict.fromkeys([*task.default_metrics, *(text for _, text in named)]))
+        return tuple(dict.fromkeys([*task.default_metrics(self.task_options), *(text for _, text in named)]))
 
     def gates(self) -> tuple[Gate, ...]:
         found = []
@@ -221,14 +222,14 @@ class Builder:
                 self.report(("gates", metric), "expected min or max, or both")
             elif gate.min is not None and gate.max is not None and gate.min > gate.max:
                 self.report(("gates", metric), f"min {gate.min} is above max {gate.max}: no value passes")
-            elif self.task is not None and not self.catalogue.metric_problem(metric, self.task):
-                self._check_reachable(metric, gate)
+            elif self.task is not None and not self.catalogue.metric_problem(metric, self.task, self.task_options):
+                self._check_reachable(metric, gate, self.task)
             found.append(Gate(metric=metric, min=gate.min, max=gate.max))
         return tuple(found)
 
-    def _check_reachable(self, metric: str, gate: GateFields) -> None:
+    def _check_reachable(self, metric: str, gate: GateFields, task: TaskFacts) -> None:
         """A gate that no value can pass is a mistake (per cent, mostly), better said before a training than after."""
-        low, high = self.catalogue.metric_bounds(metric)
+        low, high = self.catalogue.metric_bounds(metric, task, self.task_options)
         for bound, limit, beyond in (("min", gate.min, high), ("max", gate.max, low)):
             if limit is None or not (limit > high if bound == "min" else limit < low):
                 continue

@@ -15,12 +15,10 @@ class TaskFacts(Protocol):
     def columns(self) -> Mapping[str, bool]:
         """The task's column names -> whether the data must have it."""
 
-    @property
-    def inputs(self) -> Collection[str]:
+    def inputs(self, options: Mapping[str, Any]) -> Collection[str]:
         """What its metrics may be computed from."""
 
-    @property
-    def default_metrics(self) -> tuple[str, ...]: ...
+    def default_metrics(self, options: Mapping[str, Any]) -> tuple[str, ...]: ...
 
     @property
     def options(self) -> type[BaseModel]: ...
@@ -50,10 +48,10 @@ class Catalogue(Protocol):
     def task(self, name: str) -> TaskFacts:
         """One of `tasks`."""
 
-    def metric_problem(self, text: str, task: TaskFacts) -> str:
-        """What is wrong with this metric for this task; empty where nothing is."""
+    def metric_problem(self, text: str, task: TaskFacts, options: Mapping[str, Any]) -> str:
+        """What is wrong with this metric for this task with these options; empty where nothing is."""
 
-    def metric_bounds(self, text: str) -> tuple[float, float]:
+    def metric_bounds(self, text: str, task: TaskFacts, options: Mapping[str, Any]) -> tuple[float, float]:
         """What the values of a metric without a problem lie between."""
 
     def training_problems(self, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[tuple[str, str]]:

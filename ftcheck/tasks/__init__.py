@@ -1,6 +1,6 @@
 """One module per task: columns, Auto class, tokenize, collate, decode, default metrics.
 
-Adding a task is adding a module with a class that follows `Task`, and a line in `BUILT_IN`. What a task needs to know
+Adding a task is adding a module with a subclass of `Task`, and a line in `BUILT_IN`. What a task needs to know
 about the data of one case (its label names, say) is its `meta`: a JSON object that `learn` makes from the training
 rows, stored with the run and handed back to every later step.
 
@@ -9,10 +9,11 @@ Importing this package or a task module imports no torch, transformers, datasets
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from ftcheck.metrics import Context, Input
     from ftcheck.results import Confusion, WorstExample
+    from ftcheck.tasks.features import EncodedRows
 
 Meta = dict[str, Any]
 """JSON object: what a task learned from the training rows."""
@@ -31,35 +33,50 @@ Where = Callable[[int], str]
 """Where a row came from, for a message: `train.csv:17`."""
 
 
-class Task(Protocol):
-    """What ftcheck must know about a kind of problem. Stateless; one instance serves all cases."""
+class Task(ABC):
+    """What ftcheck must know about a kind of problem. Stateless; one instance serves all cases.
 
-    name: str
-    version: int
+    A task says what its columns are, how rows become model inputs and outputs become records, and what metrics may be
+    computed from those. What is abstract here every task must have; the rest has a default that many tasks keep.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
     """Part of every key: raise it when encoding or decoding changes."""
-    columns: Mapping[str, bool]
+    columns: ClassVar[Mapping[str, bool]]
     """The task's column names -> whether the data must have it."""
-    auto_class: str
+    auto_class: ClassVar[str]
     """The class of transformers that loads the model: `AutoModelForSequenceClassification`."""
-    inputs: frozenset[Input]
-    """What metrics may be computed from."""
-    default_metrics: tuple[str, ...]
-    options: type[BaseModel]
+    options: ClassVar[type[BaseModel]]
     """The task's settings in a suite (`task: {name: ..., max_length: 256}`): frozen, extra="forbid", all defaulted."""
-    training_defaults: Mapping[str, Any]
+    decoding_options: ClassVar[frozenset[str]] = frozenset()
+    """Those of `options` that only predictions depend on: changing one trains nothing anew, unless scores were looked
+    at while training."""
+    training_defaults: ClassVar[Mapping[str, Any]] = {}
     """TrainingArguments fields that this task sets unless the suite does."""
-    tokenizer_kwargs: Mapping[str, Any]
+    tokenizer_kwargs: ClassVar[Mapping[str, Any]] = {}
     """What the tokenizer must be loaded with."""
-    needs_offsets: bool
+    needs_offsets: ClassVar[bool] = False
     """Whether encoding must know which characters or words a token came from, which only fast tokenizers tell."""
-    targets: tuple[str, ...]
-    """Names of what a batch holds for the loss, not for the model: `labels`."""
-    per_token: bool
+    targets: ClassVar[tuple[str, ...]] = ("labels",)
+    """Names of what a batch holds for the loss, not for the model."""
+    per_token: ClassVar[bool] = False
     """Whether `outputs` has a line per token, not one per feature."""
+
+    @abstractmethod
+    def inputs(self, options: Mapping[str, Any]) -> frozenset[Input]:
+        """What metrics may be computed from."""
+
+    @abstractmethod
+    def default_metrics(self, options: Mapping[str, Any]) -> tuple[str, ...]: ...
 
     def context(self, meta: Meta, options: Mapping[str, Any]) -> Context:
         """What metrics may know about the case."""
+        from ftcheck.metrics import Context
 
+        return Context(labels=tuple(meta.get("labels", ())), options=options)
+
+    @abstractmethod
     def score_inputs(
         self, records: Sequence[Record], meta: Meta, options: Mapping[str, Any]
     ) -> dict[Input, tuple[Sequence[Any], Sequence[Any]]]:
@@ -67,21 +84,27 @@ class Task(Protocol):
 
     def confusions(self, records: Sequence[Record], meta: Meta) -> list[Confusion]:
         """The commonest mistakes, most frequent first; at most 10; empty where the task has no classes."""
+        return []
 
     def worst(self, records: Sequence[Record], meta: Meta, options: Mapping[str, Any]) -> list[WorstExample]:
         """The most wrong examples, worst first; at most 10."""
+        return []
 
     def learn(self, train: Rows | None, model_config: Any, options: Mapping[str, Any], where: Where) -> Meta:
         """What later steps must know, out of the training rows, or (train is None: `training: false`) out of the
         model's config (`id2label`). Raises DataError, or CheckpointError for a config that doesn't say."""
+        return {}
 
     def check(self, rows: Rows, role: str, meta: Meta, options: Mapping[str, Any], where: Where) -> list[str]:
         """Refuse rows that can't be used (DataError: an unknown label, tags and words of different length, an answer
         that isn't in its context, naming the row); return notes for the reader."""
+        return []
 
     def model_kwargs(self, meta: Meta) -> dict[str, Any]:
         """What the Auto class needs besides the checkpoint: num_labels, id2label, label2id."""
+        return {}
 
+    @abstractmethod
     def encode(
         self,
         rows: Rows,
@@ -91,68 +114,89 @@ class Task(Protocol):
         *,
         training: bool,
         where: Where = "row {}".format,
-    ) -> Features:
+    ) -> EncodedRows:
         """Checked rows -> model inputs. One row may give several features (question answering) or be cut (notes say
         so). Raises DataError for a row that can't be encoded at these lengths."""
 
     def collator(self, tokenizer: Any, pad_to_multiple_of: int | None) -> Any:
         """A data collator with dynamic padding."""
+        from ftcheck.tasks.features import collator
 
+        return collator(tokenizer, pad_to_multiple_of)
+
+    @abstractmethod
     def loss(self, output: Any, targets: Mapping[str, Any], label_smoothing: float) -> Any:
         """The loss of a batch, *summed* over its items (a scalar tensor), from the model's output and the batch's
         `targets`. Whoever calls it divides by the items of all accumulated batches."""
 
     def items(self, targets: Mapping[str, Any]) -> Any:
         """What `loss` adds up over: examples, or tokens that have a label (an int or a scalar tensor)."""
+        return len(targets[self.targets[0]])
 
-    def outputs(self, output: Any) -> tuple[Any, ...]:
-        """What `decode` needs of a model's output: tensors whose first axis is the batch. Raises CheckpointError where
-        the model doesn't give it."""
+    def runs_model(self, features: EncodedRows) -> bool:
+        """Whether `outputs` of these features are wanted: not where all is generated and there is nothing to score."""
+        return True
 
+    @abstractmethod
+    def outputs(self, output: Any, targets: Mapping[str, Any]) -> tuple[Any, ...]:
+        """What `decode` needs of a model's output: tensors whose first axis is the batch. `targets` are the batch's,
+        empty where rows have no references. Raises CheckpointError where the model doesn't give it."""
+
+    def prompts(
+        self,
+        rows: Rows,
+        tokenizer: Any,
+        meta: Meta,
+        options: Mapping[str, Any],
+        *,
+        where: Where = "row {}".format,
+    ) -> EncodedRows | None:
+        """What the model shall continue or answer by `generate`: one feature a row. None: nothing is generated."""
+        return None
+
+    def generation(self, tokenizer: Any, meta: Meta, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments of `model.generate` besides the batch, for a task that has `prompts`. `seed` (of sampling) is ours
+        and not handed on."""
+        return {}
+
+    @abstractmethod
     def decode(
         self,
         outputs: Sequence[np.ndarray],
-        features: Features,
+        features: EncodedRows,
         rows: Rows,
         *,
         meta: Meta,
         options: Mapping[str, Any],
         tuned: Mapping[str, Any],
+        texts: Sequence[str] | None = None,
     ) -> list[Record]:
         """Outputs in the order of `features` -> one record per row, in the rows' order. Each output is one array: a
-        line per feature, or (`per_token`) a line per token, feature after feature, cut at `features.starts`."""
+        line per feature, or (`per_token`) a line per token, feature after feature, cut at `features.starts`. `texts`
+        is what was generated, one a row; None where nothing was."""
 
     def tunes(self, rows: Rows, options: Mapping[str, Any]) -> bool:
         """Whether `tune` has anything to find on these rows."""
+        return False
 
     def tune(
-        self, outputs: Sequence[np.ndarray], features: Features, rows: Rows, options: Mapping[str, Any]
+        self, outputs: Sequence[np.ndarray], features: EncodedRows, rows: Rows, options: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Settings found on the `tune` split (e.g. question answering's null threshold): JSON; {} for none."""
+        return {}
 
+    @abstractmethod
     def rows_from_input(self, value: Any) -> list[dict[str, Any]]:
         """`finetuned.predict`: one natural input of the task (a string, a pair, a dict) or a list of these -> rows
         without references. Raises DataError for what isn't one."""
 
     def is_one(self, value: Any) -> bool:
         """Whether `value` is a single natural input, not a list of them."""
+        return not isinstance(value, list)
 
     def natural_output(self, record: Record, meta: Meta) -> Any:
         """A record -> what `finetuned.predict` returns for it (a frozen dataclass, e.g. `.label`, `.score`)."""
-
-
-class Features(Protocol):
-    """Encoded rows: a sequence of dicts of token arrays for the collator, with what `decode` needs to find its way
-    back."""
-
-    notes: list[str]
-    """Said to the reader: "12 of 1,287 rows were cut at 128 tokens"."""
-
-    def __len__(self) -> int: ...
-    def __getitem__(self, index: int) -> dict[str, Any]: ...
-    @property
-    def starts(self) -> np.ndarray:
-        """(features + 1,): where each feature begins in arrays that hold all tokens, one feature after the other."""
+        return record
 
 
 BUILT_IN: Mapping[str, str] = {

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ftcheck.errors import CheckpointError, DataError, shown
-from ftcheck.results import Confusion, WorstExample
+from ftcheck.results import WorstExample
+from ftcheck.tasks import Task
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ftcheck.metrics import Context, Input
+    from ftcheck.metrics import Input
     from ftcheck.tasks import Meta, Record, Rows, Where
-    from ftcheck.tasks.features import Collator, EncodedRows
+    from ftcheck.tasks.features import EncodedRows
 
 
 class Options(BaseModel):
@@ -55,35 +56,30 @@ class Answered:
     """One beyond its last character."""
 
 
-class QuestionAnswering:
-    """See `ftcheck.tasks.Task`. Records: index, id, question, prediction, references, score,
+class QuestionAnswering(Task):
+    """Records: index, id, question, prediction, references, score,
     start, end (characters; None without an answer), null_score and best_score (sums of logits)."""
 
     name = "question-answering"
     version = 1
     columns: ClassVar[Mapping[str, bool]] = {"id": False, "context": True, "question": True, "answers": True}
     auto_class = "AutoModelForQuestionAnswering"
-    inputs: frozenset[Input] = frozenset({"answer"})
-    default_metrics = ("exact_match", "answer_f1")
     options = Options
-    training_defaults: ClassVar[Mapping[str, Any]] = {}
-    tokenizer_kwargs: ClassVar[Mapping[str, Any]] = {}
+    decoding_options = frozenset({"n_best", "max_answer_length", "null_threshold"})
     needs_offsets = True
     targets = ("start_positions", "end_positions")
     per_token = True
 
-    def context(self, meta: Meta, options: Mapping[str, Any]) -> Context:
-        from ftcheck.metrics import Context
+    def inputs(self, options: Mapping[str, Any]) -> frozenset[Input]:
+        return frozenset({"answer"})
 
-        return Context(options=options)
+    def default_metrics(self, options: Mapping[str, Any]) -> tuple[str, ...]:
+        return ("exact_match", "answer_f1")
 
     def score_inputs(
         self, records: Sequence[Record], meta: Meta, options: Mapping[str, Any]
     ) -> dict[Input, tuple[Sequence[Any], Sequence[Any]]]:
         return {"answer": ([r["prediction"] for r in records], [r["references"] for r in records])}
-
-    def confusions(self, records: Sequence[Record], meta: Meta) -> list[Confusion]:
-        return []
 
     def worst(self, records: Sequence[Record], meta: Meta, options: Mapping[str, Any]) -> list[WorstExample]:
         """Answers with the least F1 first, of equals those the model was surest of; `score` is that F1."""
@@ -197,11 +193,6 @@ class QuestionAnswering:
         kept = {} if training else aside
         return features.EncodedRows(tokens=tokens, starts=starts, targets=targets, aside=kept, notes=notes)
 
-    def collator(self, tokenizer: Any, pad_to_multiple_of: int | None) -> Collator:
-        from ftcheck.tasks.features import collator
-
-        return collator(tokenizer, pad_to_multiple_of)
-
     def loss(self, output: Any, targets: Mapping[str, Any], label_smoothing: float) -> Any:
         """Half the start's and half the end's cross-entropy, as the models of transformers have it."""
         from torch.nn.functional import cross_entropy
@@ -215,7 +206,7 @@ class QuestionAnswering:
     def items(self, targets: Mapping[str, Any]) -> Any:
         return len(targets["start_positions"])
 
-    def outputs(self, output: Any) -> tuple[Any, ...]:
+    def outputs(self, output: Any, targets: Mapping[str, Any]) -> tuple[Any, ...]:
         found = tuple(getattr(output, name, None) for name in ("start_logits", "end_logits"))
         if any(logits is None or logits.ndim != 2 for logits in found):
             raise CheckpointError("the model gives no start and end logits per token: it is no question answerer")
@@ -230,6 +221,7 @@ class QuestionAnswering:
         meta: Meta,
         options: Mapping[str, Any],
         tuned: Mapping[str, Any],
+        texts: Sequence[str] | None = None,
     ) -> list[Record]:
         """The best span over a row's windows; "" where the null score exceeds it by more than the threshold."""
         best = _best(outputs, features, rows, options)
@@ -278,9 +270,6 @@ class QuestionAnswering:
         texts = [text[max(a, 0) : max(b, 0)] for text, a, b in zip(contexts, best.start, best.end, strict=True)]
         answered, silent = _answer_f1(texts, references), _answer_f1([""] * len(texts), references)
         return {"null_threshold": spans.best_threshold(best.null - best.score, answered, silent)}
-
-    def is_one(self, value: Any) -> bool:
-        return not isinstance(value, list)
 
     def rows_from_input(self, value: Any) -> list[dict[str, Any]]:
         return [_row(one) for one in ([value] if self.is_one(value) else value)]
@@ -387,7 +376,8 @@ def _threshold(meta: Meta, options: Mapping[str, Any], tuned: Mapping[str, Any])
 def _answer_f1(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Any:
     from ftcheck import metrics
 
-    return metrics.build("answer_f1", metrics.Context()).statistics(predictions, references)[:, 0]
+    metric = metrics.Lookup(inputs=frozenset({"answer"})).build("answer_f1", metrics.Context())
+    return metric.statistics(predictions, references)[:, 0]
 
 
 def _row(value: Any) -> dict[str, Any]:

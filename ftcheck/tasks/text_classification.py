@@ -11,13 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ftcheck.errors import CheckpointError, DataError, shown
 from ftcheck.results import Confusion, WorstExample
+from ftcheck.tasks import Task
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ftcheck.metrics import Context, Input
+    from ftcheck.metrics import Input
     from ftcheck.tasks import Meta, Record, Rows, Where
-    from ftcheck.tasks.features import Collator, EncodedRows
+    from ftcheck.tasks.features import EncodedRows
 
 
 class Options(BaseModel):
@@ -50,26 +51,20 @@ class Classified:
     """Probability of every class."""
 
 
-class TextClassification:
-    """See `ftcheck.tasks.Task`. Records: index, prediction and reference (class ids, or None), scores, input."""
+class TextClassification(Task):
+    """Records: index, prediction and reference (class ids, or None), scores, input."""
 
     name = "text-classification"
     version = 1
     columns: ClassVar[Mapping[str, bool]] = {"text": True, "text_pair": False, "label": True}
     auto_class = "AutoModelForSequenceClassification"
-    inputs: frozenset[Input] = frozenset({"label"})
-    default_metrics = ("accuracy", "macro_f1")
     options = Options
-    training_defaults: ClassVar[Mapping[str, Any]] = {}
-    tokenizer_kwargs: ClassVar[Mapping[str, Any]] = {}
-    needs_offsets = False
-    targets = ("labels",)
-    per_token = False
 
-    def context(self, meta: Meta, options: Mapping[str, Any]) -> Context:
-        from ftcheck.metrics import Context
+    def inputs(self, options: Mapping[str, Any]) -> frozenset[Input]:
+        return frozenset({"label"})
 
-        return Context(labels=tuple(meta["labels"]), options=options)
+    def default_metrics(self, options: Mapping[str, Any]) -> tuple[str, ...]:
+        return ("accuracy", "macro_f1")
 
     def score_inputs(
         self, records: Sequence[Record], meta: Meta, options: Mapping[str, Any]
@@ -158,20 +153,12 @@ class TextClassification:
         notes = [f"{lost:,} of {len(rows):,} texts were cut at {limits['max_length']} tokens"] if lost else []
         return features.EncodedRows(tokens=gathered.tokens(), starts=gathered.starts(), targets=targets, notes=notes)
 
-    def collator(self, tokenizer: Any, pad_to_multiple_of: int | None) -> Collator:
-        from ftcheck.tasks.features import collator
-
-        return collator(tokenizer, pad_to_multiple_of)
-
     def loss(self, output: Any, targets: Mapping[str, Any], label_smoothing: float) -> Any:
         from torch.nn.functional import cross_entropy
 
         return cross_entropy(output.logits.float(), targets["labels"], reduction="sum", label_smoothing=label_smoothing)
 
-    def items(self, targets: Mapping[str, Any]) -> Any:
-        return len(targets["labels"])
-
-    def outputs(self, output: Any) -> tuple[Any, ...]:
+    def outputs(self, output: Any, targets: Mapping[str, Any]) -> tuple[Any, ...]:
         if getattr(output, "logits", None) is None or output.logits.ndim != 2:
             raise CheckpointError("the model gives no logits per text: it is no sequence classifier")
         return (output.logits,)
@@ -185,6 +172,7 @@ class TextClassification:
         meta: Meta,
         options: Mapping[str, Any],
         tuned: Mapping[str, Any],
+        texts: Sequence[str] | None = None,
     ) -> list[Record]:
         from ftcheck.tasks.features import softmax
 
@@ -199,17 +187,6 @@ class TextClassification:
             {"index": index, "prediction": prediction, "reference": reference, "scores": scores, "input": text}
             for index, (prediction, reference, scores, text) in enumerate(columns)
         ]
-
-    def tunes(self, rows: Rows, options: Mapping[str, Any]) -> bool:
-        return False
-
-    def tune(
-        self, outputs: Sequence[np.ndarray], features: EncodedRows, rows: Rows, options: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        return {}
-
-    def is_one(self, value: Any) -> bool:
-        return not isinstance(value, list)
 
     def rows_from_input(self, value: Any) -> list[dict[str, Any]]:
         rows = [_row(one) for one in ([value] if self.is_one(value) else value)]

@@ -11,13 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ftcheck.errors import DataError, shown
 from ftcheck.results import Confusion, WorstExample
+from ftcheck.tasks import Task
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ftcheck.metrics import Context, Input
+    from ftcheck.metrics import Input
     from ftcheck.tasks import Meta, Record, Rows, Where
-    from ftcheck.tasks.features import Collator, EncodedRows
+    from ftcheck.tasks.features import EncodedRows
 
 
 class Options(BaseModel):
@@ -58,26 +59,23 @@ class Entity:
     """Mean probability of its words' tags."""
 
 
-class TokenClassification:
-    """See `ftcheck.tasks.Task`. Records: index, tokens, predictions and references (tag names), scores."""
+class TokenClassification(Task):
+    """Records: index, tokens, predictions and references (tag names), scores."""
 
     name = "token-classification"
     version = 1
     columns: ClassVar[Mapping[str, bool]] = {"tokens": True, "tags": True}
     auto_class = "AutoModelForTokenClassification"
-    inputs: frozenset[Input] = frozenset({"tags"})
-    default_metrics = ("entity_f1", "entity_precision", "entity_recall")
     options = Options
-    training_defaults: ClassVar[Mapping[str, Any]] = {}
     tokenizer_kwargs: ClassVar[Mapping[str, Any]] = {"add_prefix_space": True}
     needs_offsets = True
-    targets = ("labels",)
     per_token = True
 
-    def context(self, meta: Meta, options: Mapping[str, Any]) -> Context:
-        from ftcheck.metrics import Context
+    def inputs(self, options: Mapping[str, Any]) -> frozenset[Input]:
+        return frozenset({"tags"})
 
-        return Context(labels=tuple(meta["labels"]), options=options)
+    def default_metrics(self, options: Mapping[str, Any]) -> tuple[str, ...]:
+        return ("entity_f1", "entity_precision", "entity_recall")
 
     def score_inputs(
         self, records: Sequence[Record], meta: Meta, options: Mapping[str, Any]
@@ -176,11 +174,6 @@ class TokenClassification:
             tokens=tokens, starts=gathered.starts(), aside=aside, notes=_notes(lost, rows, training, limits)
         )
 
-    def collator(self, tokenizer: Any, pad_to_multiple_of: int | None) -> Collator:
-        from ftcheck.tasks.features import collator
-
-        return collator(tokenizer, pad_to_multiple_of)
-
     def loss(self, output: Any, targets: Mapping[str, Any], label_smoothing: float) -> Any:
         from torch.nn.functional import cross_entropy
 
@@ -195,7 +188,7 @@ class TokenClassification:
     def items(self, targets: Mapping[str, Any]) -> Any:
         return (targets["labels"] != -100).sum()
 
-    def outputs(self, output: Any) -> tuple[Any, ...]:
+    def outputs(self, output: Any, targets: Mapping[str, Any]) -> tuple[Any, ...]:
         """The likeliest tag of each token, and its probability: a hundredth of the logits' memory."""
         from ftcheck.errors import CheckpointError
 
@@ -213,6 +206,7 @@ class TokenClassification:
         meta: Meta,
         options: Mapping[str, Any],
         tuned: Mapping[str, Any],
+        texts: Sequence[str] | None = None,
     ) -> list[Record]:
         """A word is tagged as its first sub-word is; one that was cut off, or that has no tokens, as `O`."""
         from ftcheck.tasks import labels
@@ -239,14 +233,6 @@ class TokenClassification:
                 }
             )
         return records
-
-    def tunes(self, rows: Rows, options: Mapping[str, Any]) -> bool:
-        return False
-
-    def tune(
-        self, outputs: Sequence[np.ndarray], features: EncodedRows, rows: Rows, options: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        return {}
 
     def is_one(self, value: Any) -> bool:
         """A list of words is one sentence; a list with a text of several words in it is a list of sentences."""

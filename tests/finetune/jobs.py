@@ -26,6 +26,7 @@ def job(
     **fields: Any,
 ) -> Job:
     """A job for a case; `fields` are those of Job or of Case."""
+    chosen = tasks.get(task).options(**(options or {})).model_dump()
     of_job = {name: fields.pop(name) for name in list(fields) if name in Job.__dataclass_fields__}
     case = Case(
         **{
@@ -34,10 +35,10 @@ def job(
             "line": 1,
             "checkpoint": Checkpoint(path=str(path), local=True),
             "task": task,
-            "task_options": tasks.get(task).options(**(options or {})).model_dump(),
+            "task_options": chosen,
             "data": Data(kind="callable", path="rows"),
             "training": {"report_to": "none", **(training or {})} if trains else None,
-            "metrics": tasks.get(task).default_metrics,
+            "metrics": tasks.get(task).default_metrics(chosen),
             **fields,
         }
     )

@@ -62,7 +62,7 @@ def test_decoders_that_pad_on_the_left_answer_alike_in_any_batch(task: str, kind
         np.testing.assert_allclose(array, same, atol=1e-4)
 
 
-def outputs_of(saved: Any, rows: Any, size: int) -> predict.Outputs:
+def outputs_of(saved: Any, rows: Any, size: int) -> predict.Answers:
     """What a saved model says in batches of a size."""
     made, directory, _ = saved
     with FineTuning(made, loaded=loaded(eval=rows)) as tuning:
@@ -85,7 +85,7 @@ def test_outputs_are_those_of_the_model_row_by_row(task: str, saved: Any) -> Non
     with FineTuning(made, loaded=loaded(eval=ROWS[task])) as tuning:
         tuning.load(directory)
         features = tuning._encode(tuning._rows(), "eval")
-        outputs = tuning._run(features, "predict").arrays
+        outputs = tuning._run(features, None, "predict").arrays
         for index in range(len(features)):
             inputs = {
                 name: torch.tensor(value[None].astype(np.int64))
@@ -93,7 +93,7 @@ def test_outputs_are_those_of_the_model_row_by_row(task: str, saved: Any) -> Non
                 if name in ("input_ids", "token_type_ids")
             }
             with torch.no_grad():
-                expected = tuning.task.outputs(tuning.model(**inputs))
+                expected = tuning.task.outputs(tuning.model(**inputs), {})
             part = (
                 slice(features.starts[index], features.starts[index + 1])
                 if tuning.task.per_token

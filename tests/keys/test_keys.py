@@ -97,6 +97,19 @@ def test_what_can_change_the_model_changes_the_train_key_and_is_named(
     assert component in [found.path for found in diff(old[0].components, new[0].components)]
 
 
+@pytest.mark.parametrize("trains", [True, False])
+def test_how_answers_are_read_trains_nothing_anew_unless_scores_are_looked_at(tmp_path: Path, trains: bool) -> None:
+    options = {"max_length": 64, "n_best": 20, "null_threshold": 0.0}
+    before = case(tmp_path, task="question-answering", task_options=options, training={} if trains else None)
+    after = replace(before, task_options={**options, "n_best": 5})
+    old, new = keys(before, tmp_path / "memo"), keys(after, tmp_path / "memo")
+    assert old[0].digest == new[0].digest
+    assert [found.path for found in diff(old[1].components, new[1].components)] == ["decoding.n_best"]
+    looked_at = [replace(made, data=replace(made.data, splits={"tune": "validation"})) for made in (before, after)]
+    old, new = (keys(made, tmp_path / "memo") for made in looked_at)
+    assert [found.path for found in diff(old[0].components, new[0].components)] == ["task.options.n_best"]
+
+
 @pytest.mark.parametrize(
     "circumstance",
     [

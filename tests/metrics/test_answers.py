@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ftcheck import metrics
 from ftcheck.errors import MetricError
-from ftcheck.metrics import Context
+from ftcheck.metrics import Context, Lookup
 from tests.metrics.test_classification import value
+
+LOOKUP = Lookup(inputs=frozenset({"answer"}))
 
 
 class Squad2:
@@ -84,8 +85,8 @@ def squad1_f1(prediction: str, ground_truth: str) -> float:
     return (2 * precision * recall) / (precision + recall)
 
 
-EXACT = metrics.build("exact_match", Context())
-F1 = metrics.build("answer_f1", Context())
+EXACT = LOOKUP.build("exact_match", Context())
+F1 = LOOKUP.build("answer_f1", Context())
 
 QUESTIONS = [
     pytest.param("Denver Broncos", ["the Denver Broncos!", "Denver"], id="articles-and-punctuation"),
@@ -135,7 +136,7 @@ def test_equals_the_scorer_of_v1_where_references_hold_a_word(prediction: str, a
 def test_parts_are_means_over_their_own_questions() -> None:
     predictions, references = ["cat", "a dog here", "", "x"], [["cat"], ["dog"], [], []]
     found = {
-        name: value(metrics.build(name, Context()), predictions, references)
+        name: value(LOOKUP.build(name, Context()), predictions, references)
         for name in (
             "exact_match",
             "exact_match[HasAns]",
@@ -154,7 +155,7 @@ def test_parts_are_means_over_their_own_questions() -> None:
 
 
 def test_a_part_without_questions_has_no_value() -> None:
-    assert math.isnan(value(metrics.build("exact_match[NoAns]", Context()), ["cat"], [["cat"]]))
+    assert math.isnan(value(LOOKUP.build("exact_match[NoAns]", Context()), ["cat"], [["cat"]]))
 
 
 def test_only_exact_match_is_a_mean_of_zeros_and_ones() -> None:

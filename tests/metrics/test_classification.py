@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from ftcheck import metrics
 from ftcheck.errors import MetricError
-from ftcheck.metrics import Context, FloatArray, Metric
+from ftcheck.metrics import Context, FloatArray, Lookup, Metric
+
+LOOKUP = Lookup(inputs=frozenset({"label"}))
 
 THREE = Context(labels=("cat", "dog", "owl"))
 Reference = Callable[[Sequence[int], Sequence[int]], float]
@@ -59,7 +61,7 @@ EXAMPLES = [
 @pytest.mark.parametrize("name", [*AVERAGED, *OF_CLASS])
 @pytest.mark.parametrize(("predictions", "references"), EXAMPLES)
 def test_equals_scikit_learn_on_degenerate_input(name: str, predictions: list[int], references: list[int]) -> None:
-    metric = metrics.build(name, THREE)
+    metric = LOOKUP.build(name, THREE)
     expected = sklearn_reference(name, THREE.labels)(predictions, references)
     assert value(metric, predictions, references) == pytest.approx(expected, rel=1e-15, abs=0)
 
@@ -71,7 +73,7 @@ def test_equals_scikit_learn_to_the_last_digit_with_many_classes(name: str, clas
     labels = tuple(f"c{index}" for index in range(classes))
     references = rng.zipf(1.3, size=2_000) % classes
     predictions = np.where(rng.random(2_000) < 0.8, references, rng.integers(classes, size=2_000))
-    found = value(metrics.build(name, Context(labels=labels)), predictions.tolist(), references.tolist())
+    found = value(LOOKUP.build(name, Context(labels=labels)), predictions.tolist(), references.tolist())
     expected = sklearn_reference(name, labels)(predictions.tolist(), references.tolist())
     assert found == expected
 
@@ -82,7 +84,7 @@ def test_equals_scikit_learn_on_any_input(pairs: list[tuple[int, int]]) -> None:
     predictions, references = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     for name in ("macro_precision", "macro_recall", "macro_f1", "weighted_f1", "f1[owl]"):
         expected = sklearn_reference(name, THREE.labels)(predictions, references)
-        assert value(metrics.build(name, THREE), predictions, references) == pytest.approx(expected, rel=1e-14, abs=0)
+        assert value(LOOKUP.build(name, THREE), predictions, references) == pytest.approx(expected, rel=1e-14, abs=0)
 
 
 @pytest.mark.parametrize("name", ["precision", "recall", "f1"])
@@ -93,7 +95,7 @@ def test_two_classes_have_a_positive_one(name: str, option: str | None, positive
     context = Context(labels=("no", "yes"), options={"positive_label": option})
     predictions, references = [1, 0, 1, 1, 0, 0, 1], [1, 1, 1, 0, 0, 0, 0]
     expected = sklearn_reference(name, context.labels, positive)(predictions, references)
-    metric = metrics.build(name, context)
+    metric = LOOKUP.build(name, context)
     assert value(metric, predictions, references) == expected
     assert metric.signature == f"{name}|1|{context.labels[positive]}"
 
@@ -115,7 +117,7 @@ def test_two_classes_have_a_positive_one(name: str, option: str | None, positive
 )
 def test_a_metric_that_does_not_fit_the_classes_is_refused(name: str, context: Context, error: str) -> None:
     with pytest.raises(MetricError, match=error):
-        metrics.build(name, context)
+        LOOKUP.build(name, context)
 
 
 @pytest.mark.parametrize(
@@ -134,14 +136,14 @@ def test_predictions_that_are_no_class_ids_are_refused(
     name: str, predictions: list[Any], references: list[int], error: str
 ) -> None:
     with pytest.raises(MetricError, match=error):
-        metrics.build(name, THREE).statistics(predictions, references)
+        LOOKUP.build(name, THREE).statistics(predictions, references)
 
 
 @pytest.mark.parametrize("name", [*AVERAGED, *OF_CLASS])
 def test_leaving_examples_out_equals_computing_without_them(name: str) -> None:
     rng = np.random.default_rng(1)
     predictions, references = rng.integers(3, size=(2, 12)).tolist()
-    metric = metrics.build(name, THREE)
+    metric = LOOKUP.build(name, THREE)
     rows = metric.statistics(predictions, references)
     left_out: FloatArray = metric.aggregate(rows.sum(axis=0) - rows)
     expected = [
@@ -154,4 +156,4 @@ def test_leaving_examples_out_equals_computing_without_them(name: str) -> None:
 def test_nothing_warns_where_scikit_learn_would() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert value(metrics.build("macro_f1", THREE), [0], [1]) == 0
+        assert value(LOOKUP.build("macro_f1", THREE), [0], [1]) == 0

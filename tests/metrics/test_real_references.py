@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ftcheck import metrics
-from ftcheck.metrics import Context
+from ftcheck.metrics import Context, Lookup
 from tests.metrics.test_answers import Squad2
 from tests.metrics.test_classification import value
 from tests.metrics.test_sequence_labelling import AVERAGES, RATES, Tags, our_name, seqeval_value
 
+TAGS, ANSWERS = Lookup(inputs=frozenset({"tags"})), Lookup(inputs=frozenset({"answer"}))
 ROOT = os.environ.get("FTCHECK_REAL_DATA")
 pytestmark = pytest.mark.skipif(not ROOT, reason="FTCHECK_REAL_DATA names no folder of real data sets")
 
@@ -40,14 +40,14 @@ def test_wnut17_entities_equal_seqeval(scheme: str | None) -> None:
     assert len(references) > 1_000
     for average in AVERAGES:
         for rate in RATES:
-            metric = metrics.build(our_name(rate, average, strict=scheme is not None), context)
+            metric = TAGS.build(our_name(rate, average, strict=scheme is not None), context)
             expected = seqeval_value(rate, average, noise, references, scheme)
             assert 0.1 < expected < 1
             assert value(metric, noise, references) == pytest.approx(expected, rel=4e-16, abs=0)
     per_type = seqeval_value("f1", None, noise, references, scheme)
     types = sorted({label[2:] for label in labels if label != "O"})
     for name, expected in zip(types, per_type, strict=True):
-        metric = metrics.build(f"{'strict_' if scheme else ''}entity_f1[{name}]", context)
+        metric = TAGS.build(f"{'strict_' if scheme else ''}entity_f1[{name}]", context)
         assert value(metric, noise, references) == pytest.approx(expected, rel=4e-16, abs=0)
 
 
@@ -72,7 +72,7 @@ def test_squad_answers_equal_the_official_scorer(version: str) -> None:
     for part, rows in parts.items():
         for which, name in enumerate(("exact_match", "answer_f1")):
             if rows:
-                found = value(metrics.build(name + part, Context()), predictions, references)
+                found = value(ANSWERS.build(name + part, Context()), predictions, references)
                 official = 100.0 * sum(scores[row][which] for row in rows) / len(rows)
                 assert 100 * found == pytest.approx(official, rel=1e-13, abs=0)
 

@@ -11,20 +11,28 @@ import pytest
 
 from ftcheck import metrics
 from ftcheck.errors import MetricError
-from ftcheck.metrics import Context, Input
+from ftcheck.metrics import Context, Definition, Input, Lookup, Metric
 
 CONTEXTS: dict[Input, Context] = {
     "label": Context(labels=("no", "yes")),
     "tags": Context(labels=("O", "B-PER", "I-PER"), options={"scheme": "IOB2"}),
     "answer": Context(),
 }
+LABELS = Lookup(inputs=frozenset({"label"}))
+EVERY = pytest.mark.parametrize(
+    "known", [pytest.param(k, id=f"{k.name}-{k.input}") for k in metrics.every() if k.input != "cost"]
+)
+
+
+def made(known: Definition) -> Metric:
+    return Lookup(inputs=frozenset({known.input})).build(known.name, CONTEXTS[known.input])
 
 
 def test_names_are_checked_without_numpy_or_any_library_of_metrics() -> None:
     code = (
         "import sys; from ftcheck import metrics\n"
-        "assert metrics.check('macro_f1', frozenset({'label'})) is None\n"
-        "assert metrics.describe('entity_f1[PER]').input == 'tags'\n"
+        "assert metrics.Lookup(inputs=frozenset({'label'})).check('macro_f1') is None\n"
+        "assert metrics.Lookup(inputs=frozenset({'tags'})).describe('entity_f1[PER]').input == 'tags'\n"
         "heavy = {'numpy', 'scipy', 'sklearn', 'seqeval', 'torch', 'transformers', 'datasets'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
@@ -49,7 +57,7 @@ def test_parse_splits_name_and_argument(text: str, parts: tuple[str, str | None]
 def test_malformed_metric_is_shown_the_syntax(text: str) -> None:
     with pytest.raises(MetricError, match=r"write NAME or NAME\[ARGUMENT\]"):
         metrics.parse(text)
-    assert "write NAME or NAME[ARGUMENT]" in str(metrics.check(text, frozenset({"label"})))
+    assert "write NAME or NAME[ARGUMENT]" in str(metrics.Lookup(inputs=frozenset({"label"})).check(text))
 
 
 @pytest.mark.parametrize(
@@ -75,7 +83,7 @@ def test_malformed_metric_is_shown_the_syntax(text: str) -> None:
     ],
 )
 def test_check_says_what_is_wrong_in_one_sentence(text: str, inputs: set[Input], error: str | None) -> None:
-    found = metrics.check(text, frozenset(inputs))
+    found = metrics.Lookup(inputs=frozenset(inputs)).check(text)
     if error is None:
         assert found is None
     else:
@@ -85,14 +93,13 @@ def test_check_says_what_is_wrong_in_one_sentence(text: str, inputs: set[Input],
 
 
 def test_names_can_be_asked_for_by_input() -> None:
-    assert metrics.names(frozenset({"answer"})) == ("exact_match", "answer_f1")
-    assert set(metrics.names(frozenset({"label"}))) < set(metrics.names())
+    costs = tuple(known.name for known in metrics.every() if known.input == "cost")
+    assert metrics.Lookup(inputs=frozenset({"answer"})).names() == ("exact_match", "answer_f1", *costs)
 
 
-@pytest.mark.parametrize("name", [name for name in metrics.names() if metrics.describe(name).input != "cost"])
-def test_every_metric_keeps_the_protocol(name: str) -> None:
-    known = metrics.describe(name)
-    metric = metrics.build(name, CONTEXTS[known.input])
+@EVERY
+def test_every_metric_keeps_the_protocol(known: Definition) -> None:
+    name, metric = known.name, made(known)
     assert metric.name == name
     assert metric.greater_is_better is known.greater_is_better
     assert metric.scale == "proportion"
@@ -103,9 +110,9 @@ def test_every_metric_keeps_the_protocol(name: str) -> None:
         metric.name = "other"  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("name", [name for name in metrics.names() if metrics.describe(name).input != "cost"])
-def test_no_examples_have_no_value(name: str) -> None:
-    metric = metrics.build(name, CONTEXTS[metrics.describe(name).input])
+@EVERY
+def test_no_examples_have_no_value(known: Definition) -> None:
+    metric = made(known)
     statistics = metric.statistics([], [])
     assert statistics.shape[0] == 0
     value = metric.aggregate(statistics.sum(axis=0))
@@ -113,30 +120,30 @@ def test_no_examples_have_no_value(name: str) -> None:
     assert value != value
 
 
-@pytest.mark.parametrize("name", metrics.names(frozenset({"cost"})))
-def test_a_cost_has_a_direction_and_a_unit_and_is_not_built(name: str) -> None:
-    known = metrics.describe(name)
+@pytest.mark.parametrize("known", [pytest.param(k, id=k.name) for k in metrics.every() if k.input == "cost"])
+def test_a_cost_has_a_direction_and_a_unit_and_is_not_built(known: Definition) -> None:
+    name = known.name
     assert known.greater_is_better is name.endswith("_per_second")
     assert known.signature == f"{name}|1|{known.unit}"
     with pytest.raises(MetricError, match="one number per run"):
-        metrics.build(name, Context())
+        LABELS.build(name, Context())
 
 
 def test_build_refuses_what_check_refuses() -> None:
     with pytest.raises(MetricError, match="did you mean accuracy"):
-        metrics.build("acuracy", Context())
+        LABELS.build("acuracy", Context())
     with pytest.raises(MetricError, match="takes no argument"):
-        metrics.build("accuracy[x]", Context(labels=("x",)))
+        LABELS.build("accuracy[x]", Context(labels=("x",)))
 
 
 def test_two_metrics_of_one_name_are_refused() -> None:
-    first = metrics.describe("accuracy")
+    first = LABELS.describe("accuracy")
     with pytest.raises(ValueError, match="two metrics are called accuracy"):
         metrics.register([first, replace(first, summary="another")])
 
 
 def test_a_new_version_of_a_definition_changes_the_signature() -> None:
-    known = metrics.describe("accuracy")
+    known = LABELS.describe("accuracy")
     assert known.make is not None
     context = Context(labels=("a", "b"))
     signatures = {known.make(replace(known, version=version), None, context).signature for version in (1, 2)}
@@ -145,4 +152,4 @@ def test_a_new_version_of_a_definition_changes_the_signature() -> None:
 
 def test_the_manual_defines_every_metric() -> None:
     manual = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
-    assert [name for name in metrics.names() if f"`{name}`" not in manual] == []
+    assert [known.name for known in metrics.every() if f"`{known.name}`" not in manual] == []

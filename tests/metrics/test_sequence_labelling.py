@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ftcheck import metrics
 from ftcheck.errors import MetricError
-from ftcheck.metrics import Context
+from ftcheck.metrics import Context, Lookup
 from ftcheck.metrics.sequence_labelling import PREFIXES
 from tests.metrics.test_classification import value
+
+LOOKUP = Lookup(inputs=frozenset({"tags"}))
 
 TYPES = ("LOC", "PER", "creative-work")
 RATES = ("precision", "recall", "f1")
@@ -72,7 +73,7 @@ EXAMPLES = [
 def test_equals_seqeval_default_mode_on_degenerate_input(
     rate: str, average: str, predictions: Tags, references: Tags
 ) -> None:
-    found = value(metrics.build(our_name(rate, average, strict=False), IOB), predictions, references)
+    found = value(LOOKUP.build(our_name(rate, average, strict=False), IOB), predictions, references)
     assert found == pytest.approx(seqeval_value(rate, average, predictions, references), rel=1e-15, abs=0)
 
 
@@ -80,7 +81,7 @@ def test_equals_seqeval_default_mode_on_degenerate_input(
 @pytest.mark.parametrize("rate", RATES)
 def test_equals_seqeval_default_mode_on_ill_formed_tags(rate: str, average: str) -> None:
     predictions, references = random_tags(DEFAULT.labels, seed=7, sentences=200)
-    found = value(metrics.build(our_name(rate, average, strict=False), DEFAULT), predictions, references)
+    found = value(LOOKUP.build(our_name(rate, average, strict=False), DEFAULT), predictions, references)
     assert found == pytest.approx(seqeval_value(rate, average, predictions, references), rel=4e-16, abs=0)
 
 
@@ -95,7 +96,7 @@ def test_equals_seqeval_default_mode_on_ill_formed_tags(rate: str, average: str)
 def test_equals_seqeval_default_mode_on_any_tags(sentences: list[list[tuple[str, str]]]) -> None:
     predictions, references = ([[pair[side] for pair in pairs] for pairs in sentences] for side in (0, 1))
     for rate in RATES:
-        found = value(metrics.build(f"entity_{rate}", DEFAULT), predictions, references)
+        found = value(LOOKUP.build(f"entity_{rate}", DEFAULT), predictions, references)
         assert found == pytest.approx(seqeval_value(rate, "micro", predictions, references), rel=4e-16, abs=0)
 
 
@@ -105,7 +106,7 @@ def test_equals_seqeval_default_mode_on_any_tags(sentences: list[list[tuple[str,
 def test_equals_seqeval_strict_mode_in_every_scheme(scheme: str, average: str, rate: str) -> None:
     labels = tag_names(PREFIXES[scheme])  # type: ignore[index]
     predictions, references = random_tags(labels, seed=11, sentences=60)
-    metric = metrics.build(our_name(rate, average, strict=True), Context(labels=labels, options={"scheme": scheme}))
+    metric = LOOKUP.build(our_name(rate, average, strict=True), Context(labels=labels, options={"scheme": scheme}))
     expected = seqeval_value(rate, average, predictions, references, scheme)
     assert expected > 0
     assert value(metric, predictions, references) == pytest.approx(expected, rel=4e-16, abs=0)
@@ -119,7 +120,7 @@ def test_one_type_equals_seqeval_per_type(rate: str, scheme: str | None) -> None
     context = Context(labels=IOB.labels, options={"scheme": scheme})
     expected = seqeval_value(rate, None, predictions, references, scheme)
     for column, name in enumerate(TYPES):
-        metric = metrics.build(f"{'strict_' if scheme else ''}entity_{rate}[{name}]", context)
+        metric = LOOKUP.build(f"{'strict_' if scheme else ''}entity_{rate}[{name}]", context)
         assert metric.name.endswith(f"_{rate}[{name}]")
         assert value(metric, predictions, references) == pytest.approx(expected[column], rel=4e-16, abs=0)
 
@@ -127,15 +128,15 @@ def test_one_type_equals_seqeval_per_type(rate: str, scheme: str | None) -> None
 def test_strict_mode_counts_less_than_default_mode() -> None:
     predictions, references = [["I-PER", "O"]], [["B-PER", "O"]]
     context = Context(labels=IOB.labels, options={"scheme": "IOB2"})
-    assert value(metrics.build("entity_f1", context), predictions, references) == 1
-    assert value(metrics.build("strict_entity_f1", context), predictions, references) == 0
+    assert value(LOOKUP.build("entity_f1", context), predictions, references) == 1
+    assert value(LOOKUP.build("strict_entity_f1", context), predictions, references) == 0
 
 
 def test_without_any_entity_pooled_rates_are_zero_and_a_mean_over_types_is_undefined() -> None:
     nothing = [["O", "O"], ["O"]]
-    assert [value(metrics.build(f"entity_{rate}", IOB), nothing, nothing) for rate in RATES] == [0, 0, 0]
-    assert value(metrics.build("entity_weighted_f1", IOB), nothing, nothing) == 0
-    assert math.isnan(value(metrics.build("entity_macro_f1", IOB), nothing, nothing))
+    assert [value(LOOKUP.build(f"entity_{rate}", IOB), nothing, nothing) for rate in RATES] == [0, 0, 0]
+    assert value(LOOKUP.build("entity_weighted_f1", IOB), nothing, nothing) == 0
+    assert math.isnan(value(LOOKUP.build("entity_macro_f1", IOB), nothing, nothing))
 
 
 @pytest.mark.parametrize(
@@ -149,12 +150,12 @@ def test_without_any_entity_pooled_rates_are_zero_and_a_mean_over_types_is_undef
 def test_token_accuracy_equals_seqeval(predictions: Tags, references: Tags) -> None:
     from seqeval.metrics import accuracy_score
 
-    metric = metrics.build("token_accuracy", Context(labels=("NOUN", "VERB")))
+    metric = LOOKUP.build("token_accuracy", Context(labels=("NOUN", "VERB")))
     assert value(metric, predictions, references) == accuracy_score(references, predictions)
 
 
 def test_token_accuracy_without_tokens_is_undefined() -> None:
-    assert math.isnan(value(metrics.build("token_accuracy", IOB), [[], []], [[], []]))
+    assert math.isnan(value(LOOKUP.build("token_accuracy", IOB), [[], []], [[], []]))
 
 
 @pytest.mark.parametrize(
@@ -184,7 +185,7 @@ def test_token_accuracy_without_tokens_is_undefined() -> None:
 )
 def test_tags_that_would_be_misread_are_refused(name: str, context: Context, error: str) -> None:
     with pytest.raises(MetricError, match=error):
-        metrics.build(name, context)
+        LOOKUP.build(name, context)
 
 
 @pytest.mark.parametrize("name", ["entity_f1", "token_accuracy"])
@@ -199,9 +200,9 @@ def test_tags_and_words_of_different_length_are_refused(
     name: str, predictions: Tags, references: Tags, error: str
 ) -> None:
     with pytest.raises(MetricError, match=error):
-        metrics.build(name, IOB).statistics(predictions, references)
+        LOOKUP.build(name, IOB).statistics(predictions, references)
 
 
 def test_a_tag_that_is_no_label_is_refused_and_shown_escaped() -> None:
     with pytest.raises(MetricError, match=r'in sentence 1 is an unknown tag, "B-PRE\\x00"; did you mean B-PER\?'):
-        metrics.build("entity_f1", IOB).statistics([["O"], ["O"]], [["O"], ["B-PRE\x00"]])
+        LOOKUP.build("entity_f1", IOB).statistics([["O"], ["O"]], [["O"], ["B-PRE\x00"]])

@@ -27,10 +27,14 @@ class TaggingOptions(BaseModel):
 @dataclass(frozen=True)
 class FakeTask:
     columns: Mapping[str, bool] = field(default_factory=lambda: {"text": True, "text_pair": False, "label": True})
-    inputs: frozenset[str] = frozenset({"label"})
-    default_metrics: tuple[str, ...] = ("accuracy",)
     options: type[BaseModel] = TaggingOptions
     training_defaults: Mapping[str, Any] = field(default_factory=dict)
+
+    def inputs(self, options: Mapping[str, Any]) -> frozenset[str]:
+        return frozenset({"label"})
+
+    def default_metrics(self, options: Mapping[str, Any]) -> tuple[str, ...]:
+        return ("accuracy",)
 
 
 class FakeCatalogue:
@@ -47,11 +51,11 @@ class FakeCatalogue:
     def task(self, name: str) -> FakeTask:
         return {"tagging": FakeTask(), "picky": FakeTask(training_defaults={"load_best_model_at_end": True})}[name]
 
-    def metric_problem(self, text: str, task: TaskFacts) -> str:
+    def metric_problem(self, text: str, task: TaskFacts, options: Mapping[str, Any]) -> str:
         known = ("accuracy", "macro_f1", "f1[a/b]", *self.costs)
         return "" if text in known else f"no metric is called {text}"
 
-    def metric_bounds(self, text: str) -> tuple[float, float]:
+    def metric_bounds(self, text: str, task: TaskFacts, options: Mapping[str, Any]) -> tuple[float, float]:
         return (0.0, math.inf) if text in self.costs else (0.0, 1.0)
 
     def training_problems(self, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[tuple[str, str]]:

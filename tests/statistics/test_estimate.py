@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ftcheck import metrics, statistics
-from ftcheck.metrics import Context, FloatArray
+from ftcheck import statistics
+from ftcheck.metrics import Context, FloatArray, Lookup
 from ftcheck.statistics import Aggregate, Estimate, Spread, estimate, half_width
+
+LOOKUP = Lookup(inputs=frozenset({"label"}))
 
 
 def mean(totals: FloatArray) -> FloatArray:
@@ -207,7 +209,7 @@ def test_scores_that_are_all_alike_have_an_interval_of_no_width() -> None:
 
 
 def test_a_perfect_f1_that_hangs_on_one_example_bounds_nothing() -> None:
-    metric = metrics.build("f1[b]", Context(labels=("a", "b")))
+    metric = LOOKUP.build("f1[b]", Context(labels=("a", "b")))
     rows = metric.statistics([1, 0, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0])
     found = estimate([rows], metric.aggregate, scale="proportion", binary=False, fixed=True)
     assert (found.value, bounds(found)) == (1, (0, 1))
@@ -292,7 +294,7 @@ def test_a_higher_confidence_is_wider() -> None:
 def test_one_gold_class_has_an_interval_for_accuracy_and_macro_f1() -> None:
     references, predictions = [0] * 50, [0] * 45 + [1] * 5
     for name in ("accuracy", "macro_f1"):
-        metric = metrics.build(name, Context(labels=("a", "b")))
+        metric = LOOKUP.build(name, Context(labels=("a", "b")))
         rows = metric.statistics(predictions, references)
         low, high = bounds(estimate([rows], metric.aggregate, scale=metric.scale, binary=metric.binary, fixed=True))
         assert 0 <= low < float(metric.aggregate(rows.sum(axis=0))) < high <= 1

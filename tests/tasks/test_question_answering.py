@@ -299,7 +299,7 @@ def test_natural_output() -> None:
 
 def test_a_model_without_span_logits_is_refused() -> None:
     with pytest.raises(CheckpointError, match="no question answerer"):
-        TASK.outputs(object())
+        TASK.outputs(object(), {})
 
 
 def test_a_tokenizer_that_loses_windows_is_refused(tokenizer: Any) -> None:

@@ -279,4 +279,4 @@ def test_natural_output() -> None:
 @pytest.mark.parametrize("output", [object(), SimpleNamespace(logits=np.zeros((1, 2, 3)))])
 def test_a_model_without_logits_per_text_is_refused(output: Any) -> None:
     with pytest.raises(CheckpointError, match="no sequence classifier"):
-        TASK.outputs(output)
+        TASK.outputs(output, {})

@@ -184,4 +184,4 @@ def test_entities_are_read_out_of_tags() -> None:
 
 def test_a_model_without_logits_per_token_is_refused() -> None:
     with pytest.raises(CheckpointError, match="no token classifier"):
-        TASK.outputs(SimpleNamespace(logits=np.zeros((1, 2))))
+        TASK.outputs(SimpleNamespace(logits=np.zeros((1, 2))), {})
