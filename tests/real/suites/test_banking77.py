@@ -17,10 +17,11 @@ where.skip_without_real_input()
         "limit": where.sized(ci={"train": 2_500}, full={}),
     },
     training={
-        "num_train_epochs": where.sized(ci=4, full=5),
-        "learning_rate": where.sized(ci=3e-4, full=1e-4),
+        "num_train_epochs": where.sized(ci=4, full=3),
+        "learning_rate": where.sized(ci=3e-4, full=2e-4),
         "per_device_train_batch_size": 32,
         "warmup_steps": 0.1,
+        "train_sampling_strategy": "group_by_length",
     },
     seeds=where.sized(ci=1, full=3),
     keep_model="none",

@@ -21,10 +21,11 @@ where.skip_without_real_input()
         "limit": where.sized(ci={"train": 1_500}, full={}),
     },
     training={
-        "num_train_epochs": where.sized(ci=3, full=6),
+        "num_train_epochs": where.sized(ci=3, full=4),
         "learning_rate": 3e-4,
         "per_device_train_batch_size": 16,
         "warmup_steps": 0.1,
+        "train_sampling_strategy": "group_by_length",
     },
     metrics=["strict_entity_f1", "token_accuracy"],
     seeds=where.sized(ci=1, full=3),
