@@ -18,9 +18,10 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Sample:
-    """One finished process: wall seconds and its peak resident memory in bytes."""
+    """One finished process: wall seconds, seconds of processor time, and its peak resident memory in bytes."""
 
     seconds: float
+    cpu_seconds: float
     peak_bytes: int
 
 
@@ -39,7 +40,8 @@ def run(
     seconds = time.perf_counter() - started
     if process.returncode not in ok:
         sys.exit(f"{' '.join(command)} exited with {process.returncode}:\n{output[-4000:]}")
-    return Sample(seconds, usage.ru_maxrss * (1 if platform.system() == "Darwin" else 1024))
+    peak_bytes = usage.ru_maxrss * (1 if platform.system() == "Darwin" else 1024)
+    return Sample(seconds, usage.ru_utime + usage.ru_stime, peak_bytes)
 
 
 def median_and_range(values: Sequence[float], unit: str, digits: int = 2) -> str:

@@ -142,12 +142,16 @@ def _differences(path: str, old: object, new: object) -> Iterator[tuple[str, obj
     if isinstance(before, dict) and isinstance(after, dict) and (before or after):
         for name in sorted({*before, *after}):
             yield from _differences(_below(path, name), before.get(name, _ABSENT), after.get(name, _ABSENT))
-    elif isinstance(old, list) and isinstance(new, list) and (old or new):
-        for index in range(max(len(old), len(new))):
-            pair = (items[index] if index < len(items) else _ABSENT for items in (old, new))
+    elif all(side is _ABSENT or isinstance(side, list) for side in (old, new)) and (_items(old) or _items(new)):
+        for index in range(max(len(_items(old)), len(_items(new)))):
+            pair = (items[index] if index < len(items) else _ABSENT for items in (_items(old), _items(new)))
             yield from _differences(f"{path}[{index}]", *pair)
     elif type(old) is not type(new) or old != new:
         yield path, old, new
+
+
+def _items(side: object) -> list[object]:
+    return side if isinstance(side, list) else []
 
 
 def _leaf(value: object) -> str:

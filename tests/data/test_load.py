@@ -121,7 +121,7 @@ def test_a_lone_class_stays_in_train_and_is_told(tmp_path: Path) -> None:
     found = csv(tmp_path, {"train": ROWS + "only one,c\n"}, holdout={"eval": 0.5})
     assert found.train is not None
     assert "c" in found.train["label"][:]
-    assert "1 classes have one row only, which stays in train" in found.notes
+    assert "1 class has one row only, which stays in train" in found.notes
 
 
 def test_an_explicit_holdout_wins_over_a_test_split(tmp_path: Path) -> None:

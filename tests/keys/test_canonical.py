@@ -113,6 +113,8 @@ def test_a_diff_is_empty_exactly_where_keys_are_equal(old: dict[str, Any], new: 
         pytest.param({"peft": {"r": 8}}, {}, ["peft.r 8 → (none)"], id="component gone"),
         pytest.param({"a": {}}, {"a": {"b": {}}}, ["a.b (none) → {}"], id="empty dict appears"),
         pytest.param({"files": [1, 2]}, {"files": [1]}, ["files[1] 2 → (none)"], id="shorter list"),
+        pytest.param({}, {"f": [{"h": "a" * 64}]}, ["f[0].h (none) → aaaaaaaaaaaa"], id="a list appears"),
+        pytest.param({}, {"f": []}, ["f (none) → []"], id="an empty list appears"),
         pytest.param({"x": 1}, {"x": True}, ["x 1 → true"], id="number becomes truth value"),
         pytest.param({"h": "a" * 64}, {"h": "b" * 64}, ["h aaaaaaaaaaaa → bbbbbbbbbbbb"], id="hashes are cut"),
         pytest.param({"x": "a"}, {"x": "\x1b[31m"}, ["x a → \\x1b[31m"], id="control characters are escaped"),

@@ -25,10 +25,14 @@ def skip_without_real_input() -> None:
             pytest.skip(f"{name} names no folder (docs/real-data.md)", allow_module_level=True)
 
 
+def data() -> Path:
+    """The folder of the data sets."""
+    return Path(os.environ["FTCHECK_REAL_DATA"]).resolve()
+
+
 def files(reader: str, **by_split: str) -> dict[str, Any]:
     """`data` fields for files below FTCHECK_REAL_DATA."""
-    root = Path(os.environ["FTCHECK_REAL_DATA"]).resolve()
-    return {"path": reader, "files": {split: str(root / name) for split, name in by_split.items()}}
+    return {"path": reader, "files": {split: str(data() / name) for split, name in by_split.items()}}
 
 
 def checkpoint() -> str:

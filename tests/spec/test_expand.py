@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def test_all_errors_of_a_file_come_at_once_with_their_lines() -> None:
         "9 cases.one.data.splits.test: no such key; known: train, tune, eval",
         "9 cases.one.data.splits.train: 'train[5:' is no split: write a name and perhaps a slice, e.g. train, "
         "train[:2000], train[10%:20%], train+validation",
-        "11 cases.one.training.epochs: not in transformers 5.23.0: write num_train_epochs",
+        f"11 cases.one.training.epochs: not in transformers {version('transformers')}: write num_train_epochs",
         "12 cases.one.training.learning_rate: expected a number, got '1e-4' (text): leave out the quotes",
         "13 cases.one.training.seed: the case's `seeds` says this",
         "15 cases.one.gates.accuracy: min 0.9 is above max 0.8: no value passes",

@@ -285,6 +285,15 @@ def _translated(repo: str, revision: str | None, offline: bool) -> Iterator[None
         what = f"is no Hub id: {shown(error, 200)}"
     except (errors.HfHubHTTPError, OSError) as error:
         what = f"can't be fetched: {shown(error, 200)}"
+    except Exception as error:
+        if not _of_http(error):
+            raise
+        what = f"can't be fetched: the Hub doesn't answer: {shown(error, 200)}"
     else:
         return
     raise DataError(f"{where} {what}") from None
+
+
+def _of_http(error: Exception) -> bool:
+    """Whether the Hub client's HTTP library raised it: httpx2, and httpx in older versions, which let it through."""
+    return any(kind.__module__.partition(".")[0] in ("httpx", "httpx2") for kind in type(error).__mro__)

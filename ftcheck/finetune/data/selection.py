@@ -156,7 +156,8 @@ class Selector:
             told = f"{role}: {len(carved[role]):,} of {len(whole.rows):,} rows carved out of train{how}"
             self.notes.append((role, told))
         if lone:
-            self.notes.append(("train", f"{lone:,} classes have one row only, which stays in train"))
+            which = "1 class has" if lone == 1 else f"{lone:,} classes have"
+            self.notes.append(("train", f"{which} one row only, which stays in train"))
         return {role: whole.take(index) for role, index in carved.items()}
 
     def _labels(self, selection: Selection) -> Positions | None:

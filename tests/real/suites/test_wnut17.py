@@ -21,15 +21,16 @@ where.skip_without_real_input()
         "limit": where.sized(ci={"train": 1_500}, full={}),
     },
     training={
-        "num_train_epochs": where.sized(ci=3, full=6),
+        "num_train_epochs": where.sized(ci=3, full=4),
         "learning_rate": 3e-4,
         "per_device_train_batch_size": 16,
         "warmup_steps": 0.1,
+        "train_sampling_strategy": "group_by_length",
     },
     metrics=["strict_entity_f1", "token_accuracy"],
     seeds=where.sized(ci=1, full=3),
     keep_model="none",
-    # ci: 0.406 (seed 42, half-width of the interval 0.033); a model that tags nothing has 0.
-    gates={"entity_f1": {"min": where.sized(ci=0.30, full=0.40)}},
+    # ci: 0.407, full: 0.405, half-widths of the intervals 0.033 and 0.040; a model that tags nothing has 0.
+    gates={"entity_f1": {"min": where.sized(ci=0.30, full=0.36)}},
 )
 def test_wnut17() -> None: ...
