@@ -51,17 +51,16 @@ class CorpusScore:
         import numpy as np
 
         check(self.name, predictions, references)
-        if not predictions:
-            return np.zeros((0, 1))
         # sacrebleu wants the first reference of every example, then the second, and so on; None where there is none.
-        rows = self.scorer._extract_corpus_statistics(predictions, list(zip_longest(*references)))
-        return np.column_stack([np.asarray(rows, dtype=np.float64), np.ones(len(rows))])
+        # Where there is no example, one of nothing tells how wide its statistics are.
+        streams = list(zip_longest(*references or [[""]]))
+        rows = self.scorer._extract_corpus_statistics(predictions or [""], streams)
+        statistics = np.column_stack([np.asarray(rows, dtype=np.float64), np.ones(len(rows))])
+        return statistics[: len(predictions)]
 
     def aggregate(self, totals: FloatArray) -> FloatArray:
         import numpy as np
 
-        if totals.shape[-1] == 1:
-            return np.full(totals.shape[:-1], np.nan)
         return np.where(totals[..., -1] > 0, self.value(totals[..., :-1]), np.nan)
 
 
