@@ -130,6 +130,11 @@ FAMILIES = (
     "ftcheck.metrics.classification",
     "ftcheck.metrics.sequence_labelling",
     "ftcheck.metrics.answers",
+    "ftcheck.metrics.rouge",
+    "ftcheck.metrics.translation",
+    "ftcheck.metrics.nltk_scores",
+    "ftcheck.metrics.generation",
+    "ftcheck.metrics.likelihood",
     "ftcheck.metrics.costs",
 )
 """Modules with a table `METRICS` of Definitions."""
@@ -214,7 +219,7 @@ def _argument_error(known: Definition, argument: str | None) -> str | None:
     if not known.takes_argument:
         return f"{known.name} takes no argument, got [{shown(argument)}]"
     if known.choices and argument not in known.choices:
-        return str(unknown(f"{known.name}: no part is called", argument, known.choices))
+        return str(unknown(f"{known.name}: the argument can't be", argument, known.choices))
     return None
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +14,15 @@ import pytest
 from ftcheck.metrics import Context, Lookup
 from tests.metrics.test_answers import Squad2
 from tests.metrics.test_classification import value
+from tests.metrics.test_nltk_scores import nltk_bleu
+from tests.metrics.test_rouge import NAMES as ROUGE
+from tests.metrics.test_rouge import expected as rouge_score
+from tests.metrics.test_rouge import found as rouge
 from tests.metrics.test_sequence_labelling import AVERAGES, RATES, Tags, our_name, seqeval_value
+from tests.metrics.test_translation import expected as sacrebleu
 
 TAGS, ANSWERS = Lookup(inputs=frozenset({"tags"})), Lookup(inputs=frozenset({"answer"}))
+TEXTS = Lookup(inputs=frozenset({"text"}))
 ROOT = os.environ.get("FTCHECK_REAL_DATA")
 pytestmark = pytest.mark.skipif(not ROOT, reason="FTCHECK_REAL_DATA names no folder of real data sets")
 
@@ -89,3 +97,33 @@ def perturbed(questions: list[tuple[str, list[str]]]) -> list[str]:
         choices = [answer, f"The {answer}.", f"{answer} {elsewhere}", elsewhere, ""]
         predictions.append(choices[int(rng.choice(5, p=[0.4, 0.2, 0.15, 0.15, 0.1]))])
     return predictions
+
+
+def json_lines(name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (Path(str(ROOT)) / name).read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.mark.parametrize("stem", [False, True], ids=["words", "stems"])
+def test_scitldr_summaries_equal_rouge_score(stem: bool) -> None:
+    """The first sentences of the source against one to four references; three lines for ROUGE-Lsum."""
+    rows = json_lines("scitldr/test.jsonl")
+    predictions, references = ["\n".join(row["source"][:3]) for row in rows], [row["target"] for row in rows]
+    assert len({len(gold) for gold in references}) > 1
+    ours, theirs = rouge(predictions, references, stem=stem), rouge_score(predictions, references, stem=stem)
+    assert ours == theirs
+    assert all(0.05 < np.mean(ours[name]) < 0.5 for name in ROUGE)
+
+
+@pytest.mark.parametrize("name", ["bleu", "bleu[intl]", "chrf", "chrf_pp", "ter", "nltk_bleu"])
+def test_ntrex_translations_equal_the_library(name: str) -> None:
+    """German with words lost, and words of the next sentence, against German."""
+    rng = np.random.default_rng(128)
+    references = [row["translation"]["de"] for row in json_lines("ntrex128/test.jsonl")]
+    predictions = [
+        " ".join(word for word in first.split() if rng.random() < 0.8) + " " + " ".join(second.split()[:2])
+        for first, second in zip(references, references[1:] + references[:1], strict=True)
+    ]
+    gold = [[reference] for reference in references]
+    expected = (nltk_bleu if name == "nltk_bleu" else partial(sacrebleu, name))(predictions, gold)
+    assert value(TEXTS.build(name, Context()), predictions, gold) == pytest.approx(expected, rel=1e-14, abs=0)
+    assert expected > 0.1

@@ -17,6 +17,8 @@ CONTEXTS: dict[Input, Context] = {
     "label": Context(labels=("no", "yes")),
     "tags": Context(labels=("O", "B-PER", "I-PER"), options={"scheme": "IOB2"}),
     "answer": Context(),
+    "text": Context(),
+    "tokens": Context(),
 }
 LABELS = Lookup(inputs=frozenset({"label"}))
 EVERY = pytest.mark.parametrize(
@@ -78,7 +80,10 @@ def test_malformed_metric_is_shown_the_syntax(text: str) -> None:
         ),
         pytest.param("accuracy[PER]", {"label"}, "accuracy takes no argument, got [PER]", id="surplus-argument"),
         pytest.param(
-            "answer_f1[hasans]", {"answer"}, 'answer_f1: no part is called "hasans"; did you mean HasAns?', id="part"
+            "answer_f1[hasans]",
+            {"answer"},
+            'answer_f1: the argument can\'t be "hasans"; did you mean HasAns?',
+            id="part",
         ),
     ],
 )
@@ -102,7 +107,7 @@ def test_every_metric_keeps_the_protocol(known: Definition) -> None:
     name, metric = known.name, made(known)
     assert metric.name == name
     assert metric.greater_is_better is known.greater_is_better
-    assert metric.scale == "proportion"
+    assert (metric.scale == "proportion") is (known.bounds == (0.0, 1.0))
     assert metric.signature.startswith(f"{name}|1")
     assert known.summary
     assert "\n" not in known.summary
