@@ -128,6 +128,10 @@ _DATA: Mapping[Input, str] = {
 
 FAMILIES = (
     "ftcheck.metrics.classification",
+    "ftcheck.metrics.agreement",
+    "ftcheck.metrics.probabilities",
+    "ftcheck.metrics.label_sets",
+    "ftcheck.metrics.numbers",
     "ftcheck.metrics.sequence_labelling",
     "ftcheck.metrics.answers",
     "ftcheck.metrics.rouge",

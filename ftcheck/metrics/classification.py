@@ -80,37 +80,47 @@ class OverClasses:
 
     def statistics(self, predictions: Sequence[int], references: Sequence[int]) -> FloatArray:
         """(examples, 3·classes + 1): [hits by class, predicted by class, gold by class, 1]."""
-        import numpy as np
-
-        predicted, gold = _ids(self.name, self.classes, predictions, references)
-        rows, hit = np.arange(len(gold)), predicted == gold
-        statistics = np.zeros((len(gold), 3 * self.classes + 1))
-        statistics[rows[hit], gold[hit]] = 1
-        statistics[rows, self.classes + predicted] = 1
-        statistics[rows, 2 * self.classes + gold] = 1
-        statistics[:, -1] = 1
-        return statistics
+        return class_counts(self.name, self.classes, predictions, references)
 
     def aggregate(self, totals: FloatArray) -> FloatArray:
         return counts.averaged(totals, self.rate, self.average)
 
 
-def _ids(name: str, classes: int, predictions: Sequence[int], references: Sequence[int]) -> tuple[Ids, Ids]:
+def class_counts(name: str, classes: int, predictions: Sequence[int], references: Sequence[int]) -> FloatArray:
+    """(examples, 3·classes + 1): [hits by class, predicted by class, gold by class, 1]. Raises MetricError."""
     import numpy as np
 
+    predicted, gold = _ids(name, classes, predictions, references)
+    rows, hit = np.arange(len(gold)), predicted == gold
+    statistics = np.zeros((len(gold), 3 * classes + 1))
+    statistics[rows[hit], gold[hit]] = 1
+    statistics[rows, classes + predicted] = 1
+    statistics[rows, 2 * classes + gold] = 1
+    statistics[:, -1] = 1
+    return statistics
+
+
+def _ids(name: str, classes: int, predictions: Sequence[int], references: Sequence[int]) -> tuple[Ids, Ids]:
     if len(predictions) != len(references):
         raise MetricError(f"{name}: {len(predictions)} predictions for {len(references)} references")
-    both: list[Ids] = []
-    for what, given in (("prediction", predictions), ("reference", references)):
-        ids = np.asarray(given)
-        if len(ids) and (ids.ndim != 1 or ids.dtype.kind not in "iu"):
-            raise MetricError(f"{name}: a {what} must be one integer class id, got {shown(given[0])}")
-        outside = np.flatnonzero((ids < 0) | (ids >= classes))
-        if len(outside):
-            first = int(outside[0])
-            raise MetricError(f"{name}: {what} {first} is class id {ids[first]}, but there are {classes} classes")
-        both.append(ids.astype(np.int64))
-    return both[0], both[1]
+    return (
+        checked_ids(name, classes, predictions, "prediction"),
+        checked_ids(name, classes, references, "reference"),
+    )
+
+
+def checked_ids(name: str, classes: int, given: Sequence[int], what: str) -> Ids:
+    """Class ids as an array. Raises MetricError for what is none."""
+    import numpy as np
+
+    ids = np.asarray(given)
+    if len(ids) and (ids.ndim != 1 or ids.dtype.kind not in "iu"):
+        raise MetricError(f"{name}: a {what} must be one integer class id, got {shown(given[0])}")
+    outside = np.flatnonzero((ids < 0) | (ids >= classes))
+    if len(outside):
+        first = int(outside[0])
+        raise MetricError(f"{name}: {what} {first} is class id {ids[first]}, but there are {classes} classes")
+    return ids.astype(np.int64)
 
 
 def _class_id(name: str, wanted: str, labels: tuple[str, ...]) -> int:
@@ -119,7 +129,8 @@ def _class_id(name: str, wanted: str, labels: tuple[str, ...]) -> int:
     return labels.index(wanted)
 
 
-def _positive_class(name: str, context: Context) -> int:
+def positive_class(name: str, context: Context) -> int:
+    """The class of two that a metric speaks of: the task's `positive_label`, else the second. Raises MetricError."""
     if len(context.labels) != 2:
         raise MetricError(
             f"{name} without a class is for two classes, and there are {len(context.labels)}: "
@@ -132,7 +143,7 @@ def _positive_class(name: str, context: Context) -> int:
 def _one_class(rate: Rate) -> Definition:
     def make(known: Definition, argument: str | None, context: Context) -> OfOneClass:
         positive = argument is None
-        label = _positive_class(rate, context) if positive else _class_id(rate, str(argument), context.labels)
+        label = positive_class(rate, context) if positive else _class_id(rate, str(argument), context.labels)
         return OfOneClass(
             name=rate if positive else f"{rate}[{argument}]",
             signature=f"{known.signature}|{context.labels[label]}",

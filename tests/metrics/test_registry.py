@@ -19,7 +19,12 @@ CONTEXTS: dict[Input, Context] = {
     "answer": Context(),
     "text": Context(),
     "tokens": Context(),
+    "scores": Context(labels=("no", "yes")),
+    "labels": Context(labels=("no", "yes")),
+    "value": Context(),
 }
+ARGUMENTS = {("f1", "labels"): "[yes]", ("precision", "labels"): "[yes]", ("recall", "labels"): "[yes]"}
+"""What a metric can't do without."""
 LABELS = Lookup(inputs=frozenset({"label"}))
 EVERY = pytest.mark.parametrize(
     "known", [pytest.param(k, id=f"{k.name}-{k.input}") for k in metrics.every() if k.input != "cost"]
@@ -27,7 +32,8 @@ EVERY = pytest.mark.parametrize(
 
 
 def made(known: Definition) -> Metric:
-    return Lookup(inputs=frozenset({known.input})).build(known.name, CONTEXTS[known.input])
+    text = known.name + ARGUMENTS.get((known.name, known.input), "")
+    return Lookup(inputs=frozenset({known.input})).build(text, CONTEXTS[known.input])
 
 
 def test_names_are_checked_without_numpy_or_any_library_of_metrics() -> None:
@@ -70,13 +76,21 @@ def test_malformed_metric_is_shown_the_syntax(text: str) -> None:
         pytest.param("train_seconds", {"label"}, None, id="costs-fit-every-task"),
         pytest.param("macro_f", {"label"}, 'no metric is called "macro_f"; did you mean macro_f1?', id="near-name"),
         pytest.param("zzz", {"answer"}, 'no metric is called "zzz"; known: answer_f1, eval_samples', id="unknown"),
-        pytest.param("f1[\x1b]]", {"answer"}, "f1 is computed from class ids, this task gives answers", id="control"),
+        pytest.param(
+            "f1[\x1b]]",
+            {"answer"},
+            "f1 is computed from class ids or sets of classes, this task gives answers",
+            id="control",
+        ),
         pytest.param("zzz\x1b", {"answer"}, '"zzz\\x1b" is no metric: write NAME', id="escaped"),
         pytest.param(
             "entity_f1", {"label"}, "entity_f1 is computed from tag sequences, this task gives class ids", id="input"
         ),
         pytest.param(
-            "f1", {"answer", "cost"}, "f1 is computed from class ids, this task gives answers; it has", id="costs"
+            "f1",
+            {"answer", "cost"},
+            "f1 is computed from class ids or sets of classes, this task gives answers; it has",
+            id="costs",
         ),
         pytest.param("accuracy[PER]", {"label"}, "accuracy takes no argument, got [PER]", id="surplus-argument"),
         pytest.param(
@@ -105,7 +119,7 @@ def test_names_can_be_asked_for_by_input() -> None:
 @EVERY
 def test_every_metric_keeps_the_protocol(known: Definition) -> None:
     name, metric = known.name, made(known)
-    assert metric.name == name
+    assert metric.name == name + ARGUMENTS.get((name, known.input), "")
     assert metric.greater_is_better is known.greater_is_better
     assert (metric.scale == "proportion") is (known.bounds == (0.0, 1.0))
     assert metric.signature.startswith(f"{name}|1")
