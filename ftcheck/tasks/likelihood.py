@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ftcheck.errors import CheckpointError, shown
+from ftcheck.errors import CheckpointError
 from ftcheck.results import WorstExample
 
 if TYPE_CHECKING:
@@ -80,8 +80,3 @@ def _worst(record: Mapping[str, Any]) -> WorstExample:
 def preview(text: str, limit: int = 200) -> str:
     """The beginning of a text, for a record: a document may be a book."""
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
-
-
-def summary(count: int, what: str, rows: int, name: str) -> list[str]:
-    """A note, where it counts anything: "3 of 1,200 texts have no tokens"."""
-    return [f"{count:,} of {rows:,} {shown(name)} {what}"] if count else []

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from ftcheck.errors import CheckpointError, DataError, shown
 from ftcheck.results import WorstExample
@@ -45,7 +46,7 @@ class Options(BaseModel):
     join: str | None = Field(
         default=None, description="Of text: read the rows as one document, with this between them; null: one each."
     )
-    packing: bool | Literal["auto"] = Field(
+    packing: Literal["auto", True, False] = Field(
         default="auto",
         description="Of text: whether documents share blocks in training; auto: where the model keeps them apart.",
     )
@@ -57,9 +58,10 @@ class Options(BaseModel):
     @model_validator(mode="after")
     def _windows_overlap(self) -> Self:
         if self.max_length is not None and self.stride is not None and self.stride >= self.max_length:
-            raise ValueError(
+            raise PydanticCustomError(
+                "complete",
                 f"stride {self.stride} must be below max_length {self.max_length}: the first token of each window has "
-                "nothing to be predicted from"
+                "nothing to be predicted from",
             )
         return self
 
@@ -206,7 +208,10 @@ class TextGeneration(Task):
         return completions.prompts(rows, tokenizer, room, where)
 
     def generation(self, tokenizer: Any, meta: Meta, options: Mapping[str, Any]) -> dict[str, Any]:
-        return dict(options["generation"] or Generation().model_dump())
+        from ftcheck.tasks import generation
+
+        given = options["generation"] or Generation().model_dump()
+        return generation.arguments(given, min(generation.MAX_NEW_TOKENS, tokenizer.model_max_length // 2))
 
     def decode(
         self,

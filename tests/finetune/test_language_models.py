@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from ftcheck.errors import CheckpointError, DataError
+from ftcheck.finetune import predict
 from ftcheck.finetune.predict import Predictor
 from ftcheck.finetune.session import FineTuning
 from tests import tiny
@@ -102,6 +103,28 @@ def test_looking_at_the_tune_split_changes_no_weight(task: str, decoder: Path, e
     result, _, weights = trained(made(task, path, training=looking), train=rows, tune=rows, eval=rows)
     assert all(torch.equal(blind[name], weights[name]) for name in blind)
     assert [entry["eval_loss"] for entry in result.log_history if "eval_loss" in entry]
+
+
+@pytest.mark.parametrize(
+    ("trains", "given", "size"), [(True, {}, 8), (False, {}, 8), (True, {"per_device_eval_batch_size": 5}, 5)]
+)
+def test_batches_are_small_unless_the_suite_says_otherwise(
+    trains: bool, given: dict[str, Any], size: int, decoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A causal model's answer is tokens × vocabulary."""
+    sizes = []
+    run = predict.run
+
+    def noted(*args: Any, **kwargs: Any) -> Any:
+        sizes.append(kwargs["batch_size"])
+        return run(*args, **kwargs)
+
+    monkeypatch.setattr(predict, "run", noted)
+    case = made("text-generation", decoder, trains=trains, training={"max_steps": 1, **given})
+    with FineTuning(case, loaded=loaded(train=ROWS["text"], eval=ROWS["text"])) as tuning:
+        tuning.train()
+        tuning.predict()
+    assert sizes == [size]
 
 
 @pytest.mark.parametrize("shape", ["text", "prompts"])

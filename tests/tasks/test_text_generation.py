@@ -13,9 +13,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from ftcheck import tasks
-from ftcheck.errors import CheckpointError, DataError
+from ftcheck import catalogue, suitefile, tasks
+from ftcheck.errors import CheckpointError, DataError, SuiteErrors
 from ftcheck.finetune import predict
+from ftcheck.spec import expand
 from ftcheck.tasks.text_generation import Generated, Options
 from tests import tiny
 from tests.tasks.test_chat import PLAIN
@@ -274,6 +275,26 @@ def test_no_token_to_score_is_an_error(checkpoint: Path, begins: bool) -> None:
 def test_windows_must_overlap(given: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="must be below max_length 8"):
         Options(**given)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        pytest.param("stride: 8, max_length: 8", ".task: stride 8 must be below max_length 8", id="stride"),
+        pytest.param("packing: perhaps", ".task.packing: expected one of auto, True, False, got", id="packing"),
+        pytest.param(
+            "generation: {max_new_token: 4}",
+            ".task.generation.max_new_token: no such key; did you mean max_new_tokens?",
+            id="generation",
+        ),
+    ],
+)
+def test_a_suite_with_a_wrong_option_says_where(given: str, message: str, tmp_path: Path) -> None:
+    suite = tmp_path / "a.ft.yaml"
+    suite.write_text(f"cases: {{a: {{checkpoint: a/b, task: {{name: text-generation, {given}}}, data: a/b}}}}")
+    with pytest.raises(SuiteErrors) as caught:
+        expand(suitefile.read(suite), catalogue.installed())
+    assert message in str(caught.value)
 
 
 def test_windows_must_overlap_at_the_models_own_length(tokenizer: Any) -> None:
