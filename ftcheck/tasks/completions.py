@@ -56,7 +56,8 @@ def before(row: dict[str, Any]) -> Any:
 
 
 def encode(rows: Rows, tokenizer: Any, max_length: int, where: Where) -> EncodedRows:
-    """A feature a row; what isn't said has the label -100. `aside`: as in `documents.judging`."""
+    """A feature a row; what isn't said has the label -100. `aside`: as in `documents.judging`; a completion that is cut
+    counts as many bytes as it keeps of its tokens, in proportion."""
     gathered = Gatherer()
     sizes = np.zeros(len(rows), dtype=np.int64)
     cut = silent = 0
@@ -65,7 +66,7 @@ def encode(rows: Rows, tokenizer: Any, max_length: int, where: Where) -> Encoded
         cut += len(ids) < len(example.ids)
         labels = np.where([False, *said[1:]], ids, -100)  # nothing precedes the first token
         silent += not (labels != -100).any()
-        sizes[row] = len(example.text.encode())
+        sizes[row] = round(len(example.text.encode()) * sum(said) / max(sum(example.said), 1))
         gathered.add({"input_ids": [ids]}, ["input_ids"], labels=[labels], row=[[row] * len(ids)])
     tokens = gathered.tokens()
     aside = {"row": tokens.pop("row"), "bytes": sizes}

@@ -71,8 +71,13 @@ def judging(rows: Rows, tokenizer: Any, *, max_length: int, stride: int, join: s
             )
     tokens, starts = gathered.tokens(), gathered.starts()
     aside = {"row": tokens.pop("row", np.empty(0, dtype=np.int32)), "bytes": sizes}
-    notes = [f"{split:,} documents are longer than {max_length} tokens: {len(starts) - 1:,} windows, each {stride} on"]
-    return EncodedRows(tokens=tokens, starts=starts, aside=aside, notes=notes if split else [])
+    notes = []
+    if split:
+        notes.append(f"{split:,} documents are longer than {max_length} tokens: {len(starts) - 1:,} windows in all")
+    silent = len(rows) - len(np.unique(aside["row"][tokens["labels"] != -100])) if tokens else 0
+    if silent:
+        notes.append(f"{silent:,} of {len(rows):,} rows have no token to judge")
+    return EncodedRows(tokens=tokens, starts=starts, aside=aside, notes=notes)
 
 
 def documents(rows: Rows, tokenizer: Any, join: str | None) -> Iterator[Document]:

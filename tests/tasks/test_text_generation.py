@@ -137,12 +137,31 @@ def test_joined_rows_are_scored_as_one_text_and_told_apart(model: Any, tokenizer
     assert [record["bytes"] for record in records] == [record["tokens"] for record in records]
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 64])
-def test_what_a_row_scores_does_not_depend_on_its_batch(model: Any, tokenizer: Any, batch_size: int) -> None:
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("batch_size", [2, 64])
+def test_what_a_row_scores_does_not_depend_on_its_batch(
+    model: Any, checkpoint: Path, batch_size: int, side: str
+) -> None:
+    """Also where the tokenizer pads on the left, from where GPT-2 counts positions."""
     rows = [{"text": text} for text in TEXTS]
-    one = records_of(model, tokenizer, rows, options(max_length=16), batch_size=3)
-    other = records_of(model, tokenizer, rows, options(max_length=16), batch_size=batch_size)
+    one = records_of(model, load_tokenizer(checkpoint), rows, options(max_length=16), batch_size=1)
+    padded = load_tokenizer(checkpoint, padding_side=side)
+    other = records_of(model, padded, rows, options(max_length=16), batch_size=batch_size)
     np.testing.assert_allclose([r["nll"] for r in one], [r["nll"] for r in other], atol=1e-3)
+
+
+def test_notes_say_what_is_split_and_what_is_silent(tokenizer: Any) -> None:
+    table = datasets.Dataset.from_dict({"text": TEXTS})
+    assert TASK.encode(table, tokenizer, {}, options(max_length=16), training=False).notes == [
+        "2 documents are longer than 16 tokens: 10 windows in all",
+        "1 of 5 rows have no token to judge",
+    ]
+
+
+def test_a_completion_that_is_cut_counts_its_part_of_the_bytes(tokenizer: Any) -> None:
+    table = datasets.Dataset.from_list([{"prompt": "a", "completion": "x" * 19}])
+    found = TASK.encode(table, tokenizer, {}, options(max_length=11), training=False)
+    assert (found.aside["bytes"].tolist(), int((found.tokens["labels"] != -100).sum())) == ([10], 10)
 
 
 def encoded(
