@@ -66,17 +66,18 @@ def byte_tokenizer(path: Path, padding_side: str = "right") -> Any:
     return tokenizer
 
 
-def gpt2(path: Path, *, padding_side: str = "right", **config: Any) -> Path:
-    """A GPT-2 of 2 layers, 32 wide."""
+def gpt2(path: Path, *, head: str = "GPT2Model", padding_side: str = "right", **config: Any) -> Path:
+    """A GPT-2 of 2 layers, 32 wide; `head` is the class saved."""
     import torch
-    from transformers import GPT2Config, GPT2Model
+    import transformers
 
     tokenizer = byte_tokenizer(path, padding_side)
     settings = {"vocab_size": len(tokenizer), "n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 128, **config}
     end = len(tokenizer) - 1
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        GPT2Model(GPT2Config(**settings, bos_token_id=end, eos_token_id=end)).save_pretrained(path)
+        made = transformers.GPT2Config(**settings, bos_token_id=end, eos_token_id=end)
+        getattr(transformers, head)(made).save_pretrained(path)
     return path
 
 
@@ -106,10 +107,10 @@ def roberta(path: Path, **config: Any) -> Path:
     return path
 
 
-def llama(path: Path, *, padding_side: str = "right", **config: Any) -> Path:
-    """A Llama of 2 layers, 32 wide, with GPT-2's tokenizer."""
+def llama(path: Path, *, head: str = "LlamaModel", padding_side: str = "right", **config: Any) -> Path:
+    """A Llama of 2 layers, 32 wide, with GPT-2's tokenizer; `head` is the class saved."""
     import torch
-    from transformers import LlamaConfig, LlamaModel
+    import transformers
 
     tokenizer = byte_tokenizer(path, padding_side)
     settings = {
@@ -124,5 +125,6 @@ def llama(path: Path, *, padding_side: str = "right", **config: Any) -> Path:
     end = len(tokenizer) - 1
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        LlamaModel(LlamaConfig(**settings, bos_token_id=end, eos_token_id=end)).save_pretrained(path)
+        made = transformers.LlamaConfig(**settings, bos_token_id=end, eos_token_id=end)
+        getattr(transformers, head)(made).save_pretrained(path)
     return path

@@ -204,7 +204,9 @@ class FineTuning:
         self.model, self.tokenizer, notes = models.load(job, self.task, self.meta, training=training)
         self._notes.extend(notes)
         self.model.to(job.device)
-        if not training:  # after the checkpoint proved to have classes of its own
+        if training:
+            self.meta |= self.task.probe(self.model, self.meta, job.case.task_options)
+        else:  # after the checkpoint proved to have classes of its own
             self._check(rows, rows.roles, says=("tune", "eval"))
 
     def _learned_from(self, rows: Loaded) -> tuple[Rows, Where]:
@@ -321,7 +323,8 @@ class FineTuning:
         )
 
     def _batch_size(self, default: int) -> int:
-        return int((self.job.case.training or {}).get("per_device_eval_batch_size", default))
+        given = {**self.task.training_defaults, **(self.job.case.training or {})}
+        return int(given.get("per_device_eval_batch_size", default))
 
     def _sizes(self) -> dict[str, float]:
         """Parameters, those that training changes, and the bytes of all weights as they are saved."""

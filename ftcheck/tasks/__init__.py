@@ -100,6 +100,10 @@ class Task(ABC):
         that isn't in its context, naming the row); return notes for the reader."""
         return []
 
+    def probe(self, model: Any, meta: Meta, options: Mapping[str, Any]) -> Meta:
+        """What training must know of the loaded model itself, to be added to `meta`. Draws no random numbers."""
+        return {}
+
     def model_kwargs(self, meta: Meta) -> dict[str, Any]:
         """What the Auto class needs besides the checkpoint: num_labels, id2label, label2id."""
         return {}
@@ -203,6 +207,8 @@ BUILT_IN: Mapping[str, str] = {
     "text-classification": "ftcheck.tasks.text_classification:TextClassification",
     "token-classification": "ftcheck.tasks.token_classification:TokenClassification",
     "question-answering": "ftcheck.tasks.question_answering:QuestionAnswering",
+    "text-generation": "ftcheck.tasks.text_generation:TextGeneration",
+    "fill-mask": "ftcheck.tasks.fill_mask:FillMask",
 }
 
 

@@ -28,7 +28,8 @@ def among(what: str, name: str, names: Sequence[str]) -> str:
 
 
 def require(names: Sequence[str], columns: Mapping[str, bool], mapping: Mapping[str, str], where: str) -> None:
-    """Raise DataError where a split with the columns `names` lacks one that the task needs, or that the suite names.
+    """Raise DataError where a split with the columns `names` lacks one that the task needs, or that the suite names, or
+    has none at all of the task's.
 
     `columns`: the task's column -> whether it is needed. `mapping`: the task's column -> the data's.
     """
@@ -39,6 +40,11 @@ def require(names: Sequence[str], columns: Mapping[str, bool], mapping: Mapping[
                 f"{where} has no column {shown(repr(source))} {among('columns', source, names)}; "
                 f"data.columns says which one is the task's {column}"
             )
+    if not any(mapping.get(column, column) in names for column in columns):
+        raise DataError(
+            f"{where} has none of the task's columns ({', '.join(columns)}) {among('columns', '', names)}; "
+            "data.columns says which one is which"
+        )
 
 
 def rename(table: pa.Table, columns: Mapping[str, bool], mapping: Mapping[str, str]) -> pa.Table:

@@ -1,0 +1,82 @@
+"""How likely a language model finds tokens, without ever holding a second copy of tokens × vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ftcheck.errors import CheckpointError
+from ftcheck.results import WorstExample
+
+if TYPE_CHECKING:
+    from ftcheck.tasks import Record
+
+EVAL_BATCH_SIZE = 8
+"""A model's answer is tokens × vocabulary: 64 windows of 1,024 tokens of GPT-2 would take 13 GB."""
+
+
+def check(output: Any, head: str) -> None:
+    """Raises CheckpointError where the model gives no logits per token: it isn't what `head` says."""
+    if getattr(output, "logits", None) is None or output.logits.ndim != 3:
+        raise CheckpointError(f"the model gives no logits per token: it is no {head}")
+
+
+def following(labels: Any) -> Any:
+    """(batch, tokens) labels -> in each place the label of the next one, which a causal model predicts there."""
+    from torch.nn.functional import pad
+
+    return pad(labels[:, 1:], (0, 1), value=-100)
+
+
+def summed(logits: Any, labels: Any, label_smoothing: float) -> Any:
+    """The cross-entropy of (batch, tokens) labels in nats, summed; -100 counts nothing. (batch, tokens, vocabulary)
+    logits are taken a line at a time: their float32 copy is the largest thing there is."""
+    from torch.nn.functional import cross_entropy
+
+    return sum(
+        cross_entropy(line.float(), wanted, reduction="sum", label_smoothing=label_smoothing)
+        for line, wanted in zip(logits, labels, strict=True)
+    )
+
+
+def by_token(logits: Any, labels: Any) -> tuple[Any, Any]:
+    """(batch, tokens): the negative log likelihood of each label in nats, and whether it is the likeliest token; 0 and
+    False where it is -100."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    losses = torch.zeros(labels.shape, dtype=torch.float32, device=logits.device)
+    right = torch.zeros(labels.shape, dtype=torch.bool, device=logits.device)
+    for index, (line, wanted) in enumerate(zip(logits, labels, strict=True)):
+        losses[index] = cross_entropy(line.float(), wanted, reduction="none")
+        right[index] = line.argmax(dim=-1) == wanted
+    return losses, right
+
+
+def score_inputs(records: Sequence[Record]) -> tuple[list[list[float]], list[list[float]]]:
+    """The input `tokens` of metrics, out of records with nll, right, tokens and bytes."""
+    return [[r["nll"], r["right"]] for r in records], [[r["tokens"], r["bytes"]] for r in records]
+
+
+def worst(records: Sequence[Record]) -> list[WorstExample]:
+    """Those that the model finds least likely, token for token; `score` is their mean negative log likelihood."""
+    scored = sorted((r for r in records if r["tokens"]), key=lambda r: (-r["nll"] / r["tokens"], r["index"]))
+    return [_worst(record) for record in scored[:10]]
+
+
+def _worst(record: Mapping[str, Any]) -> WorstExample:
+    nats = record["nll"] / record["tokens"]
+    references = record.get("references") or [""]
+    predicted = record.get("prediction")
+    return WorstExample(
+        index=record["index"],
+        input=record["input"],
+        gold=references[0],
+        predicted=f"{nats:.2f} nats a token" if predicted is None else predicted,
+        score=nats,
+    )
+
+
+def preview(text: str, limit: int = 200) -> str:
+    """The beginning of a text, for a record: a document may be a book."""
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
