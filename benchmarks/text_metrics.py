@@ -1,8 +1,8 @@
 """Scoring 10,000 examples with our metrics and their reference libraries, in turn: `python benchmarks/text_metrics.py`.
 
 Seconds are CPU time, which other work on the machine disturbs least; who goes first changes from run to run. Both sides
-get the same texts, give the same scores (checked) and start without remembered texts. `--wordnet` times METEOR too, which
-needs nltk's WordNet.
+get the same texts, give the same scores (checked) and start without remembered texts. `--wordnet` times METEOR too,
+which needs nltk's WordNet.
 """
 
 from __future__ import annotations
