@@ -33,7 +33,7 @@ class EncodedRows:
     starts: npt.NDArray[np.int64]
     """(features + 1,): where each feature begins in arrays that hold all tokens, one feature after the other."""
     targets: Mapping[str, Array] = field(default_factory=dict)
-    """Name of a target that is one number -> (features,)."""
+    """Name of a target that is one number -> (features,), or a vector -> (features, k)."""
     notes: list[str] = field(default_factory=list)
     """Said to the reader: "12 of 1,287 rows were cut at 128 tokens"."""
     aside: Mapping[str, Array] = field(default_factory=dict)
@@ -126,6 +126,9 @@ class Collator:
         parts = [slice(width - n, width) if self.left else slice(0, n) for n in lengths]
         batch = {}
         for name in examples[0]:
+            if np.asarray(examples[0][name]).dtype.kind == "f":  # numbers about a feature: tokens and classes are ids
+                batch[name] = torch.from_numpy(np.stack([np.asarray(example[name]) for example in examples]))
+                continue
             if np.ndim(examples[0][name]) == 0:
                 batch[name] = torch.tensor([int(example[name]) for example in examples])
                 continue
