@@ -1,4 +1,4 @@
-"""text-classification with sets of classes and with numbers: what rows may hold, the loss, the threshold, the answers."""
+"""text-classification with sets of classes and with numbers: what rows may hold, the loss, the threshold, answers."""
 
 from __future__ import annotations
 
@@ -83,9 +83,9 @@ def test_class_labels_name_the_classes_of_sets() -> None:
 )
 def test_labels_of_another_kind_are_refused_with_their_place(rows: list[Any], given: dict[str, Any], said: str) -> None:
     chosen = options(**given)
+    kind = problem_types.BY_NAME[chosen["problem_type"]]
     with pytest.raises(DataError, match=said):
-        meta = TASK.learn(table(rows), None, chosen, "t:{}".format)
-        TASK.check(table(rows), "train", meta, chosen, "t:{}".format)
+        kind.targets(table(rows), kind.learn(table(rows), None, chosen, "t:{}".format), "t:{}".format)
 
 
 def test_a_class_that_only_judged_sets_have_is_named_with_its_row() -> None:
