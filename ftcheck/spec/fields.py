@@ -6,7 +6,7 @@ What depends on the rest of ftcheck or on files (tasks, metrics, training fields
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.json_schema import SkipJsonSchema
@@ -284,8 +284,15 @@ def _unknown_key(path: KeyPath, model: type[BaseModel] | None) -> str:
     name = str(path[-1])
     if path[0] == "gates" and len(path) == 3:
         return f"this version of ftcheck knows the gates min and max, not {shown(name)}"
-    known = (model or _MODELS[path[:-1]]).model_fields
-    return f"no such key; {one_of(name, known)}"
+    known = _below(model, path[:-1]) if model else _MODELS[path[:-1]]
+    return f"no such key; {one_of(name, known.model_fields)}"
+
+
+def _below(model: type[BaseModel], path: KeyPath) -> type[BaseModel]:
+    """The model of a group of options within `model`: `generation` of a task."""
+    for name in path:
+        model = cast("type[BaseModel]", model.model_fields[str(name)].annotation)
+    return model
 
 
 def said(value: Any) -> str:
