@@ -142,6 +142,7 @@ class FineTuning:
             start = time.perf_counter()
             answers = self._run(features, prompts, "predict")
             seconds = time.perf_counter() - start
+            self._notes.extend(f"eval: {note}" for note in answers.notes)
             records = self._decode(answers, features, rows.roles["eval"].dataset, self.tuned)
             costs = {"eval_seconds": seconds, "eval_samples_per_second": len(records) / max(seconds, 1e-9)}
             if self.job.case.training is None:  # there is no training's entry that has them

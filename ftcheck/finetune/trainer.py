@@ -184,7 +184,7 @@ def _trainer_class() -> Any:
             """The batch's part of the mean loss over all items of the optimizer step."""
             given = dict(inputs)
             targets = {name: given.pop(name) for name in self.task.targets}
-            output = model(**given)
+            output = self.task.forward(model, given, targets)
             items = self.task.items(targets) if num_items_in_batch is None else num_items_in_batch
             loss = self.task.loss(output, targets, self.args.label_smoothing_factor) / max(items, 1)
             return (loss, output) if return_outputs else loss
