@@ -12,6 +12,9 @@ from ftcheck.errors import CheckpointError, shown
 from ftcheck.finetune import Job
 from ftcheck.tasks import Meta, Task
 
+LENGTHS = ("max_length", "max_source_length", "max_target_length")
+"""Options of tasks that say where texts are cut."""
+
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
 
 
@@ -229,10 +232,15 @@ def _positions(model: Any) -> Any:
     return None
 
 
+def length_option(options: Mapping[str, Any]) -> str:
+    """The option to lower where memory runs out: `task.max_length`, or what stands for it."""
+    return f"task.{next((name for name in LENGTHS if name in options), LENGTHS[0])}"
+
+
 def check_length(model: Any, options: Mapping[str, Any], source: Source) -> None:
     """Refuse a length beyond what the model takes: it would fail in an embedding, in the middle of training."""
     longest = longest_sequence(model)
-    wanted = {name: options.get(name) for name in ("max_length", "max_source_length", "max_target_length")}
+    wanted = {name: options.get(name) for name in LENGTHS}
     wanted["generation.max_new_tokens"] = (options.get("generation") or {}).get("max_new_tokens")
     for name, length in wanted.items():
         if longest is not None and length is not None and length > longest:
