@@ -264,6 +264,38 @@ def test_training_looks_at_the_loss_of_the_targets(seq2seq: Mapping[str, Path]) 
     assert losses[-1] == pytest.approx(sum(r["nll"] for r in found) / sum(r["tokens"] for r in found), rel=1e-5)
 
 
+def test_looking_at_a_training_does_not_change_its_weights(tmp_path: Path) -> None:
+    """With dropout, and with texts that are sampled, so that any random number that the looking drew would show."""
+    path = tiny.t5(tmp_path, dropout_rate=0.2)
+    sampled = {"generation": {"do_sample": True, "seed": 5, "max_new_tokens": 8}}
+    weights = []
+    for looks in ({}, {"eval_strategy": "steps", "eval_steps": 2}):
+        training = {"max_steps": 6, "per_device_train_batch_size": 4, "learning_rate": 1e-3, **looks}
+        rows = loaded(train=DOCUMENTS, tune=DOCUMENTS[:5], eval=DOCUMENTS)
+        with FineTuning(made(path, training=training, options=sampled), loaded=rows) as tuning:
+            tuning.train()
+            weights.append({name: tensor.clone() for name, tensor in tuning.model.state_dict().items()})
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_predictions_belong_to_their_rows_under_group_by_length(seq2seq: Mapping[str, Path]) -> None:
+    training = {**LEARNS, "train_sampling_strategy": "group_by_length"}
+    with FineTuning(made(seq2seq["t5"], training=training), loaded=loaded(train=DOCUMENTS, eval=DOCUMENTS)) as tuning:
+        tuning.train()
+        assert texts(tuning.predict()) == [row["summary"] for row in DOCUMENTS]
+
+
+def test_a_model_trained_in_bf16_answers_as_the_one_that_is_saved(seq2seq: Mapping[str, Path], tmp_path: Path) -> None:
+    """accelerate leaves its wrapper on a trained model's forward, which would round once more."""
+    rows = loaded(train=DOCUMENTS, eval=DOCUMENTS)
+    with FineTuning(made(seq2seq["bart"], training={"max_steps": 5}, precision="bf16"), loaded=rows) as tuning:
+        tuning.train()
+        tuning.save(tmp_path / "model")
+        before = tuning.predict().records
+        tuning.load(tmp_path / "model")
+        assert tuning.predict().records == before
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_predictor_writes_as_the_judged_predictions_say(kind: str, saved: dict[str, Path]) -> None:
     answers = Predictor(made(saved[kind], trains=False), saved[kind], meta={}, tuned={})
