@@ -6,7 +6,7 @@ What depends on the rest of ftcheck or on files (tasks, metrics, training fields
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.json_schema import SkipJsonSchema
@@ -292,9 +292,10 @@ def _unknown_key(path: KeyPath, model: type[BaseModel] | None) -> str:
 
 
 def _below(model: type[BaseModel], path: KeyPath) -> type[BaseModel]:
-    """The model of a group of options within `model`: `generation` of a task."""
+    """The model of a group of options within `model`: `generation` of a task, which may be null."""
     for name in path:
-        model = cast("type[BaseModel]", model.model_fields[str(name)].annotation)
+        annotation = model.model_fields[str(name)].annotation
+        model = next(part for part in (annotation, *get_args(annotation)) if hasattr(part, "model_fields"))
     return model
 
 
