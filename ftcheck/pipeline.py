@@ -157,7 +157,7 @@ class Pipeline:
         task = tasks.get(case.task)
         self._same_examples(finished)
         context = task.context(dict(finished[0].meta), case.task_options)
-        lookup = metrics.Lookup(inputs=task.inputs(case.task_options))
+        lookup = tasks.lookup(case)
         built, left_out = _built(case, context, lookup)
         scored = [self._scores(case, run, built) for run in finished]
         values = {
@@ -272,7 +272,7 @@ class Pipeline:
             return {name: arrays[f"metric{i}"] for i, name in enumerate(found.content["metrics"])}
         task = tasks.get(case.task)
         inputs = task.score_inputs(run.records(), dict(run.meta), case.task_options)
-        lookup = metrics.Lookup(inputs=task.inputs(case.task_options))
+        lookup = tasks.lookup(case)
         statistics = {metric.name: metric.statistics(*inputs[lookup.describe(metric.name).input]) for metric in built}
         if self.store.writable:
             import numpy as np
@@ -294,7 +294,14 @@ class Pipeline:
     def _estimate(metric: Metric, runs: Sequence[FloatArray], case: Case) -> MetricResult:
         from ftcheck.statistics import estimate
 
-        found = estimate(runs, metric.aggregate, scale=metric.scale, binary=metric.binary, fixed=case.training is None)
+        found = estimate(
+            runs,
+            metric.aggregate,
+            scale=metric.scale,
+            binary=metric.binary,
+            fixed=case.training is None,
+            no_interval=metric.no_interval(runs[0]) if isinstance(metric, metrics.WithoutInterval) else "",
+        )
         return MetricResult(
             name=metric.name,
             value=found.value,

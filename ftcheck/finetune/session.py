@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from ftcheck import metrics, tasks
+from ftcheck import tasks
 from ftcheck.errors import CheckpointError, DataError, TrainingError, shown
 from ftcheck.finetune import Job, OnProgress, Predicted, Progress, Trained
 from ftcheck.finetune.environment import PeakMemory, describe, give_back
@@ -252,7 +252,7 @@ class FineTuning:
             return None
         features, dataset = self._encode(rows, "tune"), rows.roles["tune"].dataset
         prompts, case = self._prompts(rows, "tune"), self.job.case
-        lookup = metrics.Lookup(inputs=self.task.inputs(case.task_options))
+        lookup = tasks.lookup(case)
         names = [name for name in case.metrics if not lookup.is_cost(name)]
 
         def evaluate(model: Any, step: int) -> dict[str, float]:
