@@ -164,6 +164,11 @@ class Pipeline:
             **{metric.name: self._estimate(metric, [s[metric.name] for s in scored], case) for metric in built},
             **{name: _cost(lookup.describe(name), finished) for name in case.metrics if lookup.is_cost(name)},
         }
+        unbounded = [
+            f"{metric.name} has no interval: {why}"
+            for metric in built
+            if (why := _no_interval(metric, scored[0][metric.name]))
+        ]
         smoke = self.settings.limit is not None
         judged = () if smoke else gates.judge(case.gates, values)
         verdict = "smoke" if smoke else gates.verdict(judged)
@@ -185,7 +190,7 @@ class Pipeline:
             gates=judged,
             runs=tuple(_run_result(run) for run in finished),
             examples=int(finished[0].predicted.content["rows"]["eval"]["count"]),
-            notes=(*_notes(finished), *left_out, *self.warnings()),
+            notes=(*_notes(finished), *left_out, *unbounded, *self.warnings()),
             limited=self.settings.limit,
         )
         if verdict == "fail":
@@ -300,7 +305,7 @@ class Pipeline:
             scale=metric.scale,
             binary=metric.binary,
             fixed=case.training is None,
-            no_interval=metric.no_interval(runs[0]) if isinstance(metric, metrics.WithoutInterval) else "",
+            no_interval=_no_interval(metric, runs[0]),
         )
         return MetricResult(
             name=metric.name,
@@ -347,6 +352,11 @@ def _built(case: Case, context: Context, lookup: Lookup) -> tuple[list[Metric], 
                 raise
             left_out.append(f"{name} is left out: {error}")
     return built, left_out
+
+
+def _no_interval(metric: Metric, statistics: FloatArray) -> str:
+    """Why a metric of the user's has no interval over so many examples; empty for all others."""
+    return metric.no_interval(statistics) if isinstance(metric, metrics.WithoutInterval) else ""
 
 
 def _small(rows: FloatArray) -> Any:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from ftcheck import tasks
+from ftcheck import metrics, tasks
 from ftcheck.errors import CheckpointError, DataError, TrainingError, shown
 from ftcheck.finetune import Job, OnProgress, Predicted, Progress, Trained
 from ftcheck.finetune.environment import PeakMemory, describe, give_back
@@ -265,9 +265,8 @@ class FineTuning:
             context = self.task.context(self.meta, case.task_options)
             scores = {} if answers.loss is None else {"loss": answers.loss}
             for name in names:
-                metric = lookup.build(name, context)
-                statistics = metric.statistics(*inputs[lookup.describe(name).input])
-                scores[name] = float(metric.aggregate(statistics.sum(axis=0)))
+                predictions, references = inputs[lookup.describe(name).input]
+                scores[name] = metrics.value(lookup.build(name, context), predictions, references)
             return scores
 
         return evaluate

@@ -98,6 +98,9 @@ class Metric(Protocol):
 class WithoutInterval(Protocol):
     """What a metric has besides, whose interval may be too much work (it doesn't add up over examples)."""
 
+    def value(self, predictions: Sequence[Any], references: Sequence[Any]) -> float:
+        """The metric without any statistics; NaN without examples."""
+
     def no_interval(self, statistics: FloatArray) -> str:
         """Why there is no interval to these statistics, (examples, k); empty where there is one."""
 
@@ -265,6 +268,13 @@ class Lookup:
 
     def _fits(self, known: Definition) -> bool:
         return known.input == "cost" or known.input in self.inputs
+
+
+def value(metric: Metric, predictions: Sequence[Any], references: Sequence[Any]) -> float:
+    """The metric alone, where nobody asks how sure it is."""
+    if isinstance(metric, WithoutInterval):
+        return metric.value(predictions, references)
+    return float(metric.aggregate(metric.statistics(predictions, references).sum(axis=0)))
 
 
 def every() -> tuple[Definition, ...]:

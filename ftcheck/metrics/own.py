@@ -70,6 +70,13 @@ class Computed:
     def aggregate(self, totals: FloatArray) -> FloatArray:
         return leave_one_out.aggregate(totals)
 
+    def value(self, predictions: Sequence[Any], references: Sequence[Any]) -> float:
+        """One call, whatever the function returns."""
+        if not len(references):
+            return math.nan
+        with self.ready() as compute:
+            return float(self._numbers(compute, predictions, references, "").mean())
+
     def no_interval(self, statistics: FloatArray) -> str:
         """Too many examples for one number for all; the mean of their scores has an interval in any case."""
         return leave_one_out.too_many(len(statistics)) if statistics.shape[1] == leave_one_out.COLUMNS else ""

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import ftcheck
+from ftcheck import metrics
 from ftcheck.errors import MetricError
 from ftcheck.metrics import Context, Lookup, Metric, WithoutInterval, leave_one_out
 from ftcheck.statistics import estimate
@@ -126,8 +127,9 @@ def value(metric: Metric, predictions: Sequence[Any], references: Sequence[Any])
 )
 def test_the_number_is_the_one_that_it_returns(load: Load, name: str, expected: float) -> None:
     metric = built(f"{load(SOURCE)}:{name}")
-    assert isinstance(metric.greater_is_better, bool)
-    assert value(metric, [0, 1, 1, 0], [0, 1, 1, 1]) == pytest.approx(expected)
+    given = [0, 1, 1, 0], [0, 1, 1, 1]
+    assert value(metric, *given) == pytest.approx(expected)
+    assert metrics.value(metric, *given) == pytest.approx(expected)
 
 
 def test_a_mean_of_scores_has_the_interval_of_any_other_mean(load: Load) -> None:
@@ -174,6 +176,7 @@ def test_where_leaving_out_is_too_much_work_the_result_says_why_it_has_no_interv
 def test_no_examples_have_no_value_and_one_has_its_own(load: Load, name: str) -> None:
     metric = built(f"{load(SOURCE)}:{name}")
     assert np.isnan(value(metric, [], []))
+    assert np.isnan(metrics.value(metric, [], []))
     assert value(metric, [1], [1]) == 1.0
 
 
