@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ftcheck.declare import case
-    from ftcheck.metrics import Metric, metric
+    from ftcheck.metrics import Metric
+    from ftcheck.metrics.own import metric
     from ftcheck.spec import Case, Data, Gate
     from ftcheck.tasks import Task
 
@@ -23,7 +24,7 @@ _HOMES = {
     "Data": "ftcheck.spec",
     "Gate": "ftcheck.spec",
     "Metric": "ftcheck.metrics",
-    "metric": "ftcheck.metrics",
+    "metric": "ftcheck.metrics.own",
     "Task": "ftcheck.tasks",
 }
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 import re
 import traceback
-from importlib import import_module
 from typing import Any, Final
 
 from ftcheck.errors import one_of, shown
 
 PATTERN: Final = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
 """A regular expression for one."""
+
+_NOT_THEIRS: Final = ("<", os.path.dirname(__file__) + os.sep, os.path.dirname(importlib.__file__) + os.sep)
+"""How the places of frames begin that say nothing to the user: made-up ones, ftcheck's, the import machinery's."""
 
 _WHOLE: Final = re.compile(PATTERN, re.ASCII)
 
@@ -28,7 +32,7 @@ def load(path: str) -> Any:
     """
     name, _, attributes = path.partition(":")
     try:
-        found: Any = import_module(name)
+        found: Any = importlib.import_module(name)
     except ModuleNotFoundError as error:
         if not error.name or not f"{name}.".startswith(f"{error.name}."):
             raise ValueError(_broken(name, error)) from error
@@ -48,11 +52,18 @@ def load(path: str) -> Any:
 
 
 def where(error: BaseException) -> str:
-    """The file and line that raised `error`, the innermost that isn't Python's own import machinery."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
-    return f"{shown(frames[-1].filename, 300)}:{frames[-1].lineno}"
+    """` at FILE:LINE`, the innermost place of the user's code that led to `error`, else of a library's; empty where it
+    was raised by a call of ftcheck itself."""
+    frames = [
+        frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_NOT_THEIRS)
+    ]
+    if not frames:
+        return ""
+    own = [frame for frame in frames if "site-packages" not in frame.filename]
+    found = (own or frames)[-1]
+    return f" at {shown(found.filename, 300)}:{found.lineno}"
 
 
 def _broken(name: str, error: Exception) -> str:
-    place = f"{shown(error.filename, 300)}:{error.lineno}" if isinstance(error, SyntaxError) else where(error)
-    return f"importing {shown(name)} fails at {place}: {type(error).__name__}: {shown(error, 300)}"
+    place = f" at {shown(error.filename, 300)}:{error.lineno}" if isinstance(error, SyntaxError) else where(error)
+    return f"importing {shown(name)} fails{place}: {type(error).__name__}: {shown(error, 300)}"

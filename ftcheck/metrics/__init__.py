@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, get_args, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from ftcheck import importpath
 from ftcheck.errors import FtcheckError, MetricError, one_of, shown
@@ -132,30 +132,6 @@ class Definition:
     def signature(self) -> str:
         """The part of a metric's signature that its name determines."""
         return "|".join(part for part in (self.name, str(self.version), self.unit, self.fingerprint) if part)
-
-
-Own = TypeVar("Own", bound=Callable[..., Any])
-
-
-def metric(
-    *, input: Input | None = None, greater_is_better: bool = True, scale: Scale = "unbounded"
-) -> Callable[[Own], Own]:
-    """Say of a metric function what it is computed from, which way is better, and what its values lie between.
-
-    `input`: the first of NATURAL that the task gives, unless it is named. `scale`: `proportion` (within [0, 1]),
-    `perplexity` (exp of a mean) or `unbounded`. The function stays as it is. Raises ValueError for other values.
-    """
-    if input is not None and input not in NATURAL:
-        raise ValueError(f"input must be one of {', '.join(NATURAL)}, got {input!r}")
-    if scale not in get_args(Scale):
-        raise ValueError(f"scale must be one of {', '.join(get_args(Scale))}, got {scale!r}")
-
-    def described(function: Own) -> Own:
-        for name, value in (("input", input), ("greater_is_better", greater_is_better), ("scale", scale)):
-            setattr(function, name, value)
-        return function
-
-    return described
 
 
 _DATA: Mapping[Input, str] = {

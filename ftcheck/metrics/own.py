@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Final, get_args
+from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
 
 from ftcheck import importpath
 from ftcheck.errors import IdentityError, MetricError, shown
@@ -32,6 +32,30 @@ BOUNDS: Final[Mapping[Scale, tuple[float, float]]] = {
 
 Compute = Callable[[Sequence[Any], Sequence[Any]], Any]
 """(predictions, references) -> one number, or one per example."""
+
+
+Own = TypeVar("Own", bound=Callable[..., Any])
+
+
+def metric(
+    *, input: Input | None = None, greater_is_better: bool = True, scale: Scale = "unbounded"
+) -> Callable[[Own], Own]:
+    """Say of a metric function what it is computed from, which way is better, and what its values lie between.
+
+    `input`: the first of NATURAL that the task gives, unless it is named. `scale`: `proportion` (within [0, 1]),
+    `perplexity` (exp of a mean) or `unbounded`. The function stays as it is. Raises ValueError for other values.
+    """
+    if input is not None and input not in NATURAL:
+        raise ValueError(f"input must be one of {', '.join(NATURAL)}, got {input!r}")
+    if scale not in get_args(Scale):
+        raise ValueError(f"scale must be one of {', '.join(get_args(Scale))}, got {scale!r}")
+
+    def described(function: Own) -> Own:
+        for name, value in (("input", input), ("greater_is_better", greater_is_better), ("scale", scale)):
+            setattr(function, name, value)
+        return function
+
+    return described
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +117,7 @@ class Computed:
             raise
         except Exception as error:
             raise MetricError(
-                f"{self.name} fails{when} at {importpath.where(error)}: {type(error).__name__}: {shown(error, 300)}"
+                f"{self.name} fails{when}{importpath.where(error)}: {type(error).__name__}: {shown(error, 300)}"
             ) from error
         try:
             numbers = np.asarray(found, dtype=np.float64)
@@ -159,7 +183,7 @@ class Wrapped:
             raise
         except Exception as error:
             raise MetricError(
-                f"{self.name}.{method} fails at {importpath.where(error)}: {type(error).__name__}: {shown(error, 300)}"
+                f"{self.name}.{method} fails{importpath.where(error)}: {type(error).__name__}: {shown(error, 300)}"
             ) from error
 
 
@@ -226,7 +250,7 @@ def _make(known: Definition, argument: str | None, context: Context) -> Metric:
         inner = found(context=context) if asks else found()
     except Exception as error:
         raise MetricError(
-            f"{known.name}() fails at {importpath.where(error)}: {type(error).__name__}: {shown(error, 300)}"
+            f"{known.name}() fails{importpath.where(error)}: {type(error).__name__}: {shown(error, 300)}"
         ) from error
     return Wrapped(
         name=known.name,

@@ -239,7 +239,7 @@ def get(name: str) -> Task:
         task: Task = found()
     except Exception as error:
         raise TaskError(
-            f"{shown(path, 200)} can't be used as a task: {found.__name__}() fails at {importpath.where(error)}: "
+            f"{shown(path, 200)} can't be used as a task: {found.__name__}() fails{importpath.where(error)}: "
             f"{type(error).__name__}: {shown(error, 300)}"
         ) from error
     return task

@@ -111,7 +111,7 @@ def test_a_class_is_found_by_its_import_path(module: str) -> None:
         pytest.param("Thawed", "need model_config = ConfigDict(frozen=True", id="not frozen"),
         pytest.param("Lenient", "need model_config = ConfigDict(frozen=True", id="extra allowed"),
         pytest.param("NoModel", "its options must be a pydantic model (a class), got {'max_length': 3}", id="options"),
-        pytest.param("Needy", "TypeError: Needy.__init__() missing 1 required", id="constructor"),
+        pytest.param("Needy", "Needy() fails: TypeError: Needy.__init__() missing 1 required", id="constructor"),
     ],
 )
 def test_a_class_that_cannot_serve_is_refused_in_one_sentence(module: str, attribute: str, message: str) -> None:
