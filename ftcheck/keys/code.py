@@ -44,13 +44,14 @@ def _version(library: str) -> str:
         return "not installed"
 
 
-def training_code(task: object, digest: Digest) -> dict[str, str]:
+def training_code(task: object, digest: Digest, *, scored: bool) -> dict[str, str]:
     """blake3 of each source that can change a trained model or its predictions.
 
-    Of ftcheck, by relative path, that is all of `finetune/`, the metrics (they pick the best checkpoint), and of
-    `tasks/` what `task` is made of: its own module and those that belong to no other task. A task of the user's may use
-    any of them; it adds, by name, the modules that its classes stand in and those of the user's that they import, with
-    the versions of the libraries that they import. Raises IdentityError where one of these has no source.
+    Of ftcheck, by relative path, that is all of `finetune/`; the metrics where scores are looked at while training
+    (`scored`: they pick the best checkpoint, or a threshold); and of `tasks/` what `task` is made of: its own module
+    and those that belong to no other task. A task of the user's may use any of them; it adds, by name, the modules that
+    its classes stand in and those of the user's that they import, with the versions of the libraries that they import.
+    Raises IdentityError where one of these has no source.
     """
     from ftcheck import tasks
 
@@ -59,7 +60,8 @@ def training_code(task: object, digest: Digest) -> dict[str, str]:
     own = {name for name in classes if name.partition(".")[0] != "ftcheck"}
     others = {target.partition(":")[0] for target in tasks.BUILT_IN.values()} - classes if not own else set()
     excluded = {root.joinpath(*name.split(".")[1:]).with_suffix(".py") for name in others}
-    sources = [path for part in ("finetune", "metrics", "tasks") for path in (root / part).rglob("*.py")]
+    parts = ("finetune", "tasks", *(["metrics"] if scored or own else []))
+    sources = [path for part in parts for path in (root / part).rglob("*.py")]
     ours = {path.relative_to(root).as_posix(): digest(path) for path in sorted(sources) if path not in excluded}
     return ours | modules.identity(sorted(own - set(sys.stdlib_module_names)), digest)
 

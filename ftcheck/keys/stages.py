@@ -54,7 +54,7 @@ def train_key(
             # A smoke run learns its classes from all rows, since a handful of training rows hasn't all of them.
             "data": identifier.data(case.data, TRAINING_ROLES if limit is None else ROLES),
         }
-    elif "tune" in case.data.splits or "tune" in case.data.holdout:
+    elif _scored(case):
         components["data"] = identifier.data(case.data, ("tune",))
     if "data" in components:
         components |= _environment(case, task, identifier, device_type=device_type, precision=precision, limit=limit)
@@ -88,8 +88,13 @@ def score_key(predict: Key, signatures: Mapping[str, str]) -> Key:
 
 def _task_options(case: Case, task: Task) -> dict[str, Any]:
     """What of the task's options a trained model depends on: how answers are read only where they are looked at."""
-    looked_at = "tune" in case.data.splits or "tune" in case.data.holdout
-    return {name: value for name, value in case.task_options.items() if looked_at or name not in task.decoding_options}
+    scored = _scored(case)
+    return {name: value for name, value in case.task_options.items() if scored or name not in task.decoding_options}
+
+
+def _scored(case: Case) -> bool:
+    """Whether scores are looked at while training, or a setting is tuned for them."""
+    return "tune" in case.data.splits or "tune" in case.data.holdout
 
 
 def _own_best_metric(case: Case, given: Mapping[str, Any]) -> str | None:
@@ -113,5 +118,5 @@ def _environment(
         "precision": precision,
         "limit": limit,
         "versions": identifier.versions(_arguments(case, task)),
-        "code": identifier.training_code(task),
+        "code": identifier.training_code(task, scored=_scored(case)),
     }
