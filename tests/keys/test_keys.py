@@ -279,7 +279,10 @@ HITS = [
     pytest.param(of_training(save_strategy="no", save_total_limit=1), id="checkpoints on the way"),
     pytest.param(of_training(dataloader_pin_memory=False), id="pinned memory"),
     pytest.param(of_training(learning_rate=0.00005, num_train_epochs=3.0), id="numbers spelled otherwise"),
-    pytest.param(of_case(task_options={"max_length": 128.0}), id="an option spelled otherwise"),
+    pytest.param(
+        of_case(task_options={"problem_type": "single_label_classification", "max_length": 128.0}),
+        id="an option spelled otherwise",
+    ),
     pytest.param(of_data(splits={"train": " train ", "eval": "test"}), id="defaults written out"),
     pytest.param(of_data(columns={}), id="a column map that maps nothing"),
     pytest.param(touched, id="files touched"),
