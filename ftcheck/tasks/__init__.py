@@ -70,6 +70,10 @@ class Task(ABC):
     @abstractmethod
     def default_metrics(self, options: Mapping[str, Any]) -> tuple[str, ...]: ...
 
+    def stratify_by(self, options: Mapping[str, Any]) -> str | None:
+        """The column whose classes a holdout keeps in proportion; None: rows have no one class."""
+        return None
+
     def context(self, meta: Meta, options: Mapping[str, Any]) -> Context:
         """What metrics may know about the case."""
         from ftcheck.metrics import Context

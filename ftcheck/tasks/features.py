@@ -33,7 +33,7 @@ class EncodedRows:
     starts: npt.NDArray[np.int64]
     """(features + 1,): where each feature begins in arrays that hold all tokens, one feature after the other."""
     targets: Mapping[str, Array] = field(default_factory=dict)
-    """Name of a target that is one number -> (features,)."""
+    """Name of a target that is one number a feature, or a row of them -> (features, ...)."""
     notes: list[str] = field(default_factory=list)
     """Said to the reader: "12 of 1,287 rows were cut at 128 tokens"."""
     aside: Mapping[str, Array] = field(default_factory=dict)
@@ -112,7 +112,8 @@ class Collator:
     """Pads a batch's features to its longest (or the next multiple) and stacks them into torch tensors."""
 
     padding: Mapping[str, int]
-    """Name of a token array -> what it is padded with."""
+    """Name of a token array -> what it is padded with. What isn't named has one shape in all features: it is
+    stacked."""
     mask: bool
     """Whether the model takes an attention mask."""
     left: bool = False
@@ -126,8 +127,8 @@ class Collator:
         parts = [slice(width - n, width) if self.left else slice(0, n) for n in lengths]
         batch = {}
         for name in examples[0]:
-            if np.ndim(examples[0][name]) == 0:
-                batch[name] = torch.tensor([int(example[name]) for example in examples])
+            if name not in self.padding or np.ndim(examples[0][name]) == 0:
+                batch[name] = torch.from_numpy(_stacked([example[name] for example in examples]))
                 continue
             padded = np.full((len(examples), width), self.padding[name], dtype=np.int64)
             for line, part, example in zip(padded, parts, examples, strict=True):
@@ -141,18 +142,24 @@ class Collator:
         return batch
 
 
-def collator(tokenizer: Any, pad_to_multiple_of: int | None) -> Collator:
-    """The collator that suits a tokenizer; labels are padded with -100, which no loss counts."""
+def collator(tokenizer: Any, pad_to_multiple_of: int | None, *, token_targets: Sequence[str] = ("labels",)) -> Collator:
+    """The collator that suits a tokenizer; targets by token are padded with -100, which no loss counts."""
     return Collator(
         padding={
             "input_ids": tokenizer.pad_token_id,
             "token_type_ids": tokenizer.pad_token_type_id,
-            "labels": -100,
+            **dict.fromkeys(token_targets, -100),
         },
         mask="attention_mask" in tokenizer.model_input_names,
         left=tokenizer.padding_side == "left",
         multiple=pad_to_multiple_of or 1,
     )
+
+
+def _stacked(values: Sequence[Array]) -> Array:
+    """In the types that models and losses take: 64-bit integers, 32-bit floats (no other exist on every device)."""
+    stacked = np.stack(values)
+    return stacked.astype(np.float32 if stacked.dtype.kind == "f" else np.int64)
 
 
 def chunks(count: int) -> Iterator[slice]:
@@ -175,3 +182,8 @@ def softmax(logits: Array) -> npt.NDArray[np.float64]:
     shifted = np.asarray(logits, dtype=np.float64)
     shifted = np.exp(shifted - shifted.max(axis=-1, keepdims=True))
     return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True))
+
+
+def sigmoid(logits: Array) -> npt.NDArray[np.float64]:
+    """Probabilities, in double precision, without overflow."""
+    return np.asarray(np.exp(-np.logaddexp(0.0, -np.asarray(logits, dtype=np.float64))))

@@ -1,24 +1,31 @@
-"""text-classification: one text or a pair of texts -> one class."""
+"""text-classification: one text or a pair of texts -> one class, a set of classes, or a number."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from ftcheck.errors import CheckpointError, DataError, shown
-from ftcheck.results import Confusion, WorstExample
 from ftcheck.tasks import Task
+from ftcheck.tasks.problem_types import PROBLEM_TYPES, UNTUNED, ProblemType, best_threshold, of_targets
 
 if TYPE_CHECKING:
     import numpy as np
 
     from ftcheck.metrics import Input
+    from ftcheck.results import Confusion, WorstExample
     from ftcheck.tasks import Meta, Record, Rows, Where
     from ftcheck.tasks.features import EncodedRows
+
+_GOES_WITH: Mapping[str, tuple[str, ...]] = {
+    "labels": ("single_label_classification", "multi_label_classification"),
+    "positive_label": ("single_label_classification",),
+    "threshold": ("multi_label_classification",),
+}
+"""Options that not every problem type has."""
 
 
 class Options(BaseModel):
@@ -26,6 +33,10 @@ class Options(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    problem_type: Literal["single_label_classification", "multi_label_classification", "regression"] = Field(
+        default="single_label_classification",
+        description="Whether a text has one class, a set of classes, or a number.",
+    )
     max_length: int | None = Field(
         default=None, ge=3, description="Cut texts at this many tokens; null: as many as the model takes."
     )
@@ -38,92 +49,80 @@ class Options(BaseModel):
     positive_label: str | None = Field(
         default=None, description="The class that precision, recall and f1 speak of; null: the second of two."
     )
+    threshold: Literal["auto"] | Annotated[float, Field(ge=0, le=1)] = Field(
+        default="auto",
+        description="Of a set of classes, those whose probability reaches this; auto: tuned on the tune split for the "
+        "best micro-F1, 0.5 without one.",
+    )
 
+    @field_validator("threshold", mode="before")
+    @classmethod
+    def _within_bounds(cls, value: Any) -> Any:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if value != "auto" and not (number and 0 <= value <= 1):
+            raise PydanticCustomError("threshold", "expected auto or a number from 0 to 1")
+        return value
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Classified:
-    """What `finetuned.predict` returns for one text."""
-
-    label: str
-    score: float
-    """Probability of `label`."""
-    scores: Mapping[str, float]
-    """Probability of every class."""
+    @field_validator(*_GOES_WITH, mode="before")
+    @classmethod
+    def _fits_the_problem(cls, value: Any, info: ValidationInfo) -> Any:
+        name, problem = str(info.field_name), info.data.get("problem_type")
+        fitting = _GOES_WITH[name]
+        if problem is not None and problem not in fitting and value != cls.model_fields[name].default:
+            raise PydanticCustomError("complete", f"goes with problem_type {' or '.join(fitting)}, not with {problem}")
+        return value
 
 
 class TextClassification(Task):
-    """Records: index, prediction and reference (class ids, or None), scores, input."""
+    """Records: index, prediction and reference, scores, input.
+
+    Prediction and reference are class ids; lists of 0 and 1, by class; or numbers. `scores` are probabilities by class,
+    absent in regression.
+    """
 
     name = "text-classification"
     version = 1
     columns: ClassVar[Mapping[str, bool]] = {"text": True, "text_pair": False, "label": True}
     auto_class = "AutoModelForSequenceClassification"
     options = Options
+    decoding_options = frozenset({"threshold"})
 
     def inputs(self, options: Mapping[str, Any]) -> frozenset[Input]:
-        return frozenset({"label"})
+        return _problem(options).inputs
 
     def default_metrics(self, options: Mapping[str, Any]) -> tuple[str, ...]:
-        return ("accuracy", "macro_f1")
+        return _problem(options).default_metrics
+
+    def stratify_by(self, options: Mapping[str, Any]) -> str | None:
+        return "label" if options["problem_type"] == "single_label_classification" else None
 
     def score_inputs(
         self, records: Sequence[Record], meta: Meta, options: Mapping[str, Any]
     ) -> dict[Input, tuple[Sequence[Any], Sequence[Any]]]:
-        return {"label": ([r["prediction"] for r in records], [r["reference"] for r in records])}
+        return _problem(meta).score_inputs(records)
 
     def confusions(self, records: Sequence[Record], meta: Meta) -> list[Confusion]:
-        labels = meta["labels"]
-        pairs = Counter((r["reference"], r["prediction"]) for r in records if r["reference"] != r["prediction"])
-        ranked = sorted(pairs.items(), key=lambda item: (-item[1], item[0]))
-        return [
-            Confusion(gold=labels[gold], predicted=labels[predicted], count=count)
-            for (gold, predicted), count in ranked[:10]
-        ]
+        return _problem(meta).confusions(records, meta)
 
     def worst(self, records: Sequence[Record], meta: Meta, options: Mapping[str, Any]) -> list[WorstExample]:
-        """Wrong ones, least probability for the right class first; `score` is that probability."""
-        labels = meta["labels"]
-        wrong = [r for r in records if r["prediction"] != r["reference"]]
-        wrong.sort(key=lambda r: (r["scores"][r["reference"]], r["index"]))
-        return [
-            WorstExample(
-                index=r["index"],
-                input=r["input"],
-                gold=labels[r["reference"]],
-                predicted=labels[r["prediction"]],
-                score=r["scores"][r["reference"]],
-            )
-            for r in wrong[:10]
-        ]
+        """See the problem types: wrong classes, unlike sets, large errors."""
+        return _problem(meta).worst(records, meta)
 
     def learn(self, train: Rows | None, model_config: Any, options: Mapping[str, Any], where: Where) -> Meta:
-        from ftcheck.tasks import labels
-
-        meta = labels.learn(train, "label", model_config, options["labels"], where)
-        positive = options["positive_label"]
-        if positive is not None and positive not in meta["labels"]:
-            raise DataError(
-                f'positive_label "{shown(positive)}" is no class; there are: {shown(", ".join(meta["labels"]), 400)}'
-            )
-        return meta
+        learned = _problem(options).learn(train, model_config, options, where)
+        return {**learned, "problem_type": options["problem_type"]}
 
     def check(self, rows: Rows, role: str, meta: Meta, options: Mapping[str, Any], where: Where) -> list[str]:
-        from ftcheck.tasks import labels
         from ftcheck.tasks.features import texts
 
         texts(rows, "text", where)
         if "text_pair" in rows.column_names:
             texts(rows, "text_pair", where)
-        present = set(labels.ids(rows, "label", meta, where))
-        absent = len(meta["labels"]) - len(present)
-        if role != "train" or not absent:
-            return []
-        return [f"{absent} of {len(meta['labels'])} classes have no training row"]
+        targets = _problem(meta).targets(rows, meta, where)
+        return _problem(meta).notes(targets, meta) if role == "train" else []
 
     def model_kwargs(self, meta: Meta) -> dict[str, Any]:
-        from ftcheck.tasks import labels
-
-        return {**labels.config_kwargs(meta), "problem_type": "single_label_classification"}
+        return {**_problem(meta).model_kwargs(meta), "problem_type": meta["problem_type"]}
 
     def encode(
         self,
@@ -135,9 +134,7 @@ class TextClassification(Task):
         training: bool,
         where: Where = "row {}".format,
     ) -> EncodedRows:
-        import numpy as np
-
-        from ftcheck.tasks import features, labels
+        from ftcheck.tasks import features
 
         limits = features.room(tokenizer, options["max_length"])
         gathered = features.Gatherer()
@@ -149,14 +146,22 @@ class TextClassification(Task):
             lost += features.cut(encoding, limits.get("max_length"))
         targets = {}
         if "label" in rows.column_names:
-            targets["labels"] = np.array(labels.ids(rows, "label", meta, where), dtype=np.int64)
+            targets["labels"] = _problem(meta).targets(rows, meta, where)
         notes = [f"{lost:,} of {len(rows):,} texts were cut at {limits['max_length']} tokens"] if lost else []
         return features.EncodedRows(tokens=gathered.tokens(), starts=gathered.starts(), targets=targets, notes=notes)
 
-    def loss(self, output: Any, targets: Mapping[str, Any], label_smoothing: float) -> Any:
-        from torch.nn.functional import cross_entropy
+    def collator(self, tokenizer: Any, pad_to_multiple_of: int | None) -> Any:
+        from ftcheck.tasks.features import collator
 
-        return cross_entropy(output.logits.float(), targets["labels"], reduction="sum", label_smoothing=label_smoothing)
+        return collator(tokenizer, pad_to_multiple_of, token_targets=())
+
+    def loss(self, output: Any, targets: Mapping[str, Any], label_smoothing: float) -> Any:
+        labels = targets["labels"]
+        return of_targets(labels).loss(output.logits.float(), labels, label_smoothing)
+
+    def items(self, targets: Mapping[str, Any]) -> Any:
+        """Texts; or texts times classes, each a decision of its own, as in transformers' `BCEWithLogitsLoss`."""
+        return targets["labels"].numel()
 
     def outputs(self, output: Any, targets: Mapping[str, Any]) -> tuple[Any, ...]:
         if getattr(output, "logits", None) is None or output.logits.ndim != 2:
@@ -174,19 +179,26 @@ class TextClassification(Task):
         tuned: Mapping[str, Any],
         texts: Sequence[str] | None = None,
     ) -> list[Record]:
-        from ftcheck.tasks.features import softmax
-
-        probabilities = softmax(outputs[0])
-        predictions = probabilities.argmax(axis=-1).tolist()
-        references = features.targets["labels"].tolist() if "labels" in features.targets else [None] * len(rows)
+        problem = _problem(meta)
+        answers = problem.answers(outputs[0], _threshold(options, tuned))
+        references = problem.references(features.targets["labels"]) if features.targets else [None] * len(rows)
         inputs = rows["text"][:]
         if "text_pair" in rows.column_names:
             inputs = [f"{text} | {pair}" for text, pair in zip(inputs, rows["text_pair"][:], strict=True)]
-        columns = zip(predictions, references, probabilities.tolist(), inputs, strict=True)
-        return [
-            {"index": index, "prediction": prediction, "reference": reference, "scores": scores, "input": text}
-            for index, (prediction, reference, scores, text) in enumerate(columns)
-        ]
+        columns = {"index": range(len(rows)), **answers, "reference": references, "input": inputs}
+        return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+    def tunes(self, rows: Rows, options: Mapping[str, Any]) -> bool:
+        """Where a text has a set of classes, unless the suite gives the threshold."""
+        return (options["problem_type"], options["threshold"]) == ("multi_label_classification", "auto")
+
+    def tune(
+        self, outputs: Sequence[np.ndarray], features: EncodedRows, rows: Rows, options: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """`{"threshold": t}`: the one with the best micro-F1 on these rows."""
+        from ftcheck.tasks.features import sigmoid
+
+        return {"threshold": best_threshold(sigmoid(outputs[0]), features.targets["labels"])}
 
     def rows_from_input(self, value: Any) -> list[dict[str, Any]]:
         rows = [_row(one) for one in ([value] if self.is_one(value) else value)]
@@ -194,10 +206,20 @@ class TextClassification(Task):
             raise DataError("predict takes texts or pairs of texts, not both at once")
         return rows
 
-    def natural_output(self, record: Record, meta: Meta) -> Classified:
-        labels, scores = meta["labels"], record["scores"]
-        best = record["prediction"]
-        return Classified(label=labels[best], score=scores[best], scores=dict(zip(labels, scores, strict=True)))
+    def natural_output(self, record: Record, meta: Meta) -> Any:
+        """`Classified`, `Labelled`, or a number."""
+        return _problem(meta).natural_output(record, meta)
+
+
+def _problem(told: Mapping[str, Any]) -> ProblemType:
+    """Of options or of meta."""
+    return PROBLEM_TYPES[told["problem_type"]]
+
+
+def _threshold(options: Mapping[str, Any], tuned: Mapping[str, Any]) -> float:
+    if options["threshold"] != "auto":
+        return float(options["threshold"])
+    return float(tuned.get("threshold", UNTUNED))
 
 
 def _row(value: Any) -> dict[str, Any]:
