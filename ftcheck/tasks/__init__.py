@@ -59,7 +59,7 @@ class Task(ABC):
     needs_offsets: ClassVar[bool] = False
     """Whether encoding must know which characters or words a token came from, which only fast tokenizers tell."""
     targets: ClassVar[tuple[str, ...]] = ("labels",)
-    """Names of what a batch holds for the loss, not for the model."""
+    """Names of what a batch holds for the loss, not for the model. The first is there where rows have references."""
     per_token: ClassVar[bool] = False
     """Whether `outputs` has a line per token, not one per feature."""
 
@@ -144,7 +144,7 @@ class Task(ABC):
     @abstractmethod
     def outputs(self, output: Any, targets: Mapping[str, Any]) -> tuple[Any, ...]:
         """What `decode` needs of a model's output: tensors whose first axis is the batch. `targets` are the batch's,
-        empty where rows have no references. Raises CheckpointError where the model doesn't give it."""
+        without the first where rows have no references. Raises CheckpointError where the model doesn't give it."""
 
     def prompts(
         self,
@@ -207,6 +207,7 @@ BUILT_IN: Mapping[str, str] = {
     "text-classification": "ftcheck.tasks.text_classification:TextClassification",
     "token-classification": "ftcheck.tasks.token_classification:TokenClassification",
     "question-answering": "ftcheck.tasks.question_answering:QuestionAnswering",
+    "multiple-choice": "ftcheck.tasks.multiple_choice:MultipleChoice",
 }
 
 

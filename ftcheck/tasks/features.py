@@ -128,7 +128,7 @@ class Collator:
         batch = {}
         for name in examples[0]:
             if name not in self.padding or np.ndim(examples[0][name]) == 0:
-                batch[name] = torch.from_numpy(_stacked([example[name] for example in examples]))
+                batch[name] = stacked([example[name] for example in examples])
                 continue
             padded = np.full((len(examples), width), self.padding[name], dtype=np.int64)
             for line, part, example in zip(padded, parts, examples, strict=True):
@@ -140,6 +140,15 @@ class Collator:
                 line[part] = 1
             batch["attention_mask"] = torch.from_numpy(mask)
         return batch
+
+
+def stacked(values: Sequence[Array]) -> Any:
+    """Arrays of one shape as a tensor, in the types that models and losses take: 64-bit integers, 32-bit floats (no
+    others exist on every device)."""
+    import torch
+
+    array = np.stack(values)
+    return torch.from_numpy(array.astype(np.float32 if array.dtype.kind == "f" else np.int64))
 
 
 def collator(tokenizer: Any, pad_to_multiple_of: int | None, *, token_targets: Sequence[str] = ("labels",)) -> Collator:
@@ -154,12 +163,6 @@ def collator(tokenizer: Any, pad_to_multiple_of: int | None, *, token_targets: S
         left=tokenizer.padding_side == "left",
         multiple=pad_to_multiple_of or 1,
     )
-
-
-def _stacked(values: Sequence[Array]) -> Array:
-    """In the types that models and losses take: 64-bit integers, 32-bit floats (no other exist on every device)."""
-    stacked = np.stack(values)
-    return stacked.astype(np.float32 if stacked.dtype.kind == "f" else np.int64)
 
 
 def chunks(count: int) -> Iterator[slice]:

@@ -6,17 +6,17 @@ a text's classes). A set may also be a flag for each class.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ftcheck.errors import CheckpointError, DataError, one_of, shown
-from ftcheck.results import Confusion
+from ftcheck.results import Confusion, WorstExample
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from ftcheck.tasks import Meta, Rows, Where
+    from ftcheck.tasks import Meta, Record, Rows, Where
 
 Label = str | int
 
@@ -114,6 +114,23 @@ def confusions(pairs: Mapping[tuple[str, str], int]) -> list[Confusion]:
     wrong = [(pair, count) for pair, count in pairs.items() if pair[0] != pair[1]]
     ranked = sorted(wrong, key=lambda item: (-item[1], item[0]))
     return [Confusion(gold=gold, predicted=predicted, count=count) for (gold, predicted), count in ranked[:10]]
+
+
+def surest_mistakes(records: Sequence[Record], name: Callable[[Record, int], str]) -> list[WorstExample]:
+    """The ten wrong records whose reference had the least probability, which is their `score`; `name` tells what a
+    class of a record is called."""
+    wrong = [r for r in records if r["prediction"] != r["reference"]]
+    wrong.sort(key=lambda r: (r["scores"][r["reference"]], r["index"]))
+    return [
+        WorstExample(
+            index=r["index"],
+            input=r["input"],
+            gold=name(r, r["reference"]),
+            predicted=name(r, r["prediction"]),
+            score=r["scores"][r["reference"]],
+        )
+        for r in wrong[:10]
+    ]
 
 
 def config_kwargs(meta: Meta) -> dict[str, Any]:

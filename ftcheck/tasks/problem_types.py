@@ -155,19 +155,9 @@ class SingleLabel(ProblemType):
 
     def worst(self, records: Sequence[Record], meta: Meta) -> list[WorstExample]:
         """Wrong ones, least probability for the right class first; `score` is that probability."""
-        names = meta["labels"]
-        wrong = [r for r in records if r["prediction"] != r["reference"]]
-        wrong.sort(key=lambda r: (r["scores"][r["reference"]], r["index"]))
-        return [
-            WorstExample(
-                index=r["index"],
-                input=r["input"],
-                gold=names[r["reference"]],
-                predicted=names[r["prediction"]],
-                score=r["scores"][r["reference"]],
-            )
-            for r in wrong[:10]
-        ]
+        from ftcheck.tasks import labels
+
+        return labels.surest_mistakes(records, lambda record, place: str(meta["labels"][place]))
 
     def natural_output(self, record: Record, meta: Meta) -> Classified:
         names, scores = meta["labels"], record["scores"]
