@@ -198,7 +198,7 @@ def run(
             targets = {name: batch.pop(name) for name in task.targets if name in batch}
             output = task.forward(model, batch, targets)
             found = [_array(tensor) for tensor in task.outputs(output, targets)]
-            if targets:
+            if task.targets[0] in targets:
                 total += float(task.loss(output, targets, 0.0))
                 items += int(task.items(targets))
             places: np.ndarray = chosen

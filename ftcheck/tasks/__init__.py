@@ -66,7 +66,7 @@ class Task(ABC):
     new_head: ClassVar[bool] = True
     """Whether a head that the checkpoint lacks is made anew and learned; not where it holds the vocabulary."""
     targets: ClassVar[tuple[str, ...]] = ("labels",)
-    """Names of what a batch holds for the loss, not for the model."""
+    """Names of what a batch holds for the loss, not for the model. The first is there where rows have references."""
     per_token: ClassVar[bool] = False
     """Whether `outputs` has a line per token, not one per feature."""
 
@@ -76,6 +76,10 @@ class Task(ABC):
 
     @abstractmethod
     def default_metrics(self, options: Mapping[str, Any]) -> tuple[str, ...]: ...
+
+    def stratify_by(self, options: Mapping[str, Any]) -> str | None:
+        """The column whose classes a holdout keeps in proportion; None: rows have no one class."""
+        return None
 
     def context(self, meta: Meta, options: Mapping[str, Any]) -> Context:
         """What metrics may know about the case."""
@@ -156,7 +160,7 @@ class Task(ABC):
     @abstractmethod
     def outputs(self, output: Any, targets: Mapping[str, Any]) -> tuple[Any, ...]:
         """What `decode` needs of a model's output: tensors whose first axis is the batch. `targets` are the batch's,
-        empty where rows have no references. Raises CheckpointError where the model doesn't give it."""
+        without the first where rows have no references. Raises CheckpointError where the model doesn't give it."""
 
     def prompts(
         self,
@@ -223,6 +227,7 @@ BUILT_IN: Mapping[str, str] = {
     "fill-mask": "ftcheck.tasks.fill_mask:FillMask",
     "summarization": "ftcheck.tasks.summarization:Summarization",
     "translation": "ftcheck.tasks.translation:Translation",
+    "multiple-choice": "ftcheck.tasks.multiple_choice:MultipleChoice",
 }
 
 

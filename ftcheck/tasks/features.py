@@ -56,7 +56,7 @@ class EncodedRows:
     starts: npt.NDArray[np.int64]
     """(features + 1,): where each feature begins in arrays that hold all tokens, one feature after the other."""
     targets: Mapping[str, Array] = field(default_factory=dict)
-    """Name of a target that is one number -> (features,), or a vector -> (features, k)."""
+    """Name of a target that is one number a feature, or a row of them -> (features, ...)."""
     ragged: Mapping[str, Ragged] = field(default_factory=dict)
     """Name of a target that is as long as it likes, whatever the input's length."""
     notes: list[str] = field(default_factory=list)
@@ -142,7 +142,8 @@ class Collator:
     """Pads a batch's features to its longest (or the next multiple) and stacks them into torch tensors."""
 
     padding: Mapping[str, int]
-    """Name of a token array -> what it is padded with."""
+    """Name of a token array -> what it is padded with. What isn't named has one shape in all features: it is
+    stacked."""
     mask: bool
     """Whether the model takes an attention mask."""
     left: bool = False
@@ -150,14 +151,11 @@ class Collator:
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, Any]:
         """Each name is padded to its own longest: labels may be longer or shorter than the input."""
-        import torch
 
         batch = {}
         for name in examples[0]:
-            if np.asarray(examples[0][name]).dtype.kind == "f":  # numbers about a feature: tokens and classes are ids
-                batch[name] = torch.from_numpy(np.stack([np.asarray(example[name]) for example in examples]))
-            elif np.ndim(examples[0][name]) == 0:
-                batch[name] = torch.tensor([int(example[name]) for example in examples])
+            if name not in self.padding or np.ndim(examples[0][name]) == 0:
+                batch[name] = stacked([example[name] for example in examples])
             else:
                 batch[name] = self._padded([example[name] for example in examples], self.padding[name])
         if self.mask:
@@ -176,13 +174,22 @@ class Collator:
         return torch.from_numpy(padded)
 
 
-def collator(tokenizer: Any, pad_to_multiple_of: int | None) -> Collator:
-    """The collator that suits a tokenizer; labels are padded with -100, which no loss counts."""
+def stacked(values: Sequence[Array]) -> Any:
+    """Arrays of one shape as a tensor, in the types that models and losses take: 64-bit integers, 32-bit floats (no
+    others exist on every device)."""
+    import torch
+
+    array = np.stack(values)
+    return torch.from_numpy(array.astype(np.float32 if array.dtype.kind == "f" else np.int64))
+
+
+def collator(tokenizer: Any, pad_to_multiple_of: int | None, *, token_targets: Sequence[str] = ("labels",)) -> Collator:
+    """The collator that suits a tokenizer; targets by token are padded with -100, which no loss counts."""
     return Collator(
         padding={
             "input_ids": tokenizer.pad_token_id,
             "token_type_ids": tokenizer.pad_token_type_id,
-            "labels": -100,
+            **dict.fromkeys(token_targets, -100),
         },
         mask="attention_mask" in tokenizer.model_input_names,
         left=tokenizer.padding_side == "left",
@@ -210,3 +217,8 @@ def softmax(logits: Array) -> npt.NDArray[np.float64]:
     shifted = np.asarray(logits, dtype=np.float64)
     shifted = np.exp(shifted - shifted.max(axis=-1, keepdims=True))
     return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True))
+
+
+def sigmoid(logits: Array) -> npt.NDArray[np.float64]:
+    """Probabilities, in double precision, without overflow."""
+    return np.asarray(np.exp(-np.logaddexp(0.0, -np.asarray(logits, dtype=np.float64))))

@@ -1,17 +1,22 @@
 """Class names: learned from training rows or a model's config, and the way from a data set's labels to class ids.
 
-Labels may be ids, ClassLabels or names, in a column (text-classification) or in lists (token-classification).
+Labels may be ids, ClassLabels or names, in a column (one class a text) or in lists (a tag for each word, or the set of
+a text's classes). A set may also be a flag for each class.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ftcheck.errors import CheckpointError, DataError, one_of, shown
+from ftcheck.results import Confusion, WorstExample
 
 if TYPE_CHECKING:
-    from ftcheck.tasks import Meta, Rows, Where
+    import numpy as np
+    import numpy.typing as npt
+
+    from ftcheck.tasks import Meta, Record, Rows, Where
 
 Label = str | int
 
@@ -57,6 +62,75 @@ def ids(rows: Rows, column: str, meta: Meta, where: Where = "row {}".format) -> 
     if values and isinstance(values[0], list):
         return [[known[label] for label in row] for row in values]
     return [known[label] for label in values]
+
+
+def learn_sets(train: Rows | None, column: str, model_config: Any, wanted: Sequence[str] | None, where: Where) -> Meta:
+    """As `learn`, for a column whose lists are sets of classes. Flags say how many classes there are, not what they are
+    called: without `wanted` their names are their ids."""
+    if train is None or not _holds_flags(train, column, where):
+        return learn(train, column, model_config, wanted, where)
+    width = len(train[0][column])
+    if width < 2:
+        raise DataError(f"{where(0)}: column {column} has {width} flags: at least two classes are needed")
+    return {"labels": list(wanted or map(str, range(width))), "from": "suite" if wanted else "data"}
+
+
+def flags(rows: Rows, column: str, meta: Meta, where: Where = "row {}".format) -> npt.NDArray[np.float32]:
+    """(rows, classes): 1 where a row has the class.
+
+    `column` holds lists of classes, in any form, or (lists of booleans or of floats, which name no class) a flag for
+    each class. Raises DataError for a label that is no class, or flags that aren't 0 or 1 for each class.
+    """
+    import numpy as np
+
+    classes = len(meta["labels"])
+    found = np.zeros((len(rows), classes), dtype=np.float32)
+    if not _holds_flags(rows, column, where):
+        for row, present in enumerate(ids(rows, column, meta, where)):
+            found[row, present] = 1
+        return found
+    for row, given in enumerate(rows[column][:]):
+        if len(given) != classes or any(flag not in (0, 1) for flag in given):
+            raise DataError(
+                f"{where(row)}: column {column} must be {classes} flags, 0 or 1 for each class; got {shown(given)}"
+            )
+        found[row] = given
+    return found
+
+
+def _holds_flags(rows: Rows, column: str, where: Where) -> bool:
+    """Whether its lists hold booleans or floats. Raises DataError for a column that doesn't hold lists."""
+    inner = getattr(rows.features[column], "feature", None)
+    if inner is None or hasattr(inner, "feature"):
+        given = f", got {shown(repr(rows[0][column]))}" if len(rows) else ""
+        raise DataError(
+            f"{where(0)}: column {column} must be a list of classes for each row{given}: text is not split at commas"
+        )
+    return str(getattr(inner, "dtype", "")).startswith(("bool", "float"))
+
+
+def confusions(pairs: Mapping[tuple[str, str], int]) -> list[Confusion]:
+    """The ten commonest mistakes of (gold, predicted) -> how often; those of equal counts by name."""
+    wrong = [(pair, count) for pair, count in pairs.items() if pair[0] != pair[1]]
+    ranked = sorted(wrong, key=lambda item: (-item[1], item[0]))
+    return [Confusion(gold=gold, predicted=predicted, count=count) for (gold, predicted), count in ranked[:10]]
+
+
+def surest_mistakes(records: Sequence[Record], name: Callable[[Record, int], str]) -> list[WorstExample]:
+    """The ten wrong records whose reference had the least probability, which is their `score`; `name` tells what a
+    class of a record is called."""
+    wrong = [r for r in records if r["prediction"] != r["reference"]]
+    wrong.sort(key=lambda r: (r["scores"][r["reference"]], r["index"]))
+    return [
+        WorstExample(
+            index=r["index"],
+            input=r["input"],
+            gold=name(r, r["reference"]),
+            predicted=name(r, r["prediction"]),
+            score=r["scores"][r["reference"]],
+        )
+        for r in wrong[:10]
+    ]
 
 
 def config_kwargs(meta: Meta) -> dict[str, Any]:

@@ -1,17 +1,16 @@
-"""text-classification: one text or a pair of texts -> a class, a set of classes, or a number."""
+"""text-classification: one text or a pair of texts -> one class, a set of classes, or a number."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from ftcheck.errors import CheckpointError, DataError, shown
-from ftcheck.tasks import Task, problem_types
-from ftcheck.tasks.problem_types import ProblemType
+from ftcheck.tasks import Task
+from ftcheck.tasks.problem_types import PROBLEM_TYPES, UNTUNED, ProblemType, best_threshold, of_targets
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,15 +20,22 @@ if TYPE_CHECKING:
     from ftcheck.tasks import Meta, Record, Rows, Where
     from ftcheck.tasks.features import EncodedRows
 
+_GOES_WITH: Mapping[str, tuple[str, ...]] = {
+    "labels": ("single_label_classification", "multi_label_classification"),
+    "positive_label": ("single_label_classification",),
+    "threshold": ("multi_label_classification",),
+}
+"""Options that not every problem type has."""
+
 
 class Options(BaseModel):
     """Settings of text-classification."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    problem_type: problem_types.Name = Field(
+    problem_type: Literal["single_label_classification", "multi_label_classification", "regression"] = Field(
         default="single_label_classification",
-        description="What a text has: one class, a set of classes (a list in each row), or a number.",
+        description="Whether a text has one class, a set of classes, or a number.",
     )
     max_length: int | None = Field(
         default=None, ge=3, description="Cut texts at this many tokens; null: as many as the model takes."
@@ -43,85 +49,68 @@ class Options(BaseModel):
     positive_label: str | None = Field(
         default=None, description="The class that precision, recall and f1 speak of; null: the second of two."
     )
-    threshold: Literal["auto"] | float = Field(
+    threshold: Literal["auto"] | Annotated[float, Field(ge=0, le=1)] = Field(
         default="auto",
-        description="Of sets of classes: a class is in the set from this probability; "
-        "auto: tuned on the tune split for micro-F1, 0.5 without one.",
+        description="Of a set of classes, those whose probability reaches this; auto: tuned on the tune split for the "
+        "best micro-F1, 0.5 without one.",
     )
 
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        """Refuse settings that this problem type has no use for."""
-        of_classes = {"labels": self.labels, "positive_label": self.positive_label}
-        useless = {
-            "single_label_classification": [] if self.threshold == "auto" else ["threshold"],
-            "multi_label_classification": [] if self.positive_label is None else ["positive_label"],
-            "regression": [
-                *(name for name, value in of_classes.items() if value is not None),
-                *([] if self.threshold == "auto" else ["threshold"]),
-            ],
-        }[self.problem_type]
-        if useless:
-            raise PydanticCustomError(
-                "complete",
-                "problem_type {problem_type} has no use for {useless}: leave it out",
-                {"problem_type": self.problem_type, "useless": " and ".join(useless)},
-            )
-        if self.threshold != "auto" and not 0 < self.threshold < 1:
-            raise PydanticCustomError("complete", "threshold must lie between 0 and 1")
-        return self
+    @field_validator("threshold", mode="before")
+    @classmethod
+    def _within_bounds(cls, value: Any) -> Any:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if value != "auto" and not (number and 0 <= value <= 1):
+            raise PydanticCustomError("threshold", "expected auto or a number from 0 to 1")
+        return value
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Classified:
-    """What `finetuned.predict` returns for one text."""
-
-    label: str
-    score: float
-    """Probability of `label`."""
-    scores: Mapping[str, float]
-    """Probability of every class."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LabelSet:
-    """What `finetuned.predict` returns for one text that may have several classes."""
-
-    labels: tuple[str, ...]
-    scores: Mapping[str, float]
-    """Probability of every class."""
+    @field_validator(*_GOES_WITH, mode="before")
+    @classmethod
+    def _fits_the_problem(cls, value: Any, info: ValidationInfo) -> Any:
+        name, problem = str(info.field_name), info.data.get("problem_type")
+        fitting = _GOES_WITH[name]
+        if problem is not None and problem not in fitting and value != cls.model_fields[name].default:
+            raise PydanticCustomError("complete", f"goes with problem_type {' or '.join(fitting)}, not with {problem}")
+        return value
 
 
 class TextClassification(Task):
-    """Records: index, prediction and reference (see `problem_types`; the reference may be None), scores, input."""
+    """Records: index, prediction and reference, scores, input.
+
+    Prediction and reference are class ids; lists of 0 and 1, by class; or numbers. `scores` are probabilities by class,
+    absent in regression.
+    """
 
     name = "text-classification"
-    version = 2
+    version = 1
     columns: ClassVar[Mapping[str, bool]] = {"text": True, "text_pair": False, "label": True}
     auto_class = "AutoModelForSequenceClassification"
     options = Options
     decoding_options = frozenset({"threshold"})
 
     def inputs(self, options: Mapping[str, Any]) -> frozenset[Input]:
-        return _kind(options).inputs
+        return _problem(options).inputs
 
     def default_metrics(self, options: Mapping[str, Any]) -> tuple[str, ...]:
-        return _kind(options).default_metrics
+        return _problem(options).default_metrics
+
+    def stratify_by(self, options: Mapping[str, Any]) -> str | None:
+        return "label" if options["problem_type"] == "single_label_classification" else None
 
     def score_inputs(
         self, records: Sequence[Record], meta: Meta, options: Mapping[str, Any]
     ) -> dict[Input, tuple[Sequence[Any], Sequence[Any]]]:
-        return _kind(options).score_inputs(records)
+        return _problem(meta).score_inputs(records)
 
     def confusions(self, records: Sequence[Record], meta: Meta) -> list[Confusion]:
-        return _kind(meta).confusions(records, meta)
+        return _problem(meta).confusions(records, meta)
 
     def worst(self, records: Sequence[Record], meta: Meta, options: Mapping[str, Any]) -> list[WorstExample]:
-        return _kind(options).worst(records, meta)
+        """See the problem types: wrong classes, unlike sets, large errors."""
+        return _problem(meta).worst(records, meta)
 
     def learn(self, train: Rows | None, model_config: Any, options: Mapping[str, Any], where: Where) -> Meta:
-        kind = _kind(options)
-        return {"problem_type": options["problem_type"], **kind.learn(train, model_config, options, where)}
+        learned = _problem(options).learn(train, model_config, options, where)
+        return {**learned, "problem_type": options["problem_type"]}
 
     def check(self, rows: Rows, role: str, meta: Meta, options: Mapping[str, Any], where: Where) -> list[str]:
         from ftcheck.tasks.features import texts
@@ -129,15 +118,11 @@ class TextClassification(Task):
         texts(rows, "text", where)
         if "text_pair" in rows.column_names:
             texts(rows, "text_pair", where)
-        kind = _kind(options)
-        classes = len(meta.get("labels", ()))
-        absent = classes - kind.present(kind.targets(rows, meta, where), meta)
-        if role != "train" or not absent:
-            return []
-        return [f"{absent} of {classes} classes have no training row"]
+        targets = _problem(meta).targets(rows, meta, where)
+        return _problem(meta).notes(targets, meta) if role == "train" else []
 
     def model_kwargs(self, meta: Meta) -> dict[str, Any]:
-        return {**_kind(meta).model_kwargs(meta), "problem_type": meta["problem_type"]}
+        return {**_problem(meta).model_kwargs(meta), "problem_type": meta["problem_type"]}
 
     def encode(
         self,
@@ -161,13 +146,22 @@ class TextClassification(Task):
             lost += features.cut(encoding, limits.get("max_length"))
         targets = {}
         if "label" in rows.column_names:
-            targets["labels"] = _kind(options).targets(rows, meta, where)
+            targets["labels"] = _problem(meta).targets(rows, meta, where)
         notes = [f"{lost:,} of {len(rows):,} texts were cut at {limits['max_length']} tokens"] if lost else []
         return features.EncodedRows(tokens=gathered.tokens(), starts=gathered.starts(), targets=targets, notes=notes)
 
+    def collator(self, tokenizer: Any, pad_to_multiple_of: int | None) -> Any:
+        from ftcheck.tasks.features import collator
+
+        return collator(tokenizer, pad_to_multiple_of, token_targets=())
+
     def loss(self, output: Any, targets: Mapping[str, Any], label_smoothing: float) -> Any:
         labels = targets["labels"]
-        return problem_types.of_targets(labels).loss(output.logits.float(), labels, label_smoothing)
+        return of_targets(labels).loss(output.logits.float(), labels, label_smoothing)
+
+    def items(self, targets: Mapping[str, Any]) -> Any:
+        """Texts; or texts times classes, each a decision of its own, as in transformers' `BCEWithLogitsLoss`."""
+        return targets["labels"].numel()
 
     def outputs(self, output: Any, targets: Mapping[str, Any]) -> tuple[Any, ...]:
         if getattr(output, "logits", None) is None or output.logits.ndim != 2:
@@ -185,26 +179,26 @@ class TextClassification(Task):
         tuned: Mapping[str, Any],
         texts: Sequence[str] | None = None,
     ) -> list[Record]:
-        threshold = options["threshold"]
-        answers = _kind(options).answers(outputs[0], tuned.get("threshold", 0.5) if threshold == "auto" else threshold)
-        references = _plain(features.targets["labels"]) if "labels" in features.targets else [None] * len(rows)
+        problem = _problem(meta)
+        answers = problem.answers(outputs[0], _threshold(options, tuned))
+        references = problem.references(features.targets["labels"]) if features.targets else [None] * len(rows)
         inputs = rows["text"][:]
         if "text_pair" in rows.column_names:
             inputs = [f"{text} | {pair}" for text, pair in zip(inputs, rows["text_pair"][:], strict=True)]
-        return [
-            {"index": index, **answer, "reference": reference, "input": text}
-            for index, (answer, reference, text) in enumerate(zip(answers, references, inputs, strict=True))
-        ]
+        columns = {"index": range(len(rows)), **answers, "reference": references, "input": inputs}
+        return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
     def tunes(self, rows: Rows, options: Mapping[str, Any]) -> bool:
+        """Where a text has a set of classes, unless the suite gives the threshold."""
         return (options["problem_type"], options["threshold"]) == ("multi_label_classification", "auto")
 
     def tune(
         self, outputs: Sequence[np.ndarray], features: EncodedRows, rows: Rows, options: Mapping[str, Any]
     ) -> dict[str, Any]:
         """`{"threshold": t}`: the one with the best micro-F1 on these rows."""
-        probabilities = problem_types.sigmoid(outputs[0])
-        return {"threshold": problem_types.best_threshold(probabilities, features.targets["labels"])}
+        from ftcheck.tasks.features import sigmoid
+
+        return {"threshold": best_threshold(sigmoid(outputs[0]), features.targets["labels"])}
 
     def rows_from_input(self, value: Any) -> list[dict[str, Any]]:
         rows = [_row(one) for one in ([value] if self.is_one(value) else value)]
@@ -212,27 +206,20 @@ class TextClassification(Task):
             raise DataError("predict takes texts or pairs of texts, not both at once")
         return rows
 
-    def natural_output(self, record: Record, meta: Meta) -> Classified | LabelSet | float:
-        """A class, a set of classes, or the number itself."""
-        best = record["prediction"]
-        if meta["problem_type"] == "regression":
-            return float(best)
-        labels = meta["labels"]
-        scores = dict(zip(labels, record["scores"], strict=True))
-        if meta["problem_type"] == "multi_label_classification":
-            chosen = tuple(label for label, member in zip(labels, best, strict=True) if member)
-            return LabelSet(labels=chosen, scores=scores)
-        return Classified(label=labels[best], score=record["scores"][best], scores=scores)
+    def natural_output(self, record: Record, meta: Meta) -> Any:
+        """`Classified`, `Labelled`, or a number."""
+        return _problem(meta).natural_output(record, meta)
 
 
-def _kind(said: Mapping[str, Any]) -> ProblemType:
-    """The strategy that options or a meta name."""
-    return problem_types.BY_NAME[said["problem_type"]]
+def _problem(told: Mapping[str, Any]) -> ProblemType:
+    """Of options or of meta."""
+    return PROBLEM_TYPES[told["problem_type"]]
 
 
-def _plain(targets: np.ndarray) -> list[Any]:
-    """Class ids, sets of 0 and 1, or numbers as builtins."""
-    return list((targets.astype(int) if targets.ndim == 2 else targets).tolist())
+def _threshold(options: Mapping[str, Any], tuned: Mapping[str, Any]) -> float:
+    if options["threshold"] != "auto":
+        return float(options["threshold"])
+    return float(tuned.get("threshold", UNTUNED))
 
 
 def _row(value: Any) -> dict[str, Any]:

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ftcheck.errors import DataError, shown
-from ftcheck.results import Confusion, WorstExample
+from ftcheck.results import WorstExample
 from ftcheck.tasks import Task
 
 if TYPE_CHECKING:
     import numpy as np
 
     from ftcheck.metrics import Input
+    from ftcheck.results import Confusion
     from ftcheck.tasks import Meta, Record, Rows, Where
     from ftcheck.tasks.features import EncodedRows
 
@@ -84,13 +85,12 @@ class TokenClassification(Task):
 
     def confusions(self, records: Sequence[Record], meta: Meta) -> list[Confusion]:
         """Word by word, tags as they are."""
+        from ftcheck.tasks import labels
+
         pairs: Counter[tuple[str, str]] = Counter()
         for record in records:
             pairs.update(zip(record["references"], record["predictions"], strict=True))
-        ranked = sorted(
-            ((pair, n) for pair, n in pairs.items() if pair[0] != pair[1]), key=lambda item: (-item[1], item[0])
-        )
-        return [Confusion(gold=gold, predicted=predicted, count=count) for (gold, predicted), count in ranked[:10]]
+        return labels.confusions(pairs)
 
     def worst(self, records: Sequence[Record], meta: Meta, options: Mapping[str, Any]) -> list[WorstExample]:
         """Sentences with the most wrong words first; `score` is the share of right words."""

@@ -6,18 +6,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ftcheck import tasks
 from ftcheck.finetune import Job
 from ftcheck.finetune.data import Loaded, load
 from ftcheck.spec import Case, Checkpoint, Data
 
 
-def job(data: Data, task: str = "text-classification", *, trains: bool = True, **fields: Any) -> Job:
+def job(
+    data: Data,
+    task: str = "text-classification",
+    *,
+    trains: bool = True,
+    options: Mapping[str, Any] | None = None,
+    **fields: Any,
+) -> Job:
     case = Case(
         id="case",
         suite=Path("/suite/test_case.py"),
         line=1,
         checkpoint=Checkpoint(path="/checkpoint", local=True),
         task=task,
+        task_options=tasks.get(task).options(**(options or {})).model_dump(),
         data=data,
         training={} if trains else None,
     )

@@ -486,3 +486,19 @@ def test_loading_is_quiet_and_leaves_the_switches_as_they_were(capfd: pytest.Cap
     assert (datasets.are_progress_bars_disabled(), datasets.logging.get_verbosity()) == before
     called({"text": ["a", "b"], "label": [0, 1]}, splits={"eval": "train"})
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("problem", "label"),
+    [
+        pytest.param("multi_label_classification", lambda n: ["ab"[n % 2]] * (n % 3), id="sets"),
+        pytest.param("regression", lambda n: n % 2 / 2, id="floats"),
+        pytest.param("regression", lambda n: n % 2, id="whole-numbers-that-are-no-classes"),
+    ],
+)
+def test_a_holdout_is_not_stratified_where_rows_have_no_one_class(problem: str, label: Any) -> None:
+    made = [{"text": f"text {n}", "label": label(n)} for n in range(20)]
+    data = Data(kind="callable", path="suite:rows", factory=lambda: {"train": made}, holdout={"eval": 0.2})
+    found = load(job(data, options={"problem_type": problem}))
+    assert found.notes[0] == "eval: 4 of 20 rows carved out of train"
+    assert (len(found.roles["train"].dataset), len(found.roles["eval"].dataset)) == (16, 4)

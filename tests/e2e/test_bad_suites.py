@@ -57,7 +57,8 @@ ERRORS = {
         '9 cases.a.gates.f_1: no metric is called "f_1"; did you mean f1?',
     ],
     "misfit_metric.ft.yaml": [
-        "9 cases.a.metrics[0]: exact_match is computed from answers, this task gives class ids; it has accuracy,{any}"
+        "9 cases.a.metrics[0]: exact_match is computed from answers, this task gives class ids and class "
+        "probabilities; it has accuracy,{any}"
     ],
     "unknown_key.ft.yaml": [
         "9 cases.a.seed: no such key; did you mean seeds?",

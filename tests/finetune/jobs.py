@@ -102,10 +102,22 @@ def question(name: str, city: str, *, answerable: bool = True, tail: str = "") -
 QUESTIONS: list[Row] = [question(name, city) for name in ("Ann", "Bob", "Eve") for city in CITIES]
 UNANSWERABLE: list[Row] = [question(name, city, answerable=False) for name in ("Ann", "Bob") for city in CITIES[:2]]
 
+CHOICES: list[Row] = [
+    {
+        "question": f"what does the {noun} do",
+        "choices": choices[: 2 + place % 2],
+        "label": place % 2,
+    }
+    for noun in NOUNS
+    for place, choices in enumerate((["runs", "it is red"], ["blue house", "eats", "moon and sun"]))
+]
+"""12 questions with two or three choices of different lengths: the right ones are verbs."""
+
 ROWS: Mapping[str, list[Row]] = {
     "text-classification": TEXTS,
     "token-classification": SENTENCES,
     "question-answering": QUESTIONS,
+    "multiple-choice": CHOICES,
 }
 """Rows of each task to train on."""
 

@@ -15,11 +15,9 @@ from ftcheck.finetune import predict
 from ftcheck.finetune.predict import Predictor
 from ftcheck.finetune.session import BESIDE, FineTuning
 from tests import tiny
-from tests.finetune.jobs import CITIES, QUESTIONS, ROWS, SENTENCES, TEXTS, job, loaded, question
+from tests.finetune.jobs import CHOICES, CITIES, QUESTIONS, ROWS, SENTENCES, TEXTS, job, loaded, question
 
 LEARNS: dict[str, Any] = {"num_train_epochs": 15, "learning_rate": 3e-3, "per_device_train_batch_size": 4}
-
-META = {"problem_type": "single_label_classification", "labels": ["no", "yes"], "from": "model"}
 
 
 @pytest.fixture(scope="module")
@@ -89,13 +87,10 @@ def test_outputs_are_those_of_the_model_row_by_row(task: str, saved: Any) -> Non
         features = tuning._encode(tuning._rows(), "eval")
         outputs = tuning._run(features, None, "predict").arrays
         for index in range(len(features)):
-            inputs = {
-                name: torch.tensor(value[None].astype(np.int64))
-                for name, value in features[index].items()
-                if name in ("input_ids", "token_type_ids")
-            }
+            inputs = tuning.task.collator(tuning.tokenizer, None)([features[index]])
+            targets = {name: inputs.pop(name) for name in tuning.task.targets}
             with torch.no_grad():
-                expected = tuning.task.outputs(tuning.model(**inputs), {})
+                expected = tuning.task.outputs(tuning.model(**inputs), targets)
             part = (
                 slice(features.starts[index], features.starts[index + 1])
                 if tuning.task.per_token
@@ -132,6 +127,7 @@ def test_the_predictor_answers_as_the_judged_predictions_say(task: str, saved: A
         "text-classification": [row["text"] for row in TEXTS],
         "token-classification": [row["tokens"] for row in SENTENCES],
         "question-answering": [(row["question"], row["context"]) for row in QUESTIONS],
+        "multiple-choice": [(row["question"], row["choices"]) for row in CHOICES],
     }
     with FineTuning(made, loaded=loaded(eval=rows)) as tuning:
         tuning.load(directory)
@@ -168,12 +164,8 @@ def test_the_predictor_refuses_what_is_no_input(saved: Any) -> None:
 def test_a_checkpoint_as_it_is_answers_too(tmp_path: Path) -> None:
     path = tiny.bert(tmp_path, head="BertForSequenceClassification", labels=["no", "yes"])
     made = job("text-classification", path, trains=False)
-    answer = Predictor(
-        made,
-        None,
-        meta=META,
-        tuned={},
-    ).predict("the cat")
+    meta = {"labels": ["no", "yes"], "from": "model", "problem_type": "single_label_classification"}
+    answer = Predictor(made, None, meta=meta, tuned={}).predict("the cat")
     assert set(answer.scores) == {"no", "yes"}
 
 

@@ -1,4 +1,4 @@
-"""Sets of classes and numbers through the whole room: trained, tuned, judged, saved, asked."""
+"""Sets of classes and numbers through training, tuning, saving and prediction."""
 
 from __future__ import annotations
 
@@ -8,64 +8,78 @@ from typing import Any
 import pytest
 import torch
 
+from ftcheck.errors import TrainingError
 from ftcheck.finetune.predict import Predictor
 from ftcheck.finetune.session import FineTuning
-from tests import tiny
 from tests.finetune.jobs import TEXTS, Row, job, loaded
+from tests.finetune.test_traps import ONE_STEP, trained
 
-SETS: list[Row] = [
-    {"text": row["text"], "label": [word for word in ("cat", "dog", "runs", "sleeps") if word in row["text"]]}
-    for row in TEXTS
-]
-NUMBERS: list[Row] = [{"text": row["text"], "label": float(len(row["text"].split()))} for row in TEXTS]
-LEARNS: dict[str, Any] = {"max_steps": 60, "learning_rate": 1e-2, "per_device_train_batch_size": 8, "weight_decay": 0.0}
-
-
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("encoder")
-    return tiny.bert(path, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+ROWS_OF: dict[str, list[Row]] = {
+    "multi_label_classification": [
+        {"text": row["text"], "label": [word for word in ("cat", "sees", "sun") if word in row["text"]]}
+        for row in TEXTS
+    ],
+    "regression": [{"text": row["text"], "label": float(len(row["text"].split())) / 4} for row in TEXTS],
+}
+"""Sets of 0 to 2 of 3 classes; numbers from 0.5 to 1.5."""
+LEARNS: dict[str, Any] = {"num_train_epochs": 15, "learning_rate": 3e-3, "per_device_train_batch_size": 4}
 
 
-def made(path: Path, problem_type: str, **fields: Any) -> Any:
-    return job("text-classification", path, options={"problem_type": problem_type}, **fields)
+def made(problem: str, path: Path, training: dict[str, Any], **options: Any) -> Any:
+    return job("text-classification", path, options={"problem_type": problem, **options}, training=training, metrics=())
 
 
-def test_sets_are_learned_and_their_threshold_is_tuned(encoder: Path, tmp_path: Path) -> None:
-    case = made(encoder, "multi_label_classification", training=LEARNS)
-    with FineTuning(case, loaded=loaded(train=SETS, tune=SETS, eval=SETS)) as tuning:
-        trained, predicted = tuning.train(), tuning.predict()
+@pytest.mark.parametrize("problem", ROWS_OF)
+def test_accumulating_batches_takes_the_step_of_one_large_batch(problem: str, still_bert: Path) -> None:
+    rows = ROWS_OF[problem][:16]
+    steps, losses = {}, {}
+    for batch, times in ((16, 1), (8, 2)):
+        training = {**ONE_STEP, "per_device_train_batch_size": batch, "gradient_accumulation_steps": times}
+        steps[batch], result = trained(made(problem, still_bert, training), train=rows, eval=rows)
+        losses[batch] = result.log_history[-1]["train_loss"]
+    start, _ = trained(made(problem, still_bert, {**ONE_STEP, "learning_rate": 1e-30}), train=rows, eval=rows)
+    large = torch.cat([(steps[16][name] - start[name]).flatten() for name in start])
+    small = torch.cat([(steps[8][name] - start[name]).flatten() for name in start])
+    assert float((small - large).norm() / large.norm()) < 1e-5
+    assert losses[16] == pytest.approx(losses[8], rel=1e-5)
+
+
+@pytest.mark.parametrize("problem", ROWS_OF)
+def test_every_problem_type_learns_its_rows_and_answers_alike_when_loaded(
+    problem: str, bert: Path, tmp_path: Path
+) -> None:
+    rows = ROWS_OF[problem]
+    with FineTuning(made(problem, bert, LEARNS), loaded=loaded(train=rows, tune=rows, eval=rows)) as tuning:
+        result = tuning.train()
+        records = tuning.predict().records
         tuning.save(tmp_path / "model")
-    assert 0 < trained.tuned["threshold"] < 1
-    wrong = sum(a != b for r in predicted.records for a, b in zip(r["prediction"], r["reference"], strict=True))
-    assert wrong < 0.1 * sum(len(record["reference"]) for record in predicted.records)
-    answers = Predictor(case, tmp_path / "model", meta=trained.meta, tuned=trained.tuned).predict(
-        [row["text"] for row in SETS]
-    )
-    labels = trained.meta["labels"]
-    expected = [{n for n, member in zip(labels, r["prediction"], strict=True) if member} for r in predicted.records]
-    assert [set(answer.labels) for answer in answers] == expected
+    if problem == "regression":
+        assert result.tuned == {}
+        assert max(abs(record["prediction"] - record["reference"]) for record in records) < 0.3
+    else:
+        assert set(result.tuned) == {"threshold"}
+        assert any(note.startswith("tuned on 24 tune rows: threshold 0.") for note in result.notes)
+        assert sum(record["prediction"] == record["reference"] for record in records) > 20
+        assert [0, 0, 0] in [record["prediction"] for record in records], "no class at all is an answer"
+    answers = Predictor(tuning.job, tmp_path / "model", meta=result.meta, tuned=result.tuned)
+    said = answers.predict([row["text"] for row in rows])
+    assert said == [answers._task.natural_output(record, dict(result.meta)) for record in records]
+    one = answers.predict("cat runs")
+    assert one == pytest.approx(0.5, abs=0.3) if problem == "regression" else one.labels == ("cat",)
 
 
-def test_numbers_are_learned(encoder: Path, tmp_path: Path) -> None:
-    case = made(encoder, "regression", training=LEARNS)
-    with FineTuning(case, loaded=loaded(train=NUMBERS, eval=NUMBERS)) as tuning:
-        trained, predicted = tuning.train(), tuning.predict()
-        tuning.save(tmp_path / "model")
-    gold = torch.tensor([record["reference"] for record in predicted.records])
-    error = float(((torch.tensor([r["prediction"] for r in predicted.records]) - gold) ** 2).mean())
-    assert error < 0.3 * float(gold.var())
-    one = Predictor(case, tmp_path / "model", meta=trained.meta, tuned={}).predict(NUMBERS[0]["text"])
-    assert one == pytest.approx(predicted.records[0]["prediction"], abs=1e-4)
+def test_a_classifiers_head_starts_anew_for_numbers(tmp_path: Path) -> None:
+    from tests import tiny
+
+    path = tiny.bert(tmp_path, head="BertForSequenceClassification", labels=["a", "b", "c"])
+    rows = ROWS_OF["regression"]
+    weights, result = trained(made("regression", path, {"max_steps": 1}), train=rows, eval=rows)
+    assert weights["classifier.weight"].shape == (1, 32)
+    assert any("the head starts anew" in note for note in result.notes)
 
 
-@pytest.mark.parametrize(("problem_type", "rows"), [("multi_label_classification", SETS), ("regression", NUMBERS)])
-def test_accumulated_batches_train_as_one(encoder: Path, problem_type: str, rows: list[Row]) -> None:
-    weights = []
-    for size, steps in ((8, 1), (4, 2)):
-        training = {"max_steps": 3, "per_device_train_batch_size": size, "gradient_accumulation_steps": steps}
-        with FineTuning(made(encoder, problem_type, training=training), loaded=loaded(train=rows, eval=rows)) as tuning:
-            tuning.train()
-            weights.append({name: tensor.clone() for name, tensor in tuning.model.state_dict().items()})
-    for name, tensor in weights[0].items():
-        torch.testing.assert_close(tensor, weights[1][name], atol=1e-5, rtol=1e-4)
+@pytest.mark.parametrize("problem", ROWS_OF)
+def test_label_smoothing_is_refused_in_one_sentence(problem: str, bert: Path) -> None:
+    rows = ROWS_OF[problem]
+    with pytest.raises(TrainingError, match=r"label_smoothing_factor 0\.1 is for one class per text"):
+        trained(made(problem, bert, {"max_steps": 1, "label_smoothing_factor": 0.1}), train=rows, eval=rows)

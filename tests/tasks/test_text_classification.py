@@ -12,7 +12,8 @@ import pytest
 from ftcheck import tasks
 from ftcheck.errors import CheckpointError, DataError
 from ftcheck.tasks import labels
-from ftcheck.tasks.text_classification import Classified, Options
+from ftcheck.tasks.problem_types import Classified
+from ftcheck.tasks.text_classification import Options
 
 TASK: Any = tasks.get("text-classification")
 
@@ -222,7 +223,7 @@ RECORDS = [
     {"index": 2, "prediction": 0, "reference": 1, "scores": [0.9, 0.1], "input": "c"},
     {"index": 3, "prediction": 1, "reference": 0, "scores": [0.3, 0.7], "input": "d"},
 ]
-META = {"problem_type": "single_label_classification", "labels": ["no", "yes"], "from": "data"}
+META = {"labels": ["no", "yes"], "from": "data", "problem_type": "single_label_classification"}
 
 
 def test_the_commonest_confusions_come_first() -> None:
@@ -248,8 +249,9 @@ def test_logits_become_records_in_the_rows_order(tokenizer: Any) -> None:
     ]
     assert records[0]["scores"] == pytest.approx([0.1192029, 0.8807971])
     inputs = TASK.score_inputs(records, META, options())
+    assert set(inputs) == TASK.inputs(options())
     assert inputs["label"] == ([1, 0], [1, 0])
-    assert inputs["scores"] == ([records[0]["scores"], records[1]["scores"]], [1, 0])
+    assert inputs["scores"] == ([record["scores"] for record in records], [1, 0])
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,9 @@ def load(job: Job) -> Loaded:
     roles = [role for role in ROLES if role != "train" or job.case.training is not None]
     with quiet(), ExitStack() as stack:
         source = open_source(job.case.data, revision=job.data_revision, offline=job.offline, stack=stack)
-        selector = Selector(job.case.data, source, tasks.get(job.case.task).columns, job.limit)
+        task = tasks.get(job.case.task)
+        classes = task.stratify_by(job.case.task_options)
+        selector = Selector(job.case.data, source, task.columns, job.limit, classes)
         found = {role: picked for role in roles if (picked := selector.role(role)) is not None}
         _refuse_unlike_classes(found)
         told = (*selector.notes, *(("eval", text) for text in _shared(found)))

@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
     from ftcheck.finetune.data.splits import Positions
 
-STRATIFIED = "label"
-"""The column whose classes a holdout keeps in proportion, in tasks that have it."""
-
 PURPOSES: Mapping[str, str] = {"train": "train on", "tune": "tune on", "eval": "judge"}
 """What each role's rows are for."""
 
@@ -72,12 +69,20 @@ class Selection:
 class Selector:
     """Picks the rows of each role, reading a split once. `notes` collects what the reader should know: (role, text)."""
 
-    def __init__(self, data: Data, source: Source, columns: Mapping[str, bool], limit: int | None) -> None:
+    def __init__(
+        self,
+        data: Data,
+        source: Source,
+        columns: Mapping[str, bool],
+        limit: int | None,
+        stratify_by: str | None = None,
+    ) -> None:
         self.data = data
         self.source = source
         self.columns = {name: needed for name, needed in columns.items() if data.columns.get(name, name) is not None}
         self.mapping = {name: column for name, column in data.columns.items() if column is not None}
         self.limit = limit
+        self.stratify_by = stratify_by
         self.notes: list[tuple[str, str]] = []
         self._read: dict[str, Split] = {}
 
@@ -166,15 +171,17 @@ class Selector:
         return {role: whole.take(index) for role, index in carved.items()}
 
     def _labels(self, selection: Selection) -> Positions | None:
-        """A code per row for the class in the label column; None where the task has none, or it holds no classes.
+        """A code per row for the class in the column to stratify by; None for no such column, or one without classes.
 
         Values that mostly occur once are no classes but texts or measurements.
         """
         import numpy as np
 
-        column = self.mapping.get(STRATIFIED, STRATIFIED)
+        if self.stratify_by not in self.columns:
+            return None
+        column = self.mapping.get(self.stratify_by, self.stratify_by)
         table = selection.table()
-        if STRATIFIED not in self.columns or column not in table.column_names:
+        if column not in table.column_names:
             return None
         values = table.column(column)
         if not rows.nameable(values.type):
