@@ -46,6 +46,13 @@ def test_a_projects_own_settings_of_pytest_do_no_harm(folder: Path) -> None:
     assert (found.returncode, found.stdout, found.stderr) == (0, "1 case, no mistakes\n", "")
 
 
+def test_cases_that_a_project_leaves_out_are_validated(folder: Path) -> None:
+    (folder / "suite.ft.yaml").write_text(SUITE + "    marks: [hub]\n")
+    (folder / "pytest.ini").write_text("[pytest]\naddopts = -m 'not hub' -k nothing\n")
+    found = command("validate", ".", cwd=folder)
+    assert (found.returncode, found.stdout, found.stderr) == (0, "1 case, no mistakes\n", "")
+
+
 def test_all_mistakes_of_all_files_come_at_once(folder: Path) -> None:
     (folder / "a.ft.yaml").write_text(SUITE + "    gates: {acuracy: {min: 1}}\n    sedes: 3\n")
     (folder / "b.ft.yaml").write_text(SUITE.replace("text-classification", "text-clasification"))
