@@ -56,7 +56,7 @@ class FakeExecutor:
             (publication.path / "model" / "model.safetensors").write_bytes(b"weights of seed %d" % work.job.seed)
             publication.content = asdict(
                 Trained(
-                    meta={"labels": list(LABELS)},
+                    meta={"problem_type": "single_label_classification", "labels": list(LABELS)},
                     tuned={},
                     costs={"train_seconds": 41.0, "parameters": 1000.0},
                     log_history=({"step": 1, "loss": 0.7},),
@@ -83,7 +83,7 @@ class FakeExecutor:
         ]
         predicted = Predicted(
             records=records,
-            meta={"labels": list(LABELS)},
+            meta={"problem_type": "single_label_classification", "labels": list(LABELS)},
             tuned={},
             costs={"eval_seconds": 1.5, "eval_samples_per_second": 66.7},
             rows={"eval": {"count": EXAMPLES, "hashes": "e"}},

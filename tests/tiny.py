@@ -128,3 +128,71 @@ def llama(path: Path, *, head: str = "LlamaModel", padding_side: str = "right", 
         made = transformers.LlamaConfig(**settings, bos_token_id=end, eos_token_id=end)
         getattr(transformers, head)(made).save_pretrained(path)
     return path
+
+
+def word_tokenizer(path: Path) -> Any:
+    """A token a word of WORDS, and an end after each text, as T5, BART and Marian have it: padding is 0, the end 1."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    path.mkdir(parents=True, exist_ok=True)
+    tokens = ["<pad>", "</s>", "<unk>", *dict.fromkeys(WORDS)]
+    core = Tokenizer(models.WordLevel({token: index for index, token in enumerate(tokens)}, unk_token="<unk>"))
+    core.pre_tokenizer = pre_tokenizers.Whitespace()
+    core.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=64
+    )
+    tokenizer.save_pretrained(path)
+    return tokenizer
+
+
+def t5(path: Path, **config: Any) -> Path:
+    """A T5 of 2 layers, 32 wide."""
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    settings = {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 2, "num_heads": 2, **config}
+    tokenizer = word_tokenizer(path)
+    made = T5Config(
+        **{"vocab_size": len(tokenizer), "pad_token_id": 0, "eos_token_id": 1, "decoder_start_token_id": 0, **settings}
+    )
+    return _saved(T5ForConditionalGeneration, made, path)
+
+
+def bart(path: Path, **config: Any) -> Path:
+    """A BART of 2 layers, 32 wide, whose decoder starts with the end token and is forced to write it in the end."""
+    from transformers import BartConfig, BartForConditionalGeneration
+
+    tokenizer = word_tokenizer(path)
+    made = BartConfig(**encoder_decoder(tokenizer, decoder_start_token_id=1, forced_eos_token_id=1, **config))
+    return _saved(BartForConditionalGeneration, made, path)
+
+
+def marian(path: Path, **config: Any) -> Path:
+    """A Marian of 2 layers, 32 wide, whose decoder starts with padding."""
+    from transformers import MarianConfig, MarianMTModel
+
+    tokenizer = word_tokenizer(path)
+    given = {"decoder_start_token_id": 0, "forced_eos_token_id": 1, "scale_embedding": True, **config}
+    made = MarianConfig(**encoder_decoder(tokenizer, **given))
+    return _saved(MarianMTModel, made, path)
+
+
+def encoder_decoder(tokenizer: Any, **config: Any) -> dict[str, Any]:
+    """The config of BART and its kin: 2 layers, 32 wide."""
+    sizes = {
+        f"{part}_{name}": size
+        for part in ("encoder", "decoder")
+        for name, size in (("layers", 2), ("attention_heads", 2), ("ffn_dim", 64))
+    }
+    known = {"vocab_size": len(tokenizer), "pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 1}
+    return {**sizes, **known, "d_model": 32, "max_position_embeddings": 64, "init_std": 0.1, **config}
+
+
+def _saved(kind: Any, config: Any, path: Path) -> Path:
+    import torch
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        kind(config).save_pretrained(path)
+    return path

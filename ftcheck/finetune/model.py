@@ -13,6 +13,9 @@ from ftcheck.finetune import Job
 from ftcheck.keys.hub import remember
 from ftcheck.tasks import Meta, Task
 
+LENGTHS = ("max_length", "max_source_length", "max_target_length")
+"""Options of tasks that say where texts are cut."""
+
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
 
 
@@ -158,16 +161,16 @@ def load_model(source: Source, task: Task, meta: Meta, tokenizer: Any, *, traini
             **task.model_kwargs(meta),
             **source.arguments,
         )
-    notes = _judge(model, info, source, training=training)
+    notes = _judge(model, info, source, task, training=training)
     _agree(model, tokenizer, source)
     return model, notes
 
 
-def _judge(model: Any, info: Mapping[str, Any], source: Source, *, training: bool) -> list[str]:
+def _judge(model: Any, info: Mapping[str, Any], source: Source, task: Task, *, training: bool) -> list[str]:
     """What of the model wasn't in the checkpoint: nothing but the head may be new, and only to be trained."""
     missing = sorted(info["missing_keys"])
     resized = {key: (tuple(had), tuple(has)) for key, had, has in sorted(info["mismatched_keys"], key=_matrices_first)}
-    body = [key for key in (*missing, *sorted(resized)) if not _is_head(key, model)]
+    body = [key for key in (*missing, *sorted(resized)) if not (task.new_head and _is_head(key, model))]
     if body:
         raise CheckpointError(
             f"{source.shown}: it isn't a whole {type(model).__name__}: {_some(body)} missing or of another size"
@@ -240,13 +243,22 @@ def _positions(model: Any) -> Any:
     return None
 
 
+def length_option(options: Mapping[str, Any]) -> str:
+    """The option to lower where memory runs out: `task.max_length`, or what stands for it."""
+    return f"task.{next((name for name in LENGTHS if name in options), LENGTHS[0])}"
+
+
 def check_length(model: Any, options: Mapping[str, Any], source: Source) -> None:
-    """Refuse a `max_length` beyond what the model takes: it would fail in an embedding, in the middle of training."""
-    wanted, longest = options.get("max_length"), longest_sequence(model)
-    if wanted is not None and longest is not None and wanted > longest:
-        raise CheckpointError(
-            f"task.max_length is {wanted}, but {source.shown} takes at most {longest} tokens: lower max_length"
-        )
+    """Refuse a length beyond what the model takes: it would fail in an embedding, in the middle of training."""
+    longest = longest_sequence(model)
+    wanted = {name: options.get(name) for name in LENGTHS}
+    wanted["generation.max_new_tokens"] = (options.get("generation") or {}).get("max_new_tokens")
+    for name, length in wanted.items():
+        if longest is not None and length is not None and length > longest:
+            raise CheckpointError(
+                f"task.{name} is {length}, but {source.shown} takes at most {longest} tokens: "
+                f"lower {name.rpartition('.')[2]}"
+            )
 
 
 @contextmanager

@@ -32,6 +32,8 @@ class Answers:
     """The mean over items; None without any."""
     texts: list[str] | None = None
     """What it generated, one text a row; None where the task generates nothing."""
+    notes: tuple[str, ...] = ()
+    """Said to the reader: how many texts have no end."""
 
 
 def answer(
@@ -64,7 +66,7 @@ def answer(
         )
     if prompts is None:
         return answers
-    texts = generate(
+    generated = generate(
         model,
         tokenizer,
         prompts,
@@ -74,7 +76,16 @@ def answer(
         batch_size=batch_size,
         on_batch=on_batch,
     )
-    return replace(answers, texts=texts)
+    return replace(answers, texts=generated.texts, notes=generated.notes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generated:
+    """What a model wrote."""
+
+    texts: list[str]
+    """One a prompt, in their order."""
+    notes: tuple[str, ...]
 
 
 def generate(
@@ -87,12 +98,13 @@ def generate(
     precision: str,
     batch_size: int,
     on_batch: OnBatch | None = None,
-) -> list[str]:
-    """What the model continues or answers each prompt with, in the order of `prompts`, special tokens left out.
+) -> Generated:
+    """What the model continues or answers each prompt with, special tokens left out.
 
-    Batches hold prompts of like length, longest first; on a GPU whose memory a batch exceeds, all further ones are half
-    as large. A decoder's prompts are padded on the left and are not part of the answer. `arguments` are those of
-    `model.generate`, but for `seed`, which sampling starts from.
+    Batches hold prompts of like length, longest first; where memory runs out, they are halved from there on. A
+    decoder's prompts are padded on the left and are not part of the answer. `arguments` are those of `model.generate`
+    (`max_new_tokens` among them), and the `seed` of sampling: each batch starts from it and its own place, so that what
+    is drawn depends on the batch size, but not on what became of other batches.
     """
     import numpy as np
     import torch
@@ -102,33 +114,55 @@ def generate(
     alone = not model.config.is_encoder_decoder
     collate = replace(encoded.collator(tokenizer, None), left=alone)
     given = dict(arguments)
-    seed = given.pop("seed", None)
-    if seed is not None:
-        torch.manual_seed(seed)
-    order = np.argsort(-np.diff(prompts.starts), kind="stable")
+    seed = given.pop("seed", 0)
+    order = np.argsort(-np.diff(prompts.starts), kind="stable").tolist()
     texts = [""] * len(order)
-    low = 0
+    low = endless = 0
     model.eval()
     with torch.inference_mode(), autocast(device, precision):
         while low < len(order):
-            chosen = [int(index) for index in order[low : low + batch_size]]
+            chosen = order[low : low + batch_size]
             batch = {name: t.to(device) for name, t in collate([prompts[index] for index in chosen]).items()}
-            try:
-                tokens = model.generate(**batch, **given)
-            except (RuntimeError, MemoryError) as error:
-                if not out_of_memory(error) or batch_size == 1 or not device.startswith("cuda"):
-                    raise
-                batch_size = max(1, batch_size // 2)
+            torch.manual_seed(seed + low)
+            tokens = _generated(model, {**batch, **given}, last_try=len(chosen) == 1)
+            if tokens is None:
+                batch_size = len(chosen) // 2
                 torch.cuda.empty_cache()
                 continue
-            if alone:
-                tokens = tokens[:, batch["input_ids"].shape[1] :]
+            # A decoder's output begins with its prompt, an encoder-decoder's with the token that it starts with.
+            tokens = tokens[:, batch["input_ids"].shape[1] if alone else 1 :]
+            endless += _endless(tokens, model.generation_config, given["max_new_tokens"])
             for index, text in zip(chosen, tokenizer.batch_decode(tokens, skip_special_tokens=True), strict=True):
                 texts[index] = text
             low += len(chosen)
             if on_batch is not None:
                 on_batch(low, len(order))
-    return texts
+    limit, all_told = given["max_new_tokens"], f"{endless:,} of {len(texts):,} generated texts"
+    note = f"{all_told} reached max_new_tokens ({limit}) without an end of their own"
+    return Generated(texts=texts, notes=(note,) if endless else ())
+
+
+def _generated(model: Any, arguments: Mapping[str, Any], *, last_try: bool) -> Any:
+    """(batch, tokens); None where memory ran out, unless this is the last try."""
+    try:
+        return model.generate(**arguments)
+    except (RuntimeError, MemoryError) as error:
+        if last_try or not out_of_memory(error):
+            raise
+    return None
+
+
+def _endless(tokens: Any, config: Any, limit: int) -> int:
+    """How many of (batch, new tokens) have no end of their own within `limit` tokens: one that the model is forced to
+    write in the last place is none."""
+    import torch
+
+    if tokens.shape[1] < limit:
+        return 0
+    ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
+    ends = torch.tensor([end for end in ends if end is not None], device=tokens.device, dtype=tokens.dtype)
+    own = tokens[:, : limit - 1] if config.forced_eos_token_id is not None else tokens
+    return int((~torch.isin(own, ends).any(dim=1)).sum())
 
 
 def run(
@@ -160,7 +194,7 @@ def run(
             chosen = order[low : low + batch_size]
             batch = {name: t.to(device) for name, t in collate([features[int(i)] for i in chosen]).items()}
             targets = {name: batch.pop(name) for name in task.targets if name in batch}
-            output = model(**batch)
+            output = task.forward(model, batch, targets)
             found = [_array(tensor) for tensor in task.outputs(output, targets)]
             if targets:
                 total += float(task.loss(output, targets, 0.0))
@@ -243,13 +277,13 @@ class Predictor:
         """One natural input -> its output, a list of them -> a list. Raises DataError for anything else."""
         import datasets
 
-        from ftcheck.finetune.quiet import quiet
+        from ftcheck.finetune.quiet import own_randomness, quiet
 
         task, options = self._task, self._job.case.task_options
         rows = task.rows_from_input(value)
         if not rows:
             return []
-        with quiet():
+        with quiet(), own_randomness(self._job.device):
             table = datasets.Dataset.from_list(rows)
             features = task.encode(table, self.tokenizer, self._meta, options, training=False)
             prompts = task.prompts(table, self.tokenizer, self._meta, options)

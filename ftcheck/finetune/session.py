@@ -142,6 +142,7 @@ class FineTuning:
             start = time.perf_counter()
             answers = self._run(features, prompts, "predict")
             seconds = time.perf_counter() - start
+            self._notes.extend(f"eval: {note}" for note in answers.notes)
             records = self._decode(answers, features, rows.roles["eval"].dataset, self.tuned)
             costs = {"eval_seconds": seconds, "eval_samples_per_second": len(records) / max(seconds, 1e-9)}
             if self.job.case.training is None:  # there is no training's entry that has them
@@ -159,6 +160,7 @@ class FineTuning:
     @contextmanager
     def _stage(self) -> Iterator[list[str]]:
         """Quiet, in an environment of its own, random streams put back; what the device runs out of is explained."""
+        from ftcheck.finetune.model import length_option
         from ftcheck.finetune.predict import BATCH_SIZE, out_of_memory
 
         with quiet() as warnings, own_environment(self.job.device), own_randomness(self.job.device):
@@ -170,7 +172,7 @@ class FineTuning:
                 size = self._batch_size(BATCH_SIZE)
                 raise TrainingError(
                     f"out of memory on {self.job.device}, predicting with per_device_eval_batch_size {size}: lower it "
-                    "under `training`, or lower task.max_length"
+                    f"under `training`, or lower {length_option(self.job.case.task_options)}"
                 ) from error
 
     def _rows(self) -> Loaded:

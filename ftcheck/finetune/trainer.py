@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from ftcheck import metrics
 from ftcheck.errors import FtcheckError, TrainingError, shown
 from ftcheck.finetune import Job, OnProgress, Progress
+from ftcheck.finetune.model import length_option
 from ftcheck.finetune.predict import BATCH_SIZE, out_of_memory
 from ftcheck.tasks import Task
 
@@ -184,7 +185,7 @@ def _trainer_class() -> Any:
             """The batch's part of the mean loss over all items of the optimizer step."""
             given = dict(inputs)
             targets = {name: given.pop(name) for name in self.task.targets}
-            output = model(**given)
+            output = self.task.forward(model, given, targets)
             items = self.task.items(targets) if num_items_in_batch is None else num_items_in_batch
             loss = self.task.loss(output, targets, self.args.label_smoothing_factor) / max(items, 1)
             return (loss, output) if return_outputs else loss
@@ -264,8 +265,8 @@ def _translated(job: Job) -> Iterator[None]:
         size = (job.case.training or {}).get("per_device_train_batch_size", 8)
         raise TrainingError(
             f"out of memory on {job.device}, training with per_device_train_batch_size {size}: halve it and double "
-            "gradient_accumulation_steps (the result is the same), lower task.max_length, or set "
-            "activation_checkpointing: true"
+            "gradient_accumulation_steps (the result is the same), set activation_checkpointing: true, or lower "
+            f"{length_option(job.case.task_options)}"
         ) from error
     except (ImportError, ValueError, TypeError, KeyError, AssertionError) as error:
         text = error.args[0] if isinstance(error, KeyError) and error.args else error

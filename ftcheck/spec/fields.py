@@ -103,7 +103,10 @@ class DataFields(Fields):
     ] = Field(default_factory=dict)
     columns: Annotated[
         dict[str, str | None],
-        Field(description="The task's column -> the data's column; null: an optional column that is not used."),
+        Field(
+            description="The task's column -> the data's column, or a key within one (translation.en); "
+            "null: an optional column that is not used."
+        ),
     ] = Field(default_factory=dict)
     splits: Annotated[
         dict[_Role, str],

@@ -58,6 +58,8 @@ class Task(ABC):
     """What the tokenizer must be loaded with."""
     needs_offsets: ClassVar[bool] = False
     """Whether encoding must know which characters or words a token came from, which only fast tokenizers tell."""
+    new_head: ClassVar[bool] = True
+    """Whether a head that the checkpoint lacks is made anew and learned; not where it holds the vocabulary."""
     targets: ClassVar[tuple[str, ...]] = ("labels",)
     """Names of what a batch holds for the loss, not for the model."""
     per_token: ClassVar[bool] = False
@@ -137,6 +139,11 @@ class Task(ABC):
         """What `loss` adds up over: examples, or tokens that have a label (an int or a scalar tensor)."""
         return len(targets[self.targets[0]])
 
+    def forward(self, model: Any, batch: Mapping[str, Any], targets: Mapping[str, Any]) -> Any:
+        """The model's output for a batch whose `targets` were taken out: for a model that must see them to be trained
+        (a decoder reads what it has to write, one token late)."""
+        return model(**batch)
+
     def runs_model(self, features: EncodedRows) -> bool:
         """Whether `outputs` of these features are wanted: not where all is generated and there is nothing to score."""
         return True
@@ -209,6 +216,8 @@ BUILT_IN: Mapping[str, str] = {
     "question-answering": "ftcheck.tasks.question_answering:QuestionAnswering",
     "text-generation": "ftcheck.tasks.text_generation:TextGeneration",
     "fill-mask": "ftcheck.tasks.fill_mask:FillMask",
+    "summarization": "ftcheck.tasks.summarization:Summarization",
+    "translation": "ftcheck.tasks.translation:Translation",
 }
 
 

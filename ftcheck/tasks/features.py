@@ -24,6 +24,29 @@ NO_LIMIT = 1_000_000
 """A tokenizer without a limit says 1e30."""
 
 
+@dataclass(frozen=True, slots=True)
+class Ragged:
+    """A token array of each feature, all in one: their lengths are their own."""
+
+    values: Array
+    """(all tokens,)."""
+    starts: npt.NDArray[np.int64]
+    """(features + 1,): where each feature's begin."""
+
+    @classmethod
+    def of(cls, lists: Sequence[Sequence[int]]) -> Ragged:
+        """From one list a feature."""
+        return cls(_flat(lists), _starts([len(line) for line in lists]))
+
+    def __getitem__(self, index: int) -> Array:
+        return self.values[self.starts[index] : self.starts[index + 1]]
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """(features,)."""
+        return np.diff(self.starts)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodedRows:
     """Features in the order in which they were made: a sequence of dicts of token arrays for the collator."""
@@ -33,7 +56,9 @@ class EncodedRows:
     starts: npt.NDArray[np.int64]
     """(features + 1,): where each feature begins in arrays that hold all tokens, one feature after the other."""
     targets: Mapping[str, Array] = field(default_factory=dict)
-    """Name of a target that is one number -> (features,)."""
+    """Name of a target that is one number -> (features,), or a vector -> (features, k)."""
+    ragged: Mapping[str, Ragged] = field(default_factory=dict)
+    """Name of a target that is as long as it likes, whatever the input's length."""
     notes: list[str] = field(default_factory=list)
     """Said to the reader: "12 of 1,287 rows were cut at 128 tokens"."""
     aside: Mapping[str, Array] = field(default_factory=dict)
@@ -47,7 +72,8 @@ class EncodedRows:
             raise IndexError(index)
         part = slice(self.starts[index], self.starts[index + 1])
         example = {name: values[part] for name, values in self.tokens.items()}
-        example.update({name: values[index] for name, values in self.targets.items()})
+        for more in (self.targets, self.ragged):
+            example.update({name: values[index] for name, values in more.items()})
         return example
 
     def __iter__(self) -> Iterator[Example]:
@@ -69,11 +95,15 @@ class Gatherer:
 
     def starts(self) -> npt.NDArray[np.int64]:
         """(features + 1,)."""
-        return np.concatenate([[0], np.cumsum(self._lengths, dtype=np.int64)]).astype(np.int64)
+        return _starts(self._lengths)
 
     def tokens(self) -> dict[str, Array]:
         """Everything gathered, by name."""
         return {name: np.concatenate(parts) for name, parts in self._tokens.items()}
+
+
+def _starts(lengths: Sequence[int]) -> npt.NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
 
 
 def _flat(lists: Sequence[Any]) -> Array:
@@ -119,26 +149,31 @@ class Collator:
     multiple: int = 1
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, Any]:
+        """Each name is padded to its own longest: labels may be longer or shorter than the input."""
         import torch
 
-        lengths = [len(example["input_ids"]) for example in examples]
-        width = -(-max(lengths) // self.multiple) * self.multiple
-        parts = [slice(width - n, width) if self.left else slice(0, n) for n in lengths]
         batch = {}
         for name in examples[0]:
-            if np.ndim(examples[0][name]) == 0:
+            if np.asarray(examples[0][name]).dtype.kind == "f":  # numbers about a feature: tokens and classes are ids
+                batch[name] = torch.from_numpy(np.stack([np.asarray(example[name]) for example in examples]))
+            elif np.ndim(examples[0][name]) == 0:
                 batch[name] = torch.tensor([int(example[name]) for example in examples])
-                continue
-            padded = np.full((len(examples), width), self.padding[name], dtype=np.int64)
-            for line, part, example in zip(padded, parts, examples, strict=True):
-                line[part] = example[name]
-            batch[name] = torch.from_numpy(padded)
+            else:
+                batch[name] = self._padded([example[name] for example in examples], self.padding[name])
         if self.mask:
-            mask = np.zeros((len(examples), width), dtype=np.int64)
-            for line, part in zip(mask, parts, strict=True):
-                line[part] = 1
-            batch["attention_mask"] = torch.from_numpy(mask)
+            ones = [np.ones(len(example["input_ids"]), dtype=np.int64) for example in examples]
+            batch["attention_mask"] = self._padded(ones, 0)
         return batch
+
+    def _padded(self, arrays: Sequence[Array], value: int) -> Any:
+        """(arrays, longest of them), int64."""
+        import torch
+
+        width = -(-max(map(len, arrays)) // self.multiple) * self.multiple
+        padded = np.full((len(arrays), width), value, dtype=np.int64)
+        for line, array in zip(padded, arrays, strict=True):
+            line[width - len(array) if self.left else 0 :][: len(array)] = array
+        return torch.from_numpy(padded)
 
 
 def collator(tokenizer: Any, pad_to_multiple_of: int | None) -> Collator:

@@ -30,7 +30,7 @@ class Generation(BaseModel):
         allow_inf_nan=False,
         description="Beam search: above 0 prefers longer texts, below 0 shorter ones.",
     )
-    early_stopping: bool | Literal["never"] | None = Field(
+    early_stopping: Literal[True, False, "never"] | None = Field(
         default=None, description="Beam search: whether to stop as soon as there are num_beams whole texts."
     )
     do_sample: bool | None = Field(default=None, description="Draw tokens by their probability.")

@@ -87,19 +87,31 @@ def test_squad_questions(version: str, expected: dict[str, int], unanswerable: f
     assert unanswerable <= part <= (0.6 if unanswerable else 0)
 
 
-@pytest.mark.parametrize(
-    ("reader", "path", "size"),
-    [
-        pytest.param("jsonl", "scitldr/train.jsonl", 1_992, id="scitldr"),
-        pytest.param("jsonl", "ntrex128/train.jsonl", 1_604, id="ntrex128"),
-        pytest.param("text", "tinyshakespeare/input.txt", 40_000, id="tinyshakespeare"),
-    ],
-)
-def test_data_of_tasks_to_come_is_read(reader: str, path: str, size: int) -> None:
+def test_tinyshakespeare_is_read_by_lines() -> None:
     from ftcheck.finetune.data.source import from_files
 
-    table = from_files(reader, {"train": [str(ROOT / path)]}, {}).splits["train"](None).table
-    assert table.num_rows == size
+    table = from_files("text", {"train": [str(ROOT / "tinyshakespeare/input.txt")]}, {}).splits["train"](None).table
+    assert table.num_rows == 40_000
+
+
+@pytest.mark.parametrize(
+    ("task", "folder", "columns", "size"),
+    [
+        pytest.param("summarization", "scitldr", {"document": "source", "summary": "target"}, 618, id="scitldr"),
+        pytest.param(
+            "translation", "ntrex128", {"source": "translation.en", "target": "translation.de"}, 187, id="ntrex128"
+        ),
+    ],
+)
+def test_texts_and_references_are_read_as_they_are(task: str, folder: str, columns: dict[str, str], size: int) -> None:
+    """Lists of sentences with one to several references; languages within a column."""
+    from ftcheck import tasks
+
+    files = {split: f"{folder}/{split}.jsonl" for split in ("train", "test")}
+    found = read("jsonl", task, files, columns=columns).roles["eval"]
+    kind = tasks.get(task)
+    assert len(found.dataset) == size
+    assert kind.check(found.dataset, "eval", {}, kind.options().model_dump(), found.place) == []
 
 
 def test_no_two_rows_of_banking77_have_one_hash() -> None:

@@ -18,6 +18,7 @@ from ftcheck.finetune.data import readers
 from ftcheck.finetune.data.readers import for_suffix
 from ftcheck.spec import READERS, Case, expand, json_schema
 from ftcheck.spec.fields import CaseFields, CheckpointFields, DataFields
+from ftcheck.tasks.generation import Generation
 
 ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -137,6 +138,14 @@ def test_the_options_of_a_task_are_those_that_it_has_with_their_defaults(name: s
         option: field.default if isinstance(field.default, str) else json.dumps(field.default, default=given)
         for option, field in fields.items()
     }
+
+
+def test_the_options_of_generation_are_those_that_there_are_with_their_defaults() -> None:
+    table = {
+        option: cells[0].strip("`")
+        for option, cells in rows(section("How texts are generated"), "`generation`").items()
+    }
+    assert table == {option: json.dumps(field.default) for option, field in Generation.model_fields.items()}
 
 
 @pytest.mark.parametrize("name", tasks.BUILT_IN)

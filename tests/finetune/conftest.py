@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,16 @@ def still_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A decoder whose tokenizer has no padding token."""
     return tiny.gpt2(tmp_path_factory.mktemp("gpt2"))
+
+
+@pytest.fixture(scope="session")
+def seq2seq(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+    """Kind -> an encoder-decoder without dropout."""
+    return {
+        "t5": tiny.t5(tmp_path_factory.mktemp("t5"), dropout_rate=0.0),
+        "bart": tiny.bart(tmp_path_factory.mktemp("bart"), dropout=0.0),
+        "marian": tiny.marian(tmp_path_factory.mktemp("marian"), dropout=0.0),
+    }
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -108,3 +108,10 @@ ROWS: Mapping[str, list[Row]] = {
     "question-answering": QUESTIONS,
 }
 """Rows of each task to train on."""
+
+DOCUMENTS: list[Row] = [
+    {"document": f"{'the old ' * (place % 3)}{noun} {verb}", "summary": f"{noun} {'. ' * (place % 2)}{kind}"}
+    for place, noun in enumerate(NOUNS)
+    for verb, kind in (("runs", "new"), ("sleeps", "old"))
+]
+"""12 sources of different lengths, and what is to be written of them."""

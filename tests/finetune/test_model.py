@@ -18,7 +18,7 @@ from ftcheck.spec import Checkpoint
 from tests import tiny
 from tests.finetune.jobs import QUESTIONS, SENTENCES, TEXTS, job, loaded
 
-TWO = {"labels": ["moves", "rests"], "from": "data"}
+TWO = {"problem_type": "single_label_classification", "labels": ["moves", "rests"], "from": "data"}
 
 
 def copied(source: Path, target: Path) -> Path:

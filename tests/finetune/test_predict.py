@@ -19,6 +19,8 @@ from tests.finetune.jobs import CITIES, QUESTIONS, ROWS, SENTENCES, TEXTS, job, 
 
 LEARNS: dict[str, Any] = {"num_train_epochs": 15, "learning_rate": 3e-3, "per_device_train_batch_size": 4}
 
+META = {"problem_type": "single_label_classification", "labels": ["no", "yes"], "from": "model"}
+
 
 @pytest.fixture(scope="module")
 def saved(bert: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, Path, Any]]:
@@ -166,7 +168,12 @@ def test_the_predictor_refuses_what_is_no_input(saved: Any) -> None:
 def test_a_checkpoint_as_it_is_answers_too(tmp_path: Path) -> None:
     path = tiny.bert(tmp_path, head="BertForSequenceClassification", labels=["no", "yes"])
     made = job("text-classification", path, trains=False)
-    answer = Predictor(made, None, meta={"labels": ["no", "yes"], "from": "model"}, tuned={}).predict("the cat")
+    answer = Predictor(
+        made,
+        None,
+        meta=META,
+        tuned={},
+    ).predict("the cat")
     assert set(answer.scores) == {"no", "yes"}
 
 

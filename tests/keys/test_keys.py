@@ -97,17 +97,37 @@ def test_what_can_change_the_model_changes_the_train_key_and_is_named(
     assert component in [found.path for found in diff(old[0].components, new[0].components)]
 
 
+@pytest.mark.parametrize(
+    ("task", "options", "changed", "path"),
+    [
+        pytest.param(
+            "question-answering",
+            {"max_length": 64, "n_best": 20, "null_threshold": 0.0},
+            {"n_best": 5},
+            "n_best",
+            id="reading-answers",
+        ),
+        pytest.param(
+            "translation",
+            {"max_target_length": 64, "generation": {"num_beams": 1, "seed": 0}},
+            {"generation": {"num_beams": 4, "seed": 0}},
+            "generation.num_beams",
+            id="generation",
+        ),
+    ],
+)
 @pytest.mark.parametrize("trains", [True, False])
-def test_how_answers_are_read_trains_nothing_anew_unless_scores_are_looked_at(tmp_path: Path, trains: bool) -> None:
-    options = {"max_length": 64, "n_best": 20, "null_threshold": 0.0}
-    before = case(tmp_path, task="question-answering", task_options=options, training={} if trains else None)
-    after = replace(before, task_options={**options, "n_best": 5})
+def test_how_answers_are_made_trains_nothing_anew_unless_scores_are_looked_at(
+    tmp_path: Path, trains: bool, task: str, options: dict[str, Any], changed: dict[str, Any], path: str
+) -> None:
+    before = case(tmp_path, task=task, task_options=options, training={} if trains else None)
+    after = replace(before, task_options={**options, **changed})
     old, new = keys(before, tmp_path / "memo"), keys(after, tmp_path / "memo")
     assert old[0].digest == new[0].digest
-    assert [found.path for found in diff(old[1].components, new[1].components)] == ["decoding.n_best"]
+    assert [found.path for found in diff(old[1].components, new[1].components)] == [f"decoding.{path}"]
     looked_at = [replace(made, data=replace(made.data, splits={"tune": "validation"})) for made in (before, after)]
     old, new = (keys(made, tmp_path / "memo") for made in looked_at)
-    assert [found.path for found in diff(old[0].components, new[0].components)] == ["task.options.n_best"]
+    assert [found.path for found in diff(old[0].components, new[0].components)] == [f"task.options.{path}"]
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from ftcheck import catalogue, suitefile
+from ftcheck.errors import SuiteErrors
+from ftcheck.spec import expand
 from ftcheck.tasks.generation import MAX_NEW_TOKENS, Generation, arguments
 
 
@@ -29,6 +34,32 @@ from ftcheck.tasks.generation import MAX_NEW_TOKENS, Generation, arguments
 def test_what_would_be_ignored_or_fail_is_refused(given: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         Generation(**given)
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        pytest.param("{num_beam: 4}", "task.generation.num_beam: no such key; did you mean num_beams?", id="unknown"),
+        pytest.param(
+            "{top_k: 5}", "task.generation: top_k is for sampling: add do_sample: true, or leave it out", id="ignored"
+        ),
+        pytest.param(
+            "{early_stopping: maybe}",
+            "task.generation.early_stopping: expected one of True, False, never, got 'maybe' (text)",
+            id="no-choice",
+        ),
+        pytest.param("greedy", "task.generation: expected a mapping, got 'greedy' (text)", id="no-mapping"),
+    ],
+)
+def test_a_suite_is_told_where_and_what(written: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "suite.ft.yaml"
+    (tmp_path / "model").mkdir()
+    path.write_text(
+        "cases:\n  one:\n    checkpoint: ./model\n    data: org/name\n"
+        f"    task: {{name: translation, generation: {written}}}\n"
+    )
+    with pytest.raises(SuiteErrors, match=re.escape(f"suite.ft.yaml:5 cases.one.{message}")):
+        expand(suitefile.read(path), catalogue.installed())
 
 
 def test_where_the_suite_is_silent_so_are_the_arguments() -> None:

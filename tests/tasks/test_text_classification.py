@@ -222,7 +222,7 @@ RECORDS = [
     {"index": 2, "prediction": 0, "reference": 1, "scores": [0.9, 0.1], "input": "c"},
     {"index": 3, "prediction": 1, "reference": 0, "scores": [0.3, 0.7], "input": "d"},
 ]
-META = {"labels": ["no", "yes"], "from": "data"}
+META = {"problem_type": "single_label_classification", "labels": ["no", "yes"], "from": "data"}
 
 
 def test_the_commonest_confusions_come_first() -> None:
@@ -247,7 +247,9 @@ def test_logits_become_records_in_the_rows_order(tokenizer: Any) -> None:
         (1, 0, 0, "dog"),
     ]
     assert records[0]["scores"] == pytest.approx([0.1192029, 0.8807971])
-    assert TASK.score_inputs(records, META, options()) == {"label": ([1, 0], [1, 0])}
+    inputs = TASK.score_inputs(records, META, options())
+    assert inputs["label"] == ([1, 0], [1, 0])
+    assert inputs["scores"] == ([records[0]["scores"], records[1]["scores"]], [1, 0])
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,51 @@ def require(names: Sequence[str], columns: Mapping[str, bool], mapping: Mapping[
         )
 
 
+def parents(source: str) -> list[str]:
+    """The columns that a nested one may be in, nearest first: `a.b.c` -> `a.b`, `a`."""
+    parts = source.split(".")
+    return [".".join(parts[:end]) for end in range(len(parts) - 1, 0, -1)]
+
+
+def unfold(table: pa.Table, mapping: Mapping[str, str], where: str) -> pa.Table:
+    """`table` with a column of its own for each nested one that the suite names: `translation.en` is the key `en` of
+    the column `translation`, unless a column is called that itself. Class names come along.
+
+    Raises DataError for a key that isn't there.
+    """
+    for column, source in mapping.items():
+        parent = next((name for name in parents(source) if name in table.column_names), None)
+        if source in table.column_names or parent is None:
+            continue
+        values, feature = table.column(parent), _features(table).get(parent)
+        for key in source.removeprefix(f"{parent}.").split("."):
+            values = _child(values, key, parent, column, where)
+            feature = feature.get(key) if isinstance(feature, dict) and "_type" not in feature else None
+            parent = f"{parent}.{key}"
+        features = {**_features(table), **({source: feature} if feature else {})}
+        table = table.append_column(source, values).replace_schema_metadata(_as_metadata(features))
+    return table
+
+
+def _child(values: pa.ChunkedArray, key: str, parent: str, column: str, where: str) -> pa.ChunkedArray:
+    """What stands under `key` in each row; null where the row has nothing there."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pa.types.is_struct(values.type):
+        raise DataError(
+            f"{where}: column {shown(parent)} holds {shown(values.type, 100)}, which has no key {shown(repr(key))}; "
+            f"data.columns says which one is the task's {column}"
+        )
+    keys = [field.name for field in values.type]
+    if key not in keys:
+        raise DataError(
+            f"{where}: column {shown(parent)} has no key {shown(repr(key))} {among('keys', key, keys)}; "
+            f"data.columns says which one is the task's {column}"
+        )
+    return pc.struct_field(values, keys.index(key))
+
+
 def rename(table: pa.Table, columns: Mapping[str, bool], mapping: Mapping[str, str]) -> pa.Table:
     """`table` with the task's columns only, under the task's names, and `id` where it has one."""
     import pyarrow as pa
@@ -66,12 +111,20 @@ def rename(table: pa.Table, columns: Mapping[str, bool], mapping: Mapping[str, s
 
 def _metadata(table: pa.Table, columns: Mapping[str, bool], mapping: Mapping[str, str]) -> dict[bytes, bytes]:
     """The features that `datasets` keeps in the schema (class names), under the task's column names."""
-    kept = (table.schema.metadata or {}).get(b"huggingface")
-    features = ((json.loads(kept) if kept else {}).get("info") or {}).get("features") or {}
+    features = _features(table)
     renamed = {column: features[source] for column in columns if (source := mapping.get(column, column)) in features}
     if ID in features:
         renamed.setdefault(ID, features[ID])
-    return {b"huggingface": json.dumps({"info": {"features": renamed}}).encode()} if renamed else {}
+    return _as_metadata(renamed)
+
+
+def _features(table: pa.Table) -> dict[str, Any]:
+    kept = (table.schema.metadata or {}).get(b"huggingface")
+    return ((json.loads(kept) if kept else {}).get("info") or {}).get("features") or {}
+
+
+def _as_metadata(features: Mapping[str, Any]) -> dict[bytes, bytes]:
+    return {b"huggingface": json.dumps({"info": {"features": features}}).encode()} if features else {}
 
 
 def refuse_nulls(table: pa.Table, columns: Mapping[str, bool], place: Callable[[int], str]) -> pa.Table:

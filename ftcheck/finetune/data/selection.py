@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -126,10 +126,15 @@ class Selector:
             there = rows.among("splits", name, list(self.source.splits))
             raise DataError(f"{key}: {self.source.shown} has no split {shown(repr(name))} {there}")
         if name not in self._read:
-            read = self.source.splits[name]({*self.columns, *self.mapping.values(), rows.ID})
+            sources = {part for column in self.mapping.values() for part in (column, *rows.parents(column))}
+            read, where = (
+                self.source.splits[name]({*self.columns, *sources, rows.ID}),
+                f"{shown(repr(name))} of {self.source.shown}",
+            )
+            table = rows.unfold(read.table, self.mapping, where)
             # At once: a table that has none of the columns has no rows either, which would be said instead.
-            rows.require(read.names, self.columns, self.mapping, f"{shown(repr(name))} of {self.source.shown}")
-            self._read[name] = read
+            rows.require(list(dict.fromkeys([*read.names, *table.column_names])), self.columns, self.mapping, where)
+            self._read[name] = replace(read, table=table)
         return self._read[name]
 
     def _select(self, expression: str, key: str) -> Selection:
