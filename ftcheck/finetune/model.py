@@ -83,7 +83,8 @@ def load(
     tokenizer, notes = load_tokenizer(of_tokenizer, task, load_config(source))
     model, more = load_model(source, task, meta, tokenizer, training=training)
     check_length(model, job.case.task_options, source)
-    _remember(job)
+    if directory is None:
+        _remember(job)
     return model, tokenizer, [*notes, *more]
 
 

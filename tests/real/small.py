@@ -1,8 +1,8 @@
 """Checkpoints of under a million parameters, of random weights, with a tokenizer learned from the training rows.
 
-There is no small pretrained decoder or encoder-decoder to take (`FTCHECK_REAL_CHECKPOINT` is a BERT). These know nothing
-before they are trained, and what minutes on two cores teach them is how texts of a kind are written, not what they
-say: their suites are gated by how well they predict text, and say beside it what no model at all would reach.
+There is no small pretrained decoder or encoder-decoder to take (`FTCHECK_REAL_CHECKPOINT` is a BERT). These know
+nothing before they are trained, and what a minute on two cores teaches them is how texts of a kind are written, not
+what they say: their suites are gated by how well they predict text, and say beside it what is reached without a model.
 
 They are made anew in a folder that is gone when Python ends; their content, and so every key, is the same each time.
 """

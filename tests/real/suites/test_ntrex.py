@@ -26,7 +26,7 @@ TEXTS = [row["translation"][language] for row in ROWS for language in ("en", "de
         "columns": {"source": "translation.en", "target": "translation.de"},
     },
     training={
-        "num_train_epochs": where.sized(ci=5, full=20),
+        "num_train_epochs": where.sized(ci=4, full=8),
         "learning_rate": 3e-3,
         "per_device_train_batch_size": 16,
         "warmup_steps": 0.1,
@@ -35,6 +35,8 @@ TEXTS = [row["translation"][language] for row in ROWS for language in ("en", "de
     metrics=["perplexity", "bits_per_byte"],
     seeds=where.sized(ci=1, full=3),
     keep_model="none",
-    gates={"bits_per_byte": {"max": 4.0}},
+    # ci: 387, half-width of the interval 15. To know how often each token occurs in the training rows' German, and
+    # nothing more, has 615. So little teaches no translating: chrF is 6, that of the English itself 25, and no gate.
+    gates={"perplexity": {"max": where.sized(ci=470, full=470)}},
 )
 def test_ntrex() -> None: ...

@@ -20,7 +20,7 @@ LINES = (where.data() / "tinyshakespeare" / "input.txt").read_text("utf-8").spli
         "splits": {"train": "train[:36000]", "eval": "train[36000:]"},
     },
     training={
-        "num_train_epochs": where.sized(ci=2, full=8),
+        "num_train_epochs": where.sized(ci=1, full=4),
         "learning_rate": 2e-3,
         "per_device_train_batch_size": 16,
         "warmup_steps": 0.1,
@@ -28,6 +28,8 @@ LINES = (where.data() / "tinyshakespeare" / "input.txt").read_text("utf-8").spli
     metrics=["bits_per_byte"],
     seeds=where.sized(ci=1, full=3),
     keep_model="none",
-    gates={"bits_per_byte": {"max": 3.0}},
+    # ci: 98.3, which is 2.94 bits per byte; half-widths of the intervals 2.0 and 0.02. To know how often each token
+    # occurs in the training lines, and nothing more, has 295 and 3.64; xz packs the judged lines into 2.99.
+    gates={"perplexity": {"max": where.sized(ci=120, full=80)}},
 )
 def test_tinyshakespeare() -> None: ...
