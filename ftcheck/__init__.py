@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ftcheck.declare import case
     from ftcheck.metrics import Metric
+    from ftcheck.metrics.own import metric
     from ftcheck.spec import Case, Data, Gate
     from ftcheck.tasks import Task
 
 __version__ = "0.1.0"
-__all__ = ["Case", "Data", "Gate", "Metric", "Task", "__version__", "case"]
+__all__ = ["Case", "Data", "Gate", "Metric", "Task", "__version__", "case", "metric"]
 
 _HOMES = {
     "case": "ftcheck.declare",
@@ -23,6 +24,7 @@ _HOMES = {
     "Data": "ftcheck.spec",
     "Gate": "ftcheck.spec",
     "Metric": "ftcheck.metrics",
+    "metric": "ftcheck.metrics.own",
     "Task": "ftcheck.tasks",
 }
 

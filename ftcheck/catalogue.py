@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from functools import cache, cached_property
+from pathlib import Path
 from typing import Any
 
-from ftcheck import metrics, tasks, training_fields
+from ftcheck import importpath, metrics, tasks, training_fields
 from ftcheck.spec import TaskFacts
 
 
 class Installed:
     """The `spec.Catalogue` of this installation. Nothing is looked up before it is asked for."""
 
-    tasks: Collection[str] = tasks.BUILT_IN.keys()
     training_costs: Collection[str] = frozenset({"train_seconds", "train_samples_per_second", "peak_memory_bytes"})
+
+    @property
+    def tasks(self) -> Collection[str]:
+        return tasks.names()
 
     @cached_property
     def costs(self) -> Collection[str]:
@@ -31,11 +35,13 @@ class Installed:
     def task(self, name: str) -> TaskFacts:
         return tasks.get(name)
 
-    def metric_problem(self, text: str, task: TaskFacts, options: Mapping[str, Any]) -> str:
-        return _lookup(task, options).check(text) or ""
+    def metric_problem(self, text: str, task: TaskFacts, options: Mapping[str, Any], folder: Path) -> str:
+        return _lookup(task, options, folder).check(text) or ""
 
-    def metric_bounds(self, text: str, task: TaskFacts, options: Mapping[str, Any]) -> tuple[float, float]:
-        return _lookup(task, options).describe(text).bounds
+    def metric_bounds(
+        self, text: str, task: TaskFacts, options: Mapping[str, Any], folder: Path
+    ) -> tuple[float, float]:
+        return _lookup(task, options, folder).describe(text).bounds
 
     def training_problems(self, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[tuple[str, str]]:
         return self._training.problems(given, defaults)
@@ -44,12 +50,15 @@ class Installed:
         return self._training.schema()
 
     def metric_pattern(self) -> str:
-        names = "|".join(sorted({known.name for known in metrics.every()}))
+        names = "|".join([*sorted({known.name for known in metrics.every()}), *metrics.PATTERNS])
         return rf"^(?:{names})(?:\[.+\])?$"
 
+    def task_pattern(self) -> str:
+        return f"^{importpath.PATTERN}$"
 
-def _lookup(task: TaskFacts, options: Mapping[str, Any]) -> metrics.Lookup:
-    return metrics.Lookup(inputs=frozenset[Any](task.inputs(options)))
+
+def _lookup(task: TaskFacts, options: Mapping[str, Any], folder: Path) -> metrics.Lookup:
+    return metrics.Lookup(inputs=frozenset[Any](task.inputs(options)), folder=folder)
 
 
 @cache

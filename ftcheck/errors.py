@@ -45,6 +45,10 @@ class SuiteErrors(FtcheckError):  # noqa: N818  several errors, not one
         super().__init__("\n".join(str(error) for error in self.errors))
 
 
+class TaskError(FtcheckError):
+    """A task that isn't known, or a class of the user's that can't be one."""
+
+
 class DataError(FtcheckError):
     """The data can't be read, or isn't what the task needs (column, split, label, alignment)."""
 

@@ -157,13 +157,18 @@ class Pipeline:
         task = tasks.get(case.task)
         self._same_examples(finished)
         context = task.context(dict(finished[0].meta), case.task_options)
-        lookup = metrics.Lookup(inputs=task.inputs(case.task_options))
+        lookup = tasks.lookup(case)
         built, left_out = _built(case, context, lookup)
         scored = [self._scores(case, run, built) for run in finished]
         values = {
             **{metric.name: self._estimate(metric, [s[metric.name] for s in scored], case) for metric in built},
             **{name: _cost(lookup.describe(name), finished) for name in case.metrics if lookup.is_cost(name)},
         }
+        unbounded = [
+            f"{metric.name} has no interval: {why}"
+            for metric in built
+            if (why := _no_interval(metric, scored[0][metric.name]))
+        ]
         smoke = self.settings.limit is not None
         judged = () if smoke else gates.judge(case.gates, values)
         verdict = "smoke" if smoke else gates.verdict(judged)
@@ -185,7 +190,7 @@ class Pipeline:
             gates=judged,
             runs=tuple(_run_result(run) for run in finished),
             examples=int(finished[0].predicted.content["rows"]["eval"]["count"]),
-            notes=(*_notes(finished), *left_out, *self.warnings()),
+            notes=(*_notes(finished), *left_out, *unbounded, *self.warnings()),
             limited=self.settings.limit,
         )
         if verdict == "fail":
@@ -272,7 +277,7 @@ class Pipeline:
             return {name: arrays[f"metric{i}"] for i, name in enumerate(found.content["metrics"])}
         task = tasks.get(case.task)
         inputs = task.score_inputs(run.records(), dict(run.meta), case.task_options)
-        lookup = metrics.Lookup(inputs=task.inputs(case.task_options))
+        lookup = tasks.lookup(case)
         statistics = {metric.name: metric.statistics(*inputs[lookup.describe(metric.name).input]) for metric in built}
         if self.store.writable:
             import numpy as np
@@ -294,7 +299,14 @@ class Pipeline:
     def _estimate(metric: Metric, runs: Sequence[FloatArray], case: Case) -> MetricResult:
         from ftcheck.statistics import estimate
 
-        found = estimate(runs, metric.aggregate, scale=metric.scale, binary=metric.binary, fixed=case.training is None)
+        found = estimate(
+            runs,
+            metric.aggregate,
+            scale=metric.scale,
+            binary=metric.binary,
+            fixed=case.training is None,
+            no_interval=_no_interval(metric, runs[0]),
+        )
         return MetricResult(
             name=metric.name,
             value=found.value,
@@ -340,6 +352,11 @@ def _built(case: Case, context: Context, lookup: Lookup) -> tuple[list[Metric], 
                 raise
             left_out.append(f"{name} is left out: {error}")
     return built, left_out
+
+
+def _no_interval(metric: Metric, statistics: FloatArray) -> str:
+    """Why a metric of the user's has no interval over so many examples; empty for all others."""
+    return metric.no_interval(statistics) if isinstance(metric, metrics.WithoutInterval) else ""
 
 
 def _small(rows: FloatArray) -> Any:

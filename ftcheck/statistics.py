@@ -167,12 +167,14 @@ def estimate(
     binary: bool,
     fixed: bool,
     confidence: float = 0.95,
+    no_interval: str = "",
 ) -> Estimate:
     """The mean of a metric over runs and a two-sided interval for it.
 
     `statistics` holds one (n, c) array of numbers per run, of the same examples in the same order. `binary`: the metric
     is the mean of scores 0 or 1. `fixed`: the weights were not trained here, so there is no seed noise. A row of zeros
     in every run is an example that the metric doesn't count (e.g. outside a part of the data): it is left out of n.
+    `no_interval` is why the statistics give the value only.
 
     With one run or fixed weights the interval speaks of this model, else of the recipe. Raises ValueError for no runs,
     runs of different shapes, or a confidence outside (0, 1). What isn't finite gives no interval and no NumPy warning.
@@ -193,6 +195,8 @@ def estimate(
         return without_interval("one example" if n else "no examples")
     if not np.isfinite(values).all():
         return without_interval("a run's value is not a finite number")
+    if no_interval:
+        return without_interval(no_interval)
     influences = np.stack([influence(rows, aggregate) for rows in runs])
     if not np.isfinite(influences).all():
         return without_interval("one of the examples decides whether there is a value at all")

@@ -39,7 +39,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "statistics": {"results", "metrics"},
     "gates": {"results", "spec"},
     "store": {"errors", "keys", "results"},
-    "metrics": {"errors", "results"},
+    "importpath": {"errors"},
+    "metrics": {"errors", "importpath", "keys", "results"},
 }
 """Room -> the only rooms it may know."""
 

@@ -85,7 +85,7 @@ class Generated:
 
     texts: list[str]
     """One a prompt, in their order."""
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def generate(
@@ -137,9 +137,11 @@ def generate(
             low += len(chosen)
             if on_batch is not None:
                 on_batch(low, len(order))
-    limit, all_told = given["max_new_tokens"], f"{endless:,} of {len(texts):,} generated texts"
-    note = f"{all_told} reached max_new_tokens ({limit}) without an end of their own"
-    return Generated(texts=texts, notes=(note,) if endless else ())
+    if not endless:
+        return Generated(texts=texts)
+    limit = f"max_new_tokens ({given['max_new_tokens']})"
+    note = f"{endless:,} of {len(texts):,} generated texts reached {limit} without an end of their own"
+    return Generated(texts=texts, notes=(note,))
 
 
 def _generated(model: Any, arguments: Mapping[str, Any], *, last_try: bool) -> Any:

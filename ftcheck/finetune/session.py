@@ -256,7 +256,7 @@ class FineTuning:
             return None
         features, dataset = self._encode(rows, "tune"), rows.roles["tune"].dataset
         prompts, case = self._prompts(rows, "tune"), self.job.case
-        lookup = metrics.Lookup(inputs=self.task.inputs(case.task_options))
+        lookup = tasks.lookup(case)
         names = [name for name in case.metrics if not lookup.is_cost(name)]
 
         def evaluate(model: Any, step: int) -> dict[str, float]:
@@ -269,9 +269,8 @@ class FineTuning:
             context = self.task.context(self.meta, case.task_options)
             scores = {} if answers.loss is None else {"loss": answers.loss}
             for name in names:
-                metric = lookup.build(name, context)
-                statistics = metric.statistics(*inputs[lookup.describe(name).input])
-                scores[name] = float(metric.aggregate(statistics.sum(axis=0)))
+                predictions, references = inputs[lookup.describe(name).input]
+                scores[name] = metrics.value(lookup.build(name, context), predictions, references)
             return scores
 
         return evaluate

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from ftcheck import metrics
+from ftcheck import tasks
 from ftcheck.errors import FtcheckError, TrainingError, shown
 from ftcheck.finetune import Job, OnProgress, Progress
 from ftcheck.finetune.model import length_option
@@ -111,7 +111,7 @@ def arguments(job: Job, task: Task, folder: str) -> Any:
         given["save_strategy"] = "no"
     best = given.get("metric_for_best_model")
     if best is not None and "greater_is_better" not in given:
-        given["greater_is_better"] = best != "eval_loss" and _greater_is_better(best.removeprefix("eval_"), task, job)
+        given["greater_is_better"] = best != "eval_loss" and _greater_is_better(best.removeprefix("eval_"), job)
     made = Arguments(
         **given,
         output_dir=folder,
@@ -129,9 +129,8 @@ def arguments(job: Job, task: Task, folder: str) -> Any:
     return made
 
 
-def _greater_is_better(name: str, task: Task, job: Job) -> bool:
-    lookup = metrics.Lookup(inputs=task.inputs(job.case.task_options))
-    return name != "loss" and lookup.describe(name).greater_is_better
+def _greater_is_better(name: str, job: Job) -> bool:
+    return name != "loss" and tasks.lookup(job.case).describe(name).greater_is_better
 
 
 @cache

@@ -1,13 +1,16 @@
-"""Which versions of which code a result depends on: libraries, and ftcheck's own training code."""
+"""Which versions of which code a result depends on: libraries, ftcheck's own training code, and the user's task."""
 
 from __future__ import annotations
 
 import platform
+import sys
 from collections.abc import Mapping
 from functools import cache
 from importlib import metadata, resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from ftcheck.keys import modules
 
 if TYPE_CHECKING:
     from ftcheck.keys.data import Digest
@@ -41,20 +44,26 @@ def _version(library: str) -> str:
         return "not installed"
 
 
-def training_code(task: object, digest: Digest) -> dict[str, str]:
-    """blake3 of each of ftcheck's own sources that can change a trained model or its predictions, by relative path.
+def training_code(task: object, digest: Digest, *, scored: bool) -> dict[str, str]:
+    """blake3 of each source that can change a trained model or its predictions.
 
-    That is all of `finetune/`, the metrics (they pick the best checkpoint), and of `tasks/` what `task` is made of: its
-    own module and those that belong to no other task.
+    Of ftcheck, by relative path, that is all of `finetune/`; the metrics where scores are looked at while training
+    (`scored`: they pick the best checkpoint, or a threshold); and of `tasks/` what `task` is made of: its own module
+    and those that belong to no other task. A task of the user's may use any of them; it adds, by name, the modules that
+    its classes stand in and those of the user's that they import, with the versions of the libraries that they import.
+    Raises IdentityError where one of these has no source.
     """
     from ftcheck import tasks
 
     root = _root()
-    modules = {type_.__module__ for type_ in type(task).__mro__} - {"builtins", "abc"}
-    others = {name for name in (target.partition(":")[0] for target in tasks.BUILT_IN.values()) if name not in modules}
+    classes = {type_.__module__ for type_ in type(task).__mro__} - {"builtins", "abc"}
+    own = {name for name in classes if name.partition(".")[0] != "ftcheck"}
+    others = {target.partition(":")[0] for target in tasks.BUILT_IN.values()} - classes if not own else set()
     excluded = {root.joinpath(*name.split(".")[1:]).with_suffix(".py") for name in others}
-    sources = [path for part in ("finetune", "metrics", "tasks") for path in (root / part).rglob("*.py")]
-    return {path.relative_to(root).as_posix(): digest(path) for path in sorted(sources) if path not in excluded}
+    parts = ("finetune", "tasks", *(["metrics"] if scored or own else []))
+    sources = [path for part in parts for path in (root / part).rglob("*.py")]
+    ours = {path.relative_to(root).as_posix(): digest(path) for path in sorted(sources) if path not in excluded}
+    return ours | modules.identity(sorted(own - set(sys.stdlib_module_names)), digest)
 
 
 @cache

@@ -103,11 +103,12 @@ class Identifier:
             self._versions[asked] = code.versions(arguments)
         return self._versions[asked]
 
-    def training_code(self, task: object) -> dict[str, str]:
+    def training_code(self, task: object, *, scored: bool) -> dict[str, str]:
         """ftcheck's own sources that take part, by content. Constant in a process: what was imported stays."""
-        if type(task) not in self._code:
-            self._code[type(task)] = code.training_code(task, self._hashes.digest)
-        return self._code[type(task)]
+        asked = (type(task), scored)
+        if asked not in self._code:
+            self._code[asked] = code.training_code(task, self._hashes.digest, scored=scored)
+        return self._code[asked]
 
     def revisions(self, case: Case) -> dict[str, str | None]:
         """The commits to load of what `case` names on the Hub, as `finetune.Job` takes them; None for local inputs."""

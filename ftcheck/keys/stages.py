@@ -29,24 +29,32 @@ def train_key(
     With `training: false` it is the checkpoint, the tokenizer and the task; and, where settings are tuned on a split,
     also what that depends on.
     """
-    task = _task(case)
+    from ftcheck import tasks
+
+    task = tasks.get(case.task)
     components: dict[str, Any] = {
         "format": FORMAT,
         "stage": "train",
         "checkpoint": identifier.checkpoint(case.checkpoint),
         "tokenizer": identifier.tokenizer(case.checkpoint),
-        "task": {"name": task.name, "version": task.version, "options": _task_options(case, task)},
+        "task": {
+            "name": task.name,
+            "class": tasks.import_path(case.task),
+            "version": task.version,
+            "options": _task_options(case, task),
+        },
     }
     if case.training is not None:
         given = _arguments(case, task)
         components |= {
             "training": arguments.for_training(given),
             "early_stopping": asdict(case.early_stopping) if case.early_stopping else {},
+            "best_metric": _own_best_metric(case, given),
             "seed": seed,
             # A smoke run learns its classes from all rows, since a handful of training rows hasn't all of them.
             "data": identifier.data(case.data, TRAINING_ROLES if limit is None else ROLES),
         }
-    elif "tune" in case.data.splits or "tune" in case.data.holdout:
+    elif _scored(case):
         components["data"] = identifier.data(case.data, ("tune",))
     if "data" in components:
         components |= _environment(case, task, identifier, device_type=device_type, precision=precision, limit=limit)
@@ -57,7 +65,9 @@ def predict_key(
     train: Key, case: Case, *, device_type: str, precision: str, identifier: Identifier, limit: int | None = None
 ) -> Key:
     """What the predictions of one run depend on: its train key and the evaluation rows. Raises as `train_key` does."""
-    task = _task(case)
+    from ftcheck import tasks
+
+    task = tasks.get(case.task)
     return Key.of(
         {
             "format": FORMAT,
@@ -76,16 +86,23 @@ def score_key(predict: Key, signatures: Mapping[str, str]) -> Key:
     return Key.of({"format": FORMAT, "stage": "score", "predict": predict.digest, "metrics": dict(signatures)})
 
 
-def _task(case: Case) -> Task:
-    from ftcheck import tasks
-
-    return tasks.get(case.task)
-
-
 def _task_options(case: Case, task: Task) -> dict[str, Any]:
     """What of the task's options a trained model depends on: how answers are read only where they are looked at."""
-    looked_at = "tune" in case.data.splits or "tune" in case.data.holdout
-    return {name: value for name, value in case.task_options.items() if looked_at or name not in task.decoding_options}
+    scored = _scored(case)
+    return {name: value for name, value in case.task_options.items() if scored or name not in task.decoding_options}
+
+
+def _scored(case: Case) -> bool:
+    """Whether scores are looked at while training, or a setting is tuned for them."""
+    return "tune" in case.data.splits or "tune" in case.data.holdout
+
+
+def _own_best_metric(case: Case, given: Mapping[str, Any]) -> str | None:
+    """The definition of a metric of the user's that chooses the best checkpoint; ftcheck's are part of `code`."""
+    from ftcheck import tasks
+
+    name = str(given.get("metric_for_best_model") or "").removeprefix("eval_")
+    return tasks.lookup(case).describe(name).signature if ":" in name else None
 
 
 def _arguments(case: Case, task: Task) -> dict[str, Any]:
@@ -101,5 +118,5 @@ def _environment(
         "precision": precision,
         "limit": limit,
         "versions": identifier.versions(_arguments(case, task)),
-        "code": identifier.training_code(task),
+        "code": identifier.training_code(task, scored=_scored(case)),
     }

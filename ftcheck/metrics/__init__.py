@@ -14,11 +14,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
-from ftcheck.errors import MetricError, one_of, shown
+from ftcheck import importpath
+from ftcheck.errors import FtcheckError, MetricError, one_of, shown
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     import numpy.typing as npt
 
@@ -38,6 +41,10 @@ Input = Literal["label", "scores", "labels", "value", "tags", "answer", "text", 
   tokens; references are [tokens, bytes of text (UTF-8) that they make up].
 - `cost`: not from examples at all, one number per run (train_seconds, ...).
 """
+
+NATURAL: tuple[Input, ...] = ("label", "scores", "labels", "value", "tags", "answer", "text", "tokens")
+"""The inputs that come from examples. The first of them that a task gives is what a metric of the user's is computed
+from, unless it says otherwise."""
 
 Scale = Literal["proportion", "perplexity", "unbounded"]
 """Which interval fits: within [0, 1], exp of a mean loss, or anything."""
@@ -87,6 +94,17 @@ class Metric(Protocol):
         """
 
 
+@runtime_checkable
+class WithoutInterval(Protocol):
+    """What a metric has besides, whose interval may be too much work (it doesn't add up over examples)."""
+
+    def value(self, predictions: Sequence[Any], references: Sequence[Any]) -> float:
+        """The metric without any statistics; NaN without examples."""
+
+    def no_interval(self, statistics: FloatArray) -> str:
+        """Why there is no interval to these statistics, (examples, k); empty where there is one."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Definition:
     """What is known of a metric by its name, before any data."""
@@ -107,11 +125,13 @@ class Definition:
     """What its values lie between."""
     version: int = 1
     """Raised when the definition changes: results of different versions are not comparable."""
+    fingerprint: str = ""
+    """Of a metric that isn't ftcheck's: what its code is."""
 
     @property
     def signature(self) -> str:
         """The part of a metric's signature that its name determines."""
-        return "|".join(part for part in (self.name, str(self.version), self.unit) if part)
+        return "|".join(part for part in (self.name, str(self.version), self.unit, self.fingerprint) if part)
 
 
 _DATA: Mapping[Input, str] = {
@@ -143,14 +163,26 @@ FAMILIES = (
 )
 """Modules with a table `METRICS` of Definitions."""
 
-_SYNTAX = re.compile(r"(?P<name>\w+)(?:\[(?P<argument>.+)\])?", re.DOTALL)
+PATTERNS = (rf"{importpath.PATTERN}", r"evaluate:[^\[\]\n]+")
+"""Regular expressions for the names of metrics that aren't ftcheck's: an import path, a module for `evaluate`."""
+
+_SYNTAX = re.compile(
+    rf"(?P<name>{'|'.join(PATTERNS)}|\w+)(?:\[(?P<argument>.+)\])?",
+    re.DOTALL,
+)
 
 
 def parse(text: str) -> tuple[str, str | None]:
-    """`f1[PER]` -> ("f1", "PER"); `accuracy` -> ("accuracy", None). Raises MetricError for anything else."""
+    """`f1[PER]` -> ("f1", "PER"); `accuracy` -> ("accuracy", None); `evaluate:./mine[f1]` -> ("evaluate:./mine", "f1").
+
+    Raises MetricError for anything else.
+    """
     match = _SYNTAX.fullmatch(text)
     if match is None:
-        raise MetricError(f'"{shown(text)}" is no metric: write NAME or NAME[ARGUMENT], e.g. macro_f1 or f1[PER]')
+        raise MetricError(
+            f'"{shown(text)}" is no metric: write NAME or NAME[ARGUMENT], e.g. macro_f1 or f1[PER], '
+            "and for one of your own package.module:function"
+        )
     return match["name"], match["argument"]
 
 
@@ -161,6 +193,8 @@ class Lookup:
 
     inputs: frozenset[Input]
     """What the task gives (`Task.inputs`). Costs fit every task."""
+    folder: Path | None = None
+    """The suite file's: where relative paths of metrics start. None: the current directory."""
 
     def names(self) -> tuple[str, ...]:
         """All that fit, family by family."""
@@ -168,9 +202,9 @@ class Lookup:
 
     def describe(self, text: str) -> Definition:
         """What is known of a metric by its name (an argument is ignored). Raises MetricError for one that is unknown,
-        or that doesn't fit."""
+        or that doesn't fit; for one of the user's also where its code can't be had."""
         name, _ = parse(text)
-        kinds = _registry().get(name)
+        kinds = (self._own(name),) if ":" in name else _registry().get(name)
         if kinds is None:
             raise unknown("no metric is called", name, self.names())
         for known in kinds:
@@ -187,7 +221,7 @@ class Lookup:
         """
         try:
             return _argument_error(self.describe(text), parse(text)[1])
-        except MetricError as error:
+        except FtcheckError as error:
             return str(error)
 
     def build(self, text: str, context: Context) -> Metric:
@@ -208,8 +242,24 @@ class Lookup:
         """Whether it is a number about the run, not computed from examples."""
         return self.describe(text).input == "cost"
 
+    def _own(self, name: str) -> Definition:
+        """A metric that isn't ftcheck's."""
+        from ftcheck.metrics import evaluate_modules, own
+
+        default = next((kind for kind in NATURAL if kind in self.inputs), NATURAL[0])
+        if name.startswith(evaluate_modules.PREFIX):
+            return evaluate_modules.define(name, default, self.folder)
+        return own.define(name, default)
+
     def _fits(self, known: Definition) -> bool:
         return known.input == "cost" or known.input in self.inputs
+
+
+def value(metric: Metric, predictions: Sequence[Any], references: Sequence[Any]) -> float:
+    """The metric alone, where nobody asks how sure it is."""
+    if isinstance(metric, WithoutInterval):
+        return metric.value(predictions, references)
+    return float(metric.aggregate(metric.statistics(predictions, references).sum(axis=0)))
 
 
 def every() -> tuple[Definition, ...]:

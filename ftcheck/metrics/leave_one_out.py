@@ -12,6 +12,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ftcheck.metrics import FloatArray
 
+MOST = 1000
+"""Examples up to which a metric of unknown cost is computed once without each of them: work grows with the square."""
+
+
+COLUMNS = 3
+"""Of the statistics."""
+
+
+def too_many(examples: int) -> str:
+    """Why a metric of unknown cost has no interval over so many examples; empty where it has one."""
+    if examples <= MOST:
+        return ""
+    return f"it doesn't add up over examples, and leaving out each in turn is done for at most {MOST:,} of them"
+
 
 def statistics(value: float, without: FloatArray) -> FloatArray:
     """(n, 3) statistics for `aggregate`, from the metric and its values without each of n examples, (n,).

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ftcheck.errors import one_of, shown
+from ftcheck.errors import TaskError, one_of, shown
 from ftcheck.spec.case import EVAL_SPLITS, READERS, Checkpoint, Data, EarlyStopping, Gate, Mark
 from ftcheck.spec.catalogue import Catalogue, TaskFacts
 from ftcheck.spec.declaration import KeyPath
@@ -41,12 +41,12 @@ class Builder:
 
     @cached_property
     def task(self) -> TaskFacts | None:
-        """What is known of the task; None for an unknown one."""
-        name = self.fields.task.name
-        if name in self.catalogue.tasks:
-            return self.catalogue.task(name)
-        self.report(("task",), f"no task is called {shown(name, 60)!r}; {one_of(name, self.catalogue.tasks)}")
-        return None
+        """What is known of the task; None for one that can't be had."""
+        try:
+            return self.catalogue.task(self.fields.task.name)
+        except TaskError as error:
+            self.report(("task",), str(error))
+            return None
 
     def checkpoint(self) -> Checkpoint:
         given = self.fields.checkpoint
@@ -207,11 +207,14 @@ class Builder:
         ]
         named += [(("gates", text), text) for text, gate in self.fields.gates.items() if gate is not None]
         for key, text in named:
-            if problem := self.catalogue.metric_problem(text, task, self.task_options):
+            if problem := self._metric_problem(text, task):
                 self.report(key, problem)
             elif not self.trains and text in self.catalogue.training_costs:
                 self.report(key, f"with `training: false` nothing is trained, so there is no {text}")
         return tuple(dict.fromkeys([*task.default_metrics(self.task_options), *(text for _, text in named)]))
+
+    def _metric_problem(self, text: str, task: TaskFacts) -> str:
+        return self.catalogue.metric_problem(text, task, self.task_options, self.folder)
 
     def gates(self) -> tuple[Gate, ...]:
         found = []
@@ -222,14 +225,14 @@ class Builder:
                 self.report(("gates", metric), "expected min or max, or both")
             elif gate.min is not None and gate.max is not None and gate.min > gate.max:
                 self.report(("gates", metric), f"min {gate.min} is above max {gate.max}: no value passes")
-            elif self.task is not None and not self.catalogue.metric_problem(metric, self.task, self.task_options):
+            elif self.task is not None and not self._metric_problem(metric, self.task):
                 self._check_reachable(metric, gate, self.task)
             found.append(Gate(metric=metric, min=gate.min, max=gate.max))
         return tuple(found)
 
     def _check_reachable(self, metric: str, gate: GateFields, task: TaskFacts) -> None:
         """A gate that no value can pass is a mistake (per cent, mostly), better said before a training than after."""
-        low, high = self.catalogue.metric_bounds(metric, task, self.task_options)
+        low, high = self.catalogue.metric_bounds(metric, task, self.task_options, self.folder)
         for bound, limit, beyond in (("min", gate.min, high), ("max", gate.max, low)):
             if limit is None or not (limit > high if bound == "min" else limit < low):
                 continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 from pydantic import BaseModel
@@ -31,7 +32,8 @@ class Catalogue(Protocol):
     """The names that a suite may use."""
 
     @property
-    def tasks(self) -> Collection[str]: ...
+    def tasks(self) -> Collection[str]:
+        """The tasks that have a name."""
 
     @property
     def costs(self) -> Collection[str]:
@@ -46,12 +48,15 @@ class Catalogue(Protocol):
         """The names of the installed TrainingArguments' fields that a suite may set."""
 
     def task(self, name: str) -> TaskFacts:
-        """One of `tasks`."""
+        """One of `tasks`, or what an import path names. Raises TaskError, also for an unknown name."""
 
-    def metric_problem(self, text: str, task: TaskFacts, options: Mapping[str, Any]) -> str:
-        """What is wrong with this metric for this task with these options; empty where nothing is."""
+    def metric_problem(self, text: str, task: TaskFacts, options: Mapping[str, Any], folder: Path) -> str:
+        """What is wrong with this metric for this task with these options; empty where nothing is. Paths in it start at
+        `folder`."""
 
-    def metric_bounds(self, text: str, task: TaskFacts, options: Mapping[str, Any]) -> tuple[float, float]:
+    def metric_bounds(
+        self, text: str, task: TaskFacts, options: Mapping[str, Any], folder: Path
+    ) -> tuple[float, float]:
         """What the values of a metric without a problem lie between."""
 
     def training_problems(self, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -62,3 +67,6 @@ class Catalogue(Protocol):
 
     def metric_pattern(self) -> str:
         """A regular expression that every metric's text matches."""
+
+    def task_pattern(self) -> str:
+        """A regular expression that the import path of a task matches."""

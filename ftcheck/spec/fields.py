@@ -6,6 +6,7 @@ What depends on the rest of ftcheck or on files (tasks, metrics, training fields
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from types import FunctionType
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -31,6 +32,23 @@ class Fields(BaseModel):
 def _short_for(key: str, short: type | tuple[type, ...] = str) -> Callable[[Any], Any]:
     """A validator that takes a plain value for a mapping with only `key`."""
     return lambda value: {key: value} if isinstance(value, short) or callable(value) else value
+
+
+def _import_path(value: Any) -> Any:
+    """A function or class, in a Python suite, stands for its import path."""
+    if not isinstance(value, FunctionType | type):
+        return value
+    if "<" in value.__qualname__:
+        raise PydanticCustomError("own", "expected what stands at the top of a module, so that it can be imported")
+    return f"{value.__module__}:{value.__qualname__}"
+
+
+def _import_paths(value: Any) -> Any:
+    """The same for the keys of a mapping."""
+    return {_import_path(key): item for key, item in value.items()} if isinstance(value, dict) else value
+
+
+_Named = Annotated[str, BeforeValidator(_import_path)]
 
 
 def _seed_list(value: Any) -> Any:
@@ -83,7 +101,7 @@ class TaskFields(BaseModel):
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
 
-    name: Annotated[str, Field(description="The task.")]
+    name: Annotated[_Named, Field(description="The task.")]
 
 
 class DataFields(Fields):
@@ -153,7 +171,7 @@ class CaseFields(Fields):
     task: Annotated[
         TaskFields,
         BeforeValidator(_short_for("name"), json_schema_input_type=str | TaskFields),
-        Field(description="The task's name, or {name: ..., and its options}."),
+        Field(description="The task's name or import path, or {name: ..., and its options}."),
     ]
     data: Annotated[
         DataFields,
@@ -180,10 +198,11 @@ class CaseFields(Fields):
         Field(description="How many seeds (42, 43, ...), or a list of them. Each makes one run."),
     ] = Field(default_factory=lambda: [FIRST_SEED])
     metrics: Annotated[
-        list[str], Field(description="Metrics to compute besides the task's own and those of gates.")
+        list[_Named], Field(description="Metrics to compute besides the task's own and those of gates.")
     ] = Field(default_factory=list)
     gates: Annotated[
         dict[str, GateFields | None],
+        BeforeValidator(_import_paths),
         Field(description="Metric -> what it must reach: {min: ..., max: ...}. null removes a default."),
     ] = Field(default_factory=dict)
     keep_model: Annotated[

@@ -44,7 +44,13 @@ def json_schema(catalogue: Catalogue) -> dict[str, Any]:
         },
         {"enum": [False, None]},
     ]
-    case["properties"]["task"]["anyOf"] = [{"enum": [*sorted(catalogue.tasks), None]}, *_tasks(catalogue, definitions)]
+    own = {"type": "string", "pattern": catalogue.task_pattern()}
+    case["properties"]["task"]["anyOf"] = [
+        {"enum": [*sorted(catalogue.tasks), None]},
+        own,
+        *_tasks(catalogue, definitions),
+        {"type": "object", "properties": {"name": own}, "required": ["name"]},
+    ]
     metric = {"type": "string", "pattern": catalogue.metric_pattern()}
     case["properties"]["gates"] = {**case["properties"]["gates"], "propertyNames": metric}
     _first_of_type(case["properties"]["metrics"], "array")["items"] = metric

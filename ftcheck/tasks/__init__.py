@@ -1,8 +1,9 @@
 """One module per task: columns, Auto class, tokenize, collate, decode, default metrics.
 
-Adding a task is adding a module with a subclass of `Task`, and a line in `BUILT_IN`. What a task needs to know
-about the data of one case (its label names, say) is its `meta`: a JSON object that `learn` makes from the training
-rows, stored with the run and handed back to every later step.
+Adding a task is adding a module with a subclass of `Task`, and a line in `BUILT_IN`. Outside of ftcheck it is a
+subclass that a suite names by its import path, `my_package.tasks:Headlines`, or a package by an entry point of the
+group `ftcheck.tasks`. What a task needs to know about the data of one case (its label names, say) is its `meta`: a JSON
+object that `learn` makes from the training rows, stored with the run and handed back to every later step.
 
 Importing this package or a task module imports no torch, transformers, datasets, NumPy or pyarrow.
 """
@@ -12,15 +13,19 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from importlib import import_module
+from importlib import metadata
 from typing import TYPE_CHECKING, Any, ClassVar
+
+from ftcheck import importpath
+from ftcheck.errors import TaskError, one_of, shown
 
 if TYPE_CHECKING:
     import numpy as np
     from pydantic import BaseModel
 
-    from ftcheck.metrics import Context, Input
+    from ftcheck.metrics import Context, Input, Lookup
     from ftcheck.results import Confusion, WorstExample
+    from ftcheck.spec import Case
     from ftcheck.tasks.features import EncodedRows
 
 Meta = dict[str, Any]
@@ -221,9 +226,71 @@ BUILT_IN: Mapping[str, str] = {
 }
 
 
+ENTRY_POINTS = "ftcheck.tasks"
+"""The group of entry points by which a package adds tasks: name of the task = import path of its class."""
+
+
+def names() -> tuple[str, ...]:
+    """The tasks that have a name: the built-in ones, then those of installed packages. Raises as `get` does."""
+    return (*BUILT_IN, *_added())
+
+
 @cache
 def get(name: str) -> Task:
-    """The task called `name`. Raises KeyError for an unknown one."""
-    module, _, attribute = BUILT_IN[name].partition(":")
-    task: Task = getattr(import_module(module), attribute)()
+    """The task of this name, or import path of a class (which is imported).
+
+    Raises TaskError: an unknown name, a class that can't be imported, or that isn't a whole task.
+    """
+    from ftcheck.tasks import own
+
+    path = import_path(name)
+    try:
+        found = importpath.load(path)
+    except ValueError as error:
+        raise TaskError(f"the task {shown(name, 200)}: {error}") from None
+    if problem := own.problem(found, None if name == path else name):
+        raise TaskError(f"{shown(path, 200)} can't be used as a task: {problem}")
+    try:
+        task: Task = found()
+    except Exception as error:
+        raise TaskError(
+            f"{shown(path, 200)} can't be used as a task: {found.__name__}() fails{importpath.where(error)}: "
+            f"{type(error).__name__}: {shown(error, 300)}"
+        ) from error
     return task
+
+
+def import_path(name: str) -> str:
+    """Where the class of a task stands: `package.module:Class`. Raises TaskError for an unknown name."""
+    if name in BUILT_IN:
+        return BUILT_IN[name]
+    if importpath.is_one(name):
+        return name
+    if name in _added():
+        return _added()[name]
+    raise TaskError(
+        f"no task is called {shown(name, 60)!r}; {one_of(name, names())} "
+        "(a task of your own is named by its import path, package.module:Class)"
+    )
+
+
+def lookup(case: Case) -> Lookup:
+    """The metrics that `case` may use."""
+    from ftcheck.metrics import Lookup
+
+    return Lookup(inputs=get(case.task).inputs(case.task_options), folder=case.suite.parent)
+
+
+@cache
+def _added() -> Mapping[str, str]:
+    """The tasks of installed packages: name -> import path."""
+    found: dict[str, str] = {}
+    for point in metadata.entry_points(group=ENTRY_POINTS):
+        taken = BUILT_IN.get(point.name) or found.get(point.name)
+        if taken is not None and taken != point.value:
+            raise TaskError(
+                f"the entry point {shown(point.name, 60)} = {shown(point.value, 200)} of {ENTRY_POINTS} takes a name "
+                f"that is taken by {taken}: its package must choose another"
+            )
+        found[point.name] = point.value
+    return found

@@ -34,8 +34,8 @@ class Ragged:
     """(features + 1,): where each feature's begin."""
 
     @classmethod
-    def of(cls, lists: Sequence[Sequence[int]]) -> Ragged:
-        """From one list a feature."""
+    def of(cls, lists: Sequence[Sequence[int] | Array]) -> Ragged:
+        """From one list or array a feature."""
         return cls(_flat(lists), _starts([len(line) for line in lists]))
 
     def __getitem__(self, index: int) -> Array:

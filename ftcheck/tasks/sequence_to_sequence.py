@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -118,15 +119,16 @@ class SequenceToSequence(Task):
         if self.target not in rows.column_names:
             return encoded
         limits = features.room(tokenizer, options["max_target_length"])
-        targets = [texts[0] for texts in self._references(rows, where)]
-        labels: list[list[int]] = []
+        references = self._references(rows, where)
+        labels: list[np.ndarray] = []
         sizes = []
         lost = 0
         for part in features.chunks(len(rows)):
-            encoding = tokenizer(text_target=targets[part], return_attention_mask=False, **limits)
-            labels.extend(encoding["input_ids"])
+            targets = [texts[0] for texts in islice(references, part.stop - part.start)]
+            encoding = tokenizer(text_target=targets, return_attention_mask=False, **limits)
+            labels.extend(np.array(tokens, dtype=np.int32) for tokens in encoding["input_ids"])
             lost += features.cut(encoding, limits.get("max_length"))
-            for text, tokens in zip(targets[part], encoding["input_ids"], strict=True):
+            for text, tokens in zip(targets, encoding["input_ids"], strict=True):
                 whole = len(tokens) < limits.get("max_length", features.NO_LIMIT)
                 kept = text if whole else tokenizer.decode(tokens, skip_special_tokens=True)
                 sizes.append(len(kept.encode(errors="surrogatepass")))
@@ -151,11 +153,12 @@ class SequenceToSequence(Task):
 
         self.prepare(tokenizer, options)
         limits = features.room(tokenizer, options["max_source_length"])
-        sources = [options["prefix"] + text for text in self._sources(rows, where)]
+        sources = self._sources(rows, where)
         gathered = features.Gatherer()
         lost = 0
         for part in features.chunks(len(rows)):
-            encoding = tokenizer(sources[part], return_attention_mask=False, **limits)
+            texts = [options["prefix"] + text for text in islice(sources, part.stop - part.start)]
+            encoding = tokenizer(texts, return_attention_mask=False, **limits)
             # Token types, which some tokenizers make, are nothing that an encoder-decoder takes.
             gathered.add(encoding, ["input_ids"])
             lost += features.cut(encoding, limits.get("max_length"))
@@ -249,25 +252,31 @@ class SequenceToSequence(Task):
             f"predict takes a text or a dict with {self.source}, or a list of these; got {shown(repr(value))}"
         )
 
-    def _sources(self, rows: Rows, where: Where) -> list[str]:
+    def _sources(self, rows: Rows, where: Where) -> Iterator[str]:
         """Each row's source; a list of sentences is joined by spaces. Raises DataError for anything but text."""
-        return [" ".join(_texts(value, self.source, row, where)) for row, value in enumerate(rows[self.source][:])]
+        return (" ".join(texts) for texts in _texts(rows, self.source, where))
 
-    def _references(self, rows: Rows, where: Where) -> list[list[str]]:
+    def _references(self, rows: Rows, where: Where) -> Iterator[list[str]]:
         """Each row's targets: one or more. Raises DataError for none, and for anything but text."""
-        found = [_texts(value, self.target, row, where) for row, value in enumerate(rows[self.target][:])]
-        for row, texts in enumerate(found):
+        for row, texts in enumerate(_texts(rows, self.target, where)):
             if not texts:
                 raise DataError(f"{where(row)}: column {self.target} is an empty list; it needs at least one text")
-        return found
+            yield texts
 
 
 def _beginning(text: str) -> str:
     return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
 
 
-def _texts(value: Any, column: str, row: int, where: Where) -> list[str]:
-    texts = value if isinstance(value, list) else [value]
-    if not all(isinstance(text, str) for text in texts):
-        raise DataError(f"{where(row)}: column {column} must be text or a list of texts, got {shown(repr(value))}")
-    return texts
+def _texts(rows: Rows, column: str, where: Where) -> Iterator[list[str]]:
+    """Each row's text or texts. Raises DataError for anything else."""
+    from ftcheck.tasks.features import chunks
+
+    for part in chunks(len(rows)):
+        for row, value in enumerate(rows[part][column], part.start):
+            texts = value if isinstance(value, list) else [value]
+            if not all(isinstance(text, str) for text in texts):
+                raise DataError(
+                    f"{where(row)}: column {column} must be text or a list of texts, got {shown(repr(value))}"
+                )
+            yield texts

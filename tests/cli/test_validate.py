@@ -53,6 +53,24 @@ def test_cases_that_a_project_leaves_out_are_validated(folder: Path) -> None:
     assert (found.returncode, found.stdout, found.stderr) == (0, "1 case, no mistakes\n", "")
 
 
+def test_tasks_and_metrics_of_ones_own_are_imported_and_checked(folder: Path) -> None:
+    (folder / "lib").mkdir()
+    (folder / "pytest.ini").write_text("[pytest]\npythonpath = lib\n")
+    (folder / "lib" / "mine.py").write_text(
+        "from ftcheck.tasks.text_classification import TextClassification\n"
+        "class Mine(TextClassification):\n    name = 'mine'\n"
+        "def share(predictions, references):\n    return 1.0\n"
+    )
+    suite = SUITE.replace("text-classification", '"mine:Mine"')
+    (folder / "suite.ft.yaml").write_text(suite + '    metrics: ["mine:share"]\n')
+    found = command("validate", ".", cwd=folder)
+    assert (found.returncode, found.stdout, found.stderr) == (0, "1 case, no mistakes\n", "")
+    (folder / "suite.ft.yaml").write_text(suite + '    metrics: ["mine:shar"]\n')
+    found = command("validate", ".", cwd=folder)
+    assert found.returncode != 0
+    assert "the metric mine:shar: mine has no shar; did you mean share?" in found.stdout + found.stderr
+
+
 def test_all_mistakes_of_all_files_come_at_once(folder: Path) -> None:
     (folder / "a.ft.yaml").write_text(SUITE + "    gates: {acuracy: {min: 1}}\n    sedes: 3\n")
     (folder / "b.ft.yaml").write_text(SUITE.replace("text-classification", "text-clasification"))

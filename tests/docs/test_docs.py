@@ -39,6 +39,13 @@ def suites() -> list[Any]:
     return found
 
 
+def modules() -> dict[str, str]:
+    """The Python of every block that begins with a file's name, by that name."""
+    blocks = re.findall(r"```python\n# (\w+\.py)\n(.*?)```", ALL, re.DOTALL)
+    assert len(dict(blocks)) == len(blocks), "two documented modules have one name"
+    return dict(blocks)
+
+
 def texts(value: Any) -> Iterator[str]:
     """Every text in what a YAML file holds."""
     if isinstance(value, str):
@@ -62,7 +69,10 @@ def written(block: str, folder: Path) -> tuple[Case, ...]:
 
 
 @pytest.mark.parametrize("block", suites())
-def test_every_documented_suite_is_valid(block: str, tmp_path: Path) -> None:
+def test_every_documented_suite_is_valid(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, source in modules().items():
+        (tmp_path / name).write_text(source, "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
     assert written(block, tmp_path)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+import ftcheck
 from ftcheck.errors import DataError, TrainingError
 from ftcheck.finetune import Progress
 from ftcheck.finetune.session import FineTuning
@@ -423,3 +424,20 @@ def test_truncation_is_told_for_training_and_evaluation(bert: Path) -> None:
     trained, predicted, _ = train(made, train=SENTENCES)
     assert any(note.startswith("train: ") and "not trained on" in note for note in trained.notes)
     assert any(note.startswith("eval: ") and "count as tagged O" in note for note in predicted.notes)
+
+
+@ftcheck.metric(greater_is_better=False)
+def mistakes(predictions: list[int], references: list[int]) -> list[float]:
+    return [float(found != right) for found, right in zip(predictions, references, strict=True)]
+
+
+def test_a_metric_of_ones_own_may_choose_the_best_checkpoint(bert: Path) -> None:
+    name = f"{__name__}:mistakes"
+    training = {**LOOKS, "learning_rate": 5e-2, "max_steps": 10, "save_strategy": "steps", "save_steps": 2}
+    training |= {"load_best_model_at_end": True, "metric_for_best_model": name}
+    made = job(TEXT, bert, training=training, metrics=("accuracy", name))
+    trained, predicted, _ = train(made, train=TEXTS, tune=TEXTS)
+    told = evaluations(trained, f"eval_{name}")
+    assert told == pytest.approx([1 - accuracy for accuracy in evaluations(trained)])
+    wrong = [record["prediction"] != record["reference"] for record in predicted.records]
+    assert sum(wrong) / len(wrong) == min(told)

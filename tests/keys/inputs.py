@@ -39,7 +39,7 @@ def case(root: Path, **changes: Any) -> Case:
         line=1,
         checkpoint=Checkpoint(path=str(root / "model"), local=True),
         task="text-classification",
-        task_options={"max_length": 128},
+        task_options={"problem_type": "single_label_classification", "max_length": 128},
         data=Data(kind="reader", path="csv", files=files, columns={"text": "text"}),
         training={"learning_rate": 5e-5, "num_train_epochs": 3, "output_dir": "somewhere"},
         metrics=("accuracy",),

@@ -178,7 +178,7 @@ def own_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [
         pytest.param("finetune/__init__.py", True, id="training"),
         pytest.param("finetune/data/splits.py", True, id="choice of rows"),
-        pytest.param("metrics/classification.py", True, id="metrics, which may pick the best checkpoint"),
+        pytest.param("metrics/classification.py", False, id="metrics"),
         pytest.param("tasks/text_classification.py", True, id="the task"),
         pytest.param("tasks/labels.py", True, id="what tasks share"),
         pytest.param("tasks/token_classification.py", False, id="another task"),
@@ -197,11 +197,22 @@ def test_ftchecks_own_source_counts_where_it_trains(
     assert [change.path for change in diff(old.components, new.components)] == ([f"code.{source}"] if misses else [])
 
 
+def test_metrics_count_where_they_may_pick_the_best_checkpoint(tmp_path: Path, own_source: Path) -> None:
+    made = of_data(splits={"tune": "validation"})(tmp_path, case(tmp_path))
+    assert made is not None
+    old = keys(made, tmp_path / "memo")[0]
+    with (own_source / "metrics" / "classification.py").open("a") as file:
+        file.write("\n# changed\n")
+    new = keys(made, tmp_path / "memo")[0]
+    assert [change.path for change in diff(old.components, new.components)] == ["code.metrics/classification.py"]
+
+
 def test_training_code_uses_nothing_of_ftcheck_that_the_key_leaves_out() -> None:
     """`training_code` hashes whole folders. What else they import must be plain contracts, without any behaviour."""
     root = Path(ftcheck.__file__).parent
     others = {target.partition(":")[0] for target in tasks.BUILT_IN.values()}
     contracts = {"ftcheck.errors", "ftcheck.results", "ftcheck.spec"}
+    contracts |= {"ftcheck.importpath", "ftcheck.keys"}  # what they find and fingerprint is in the key by itself
     for folder in ("finetune", "tasks", "metrics"):
         for path in (root / folder).rglob("*.py"):
             own = ".".join(["ftcheck", *path.relative_to(root).with_suffix("").parts])

@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
 from ftcheck import training_fields
-from ftcheck.errors import SuiteErrors
+from ftcheck.errors import SuiteErrors, TaskError, one_of
 from ftcheck.spec import Case, TaskFacts, expand
 from ftcheck.suitefile import parse
 
@@ -49,13 +49,17 @@ class FakeCatalogue:
         return training_fields.installed().settable.keys()
 
     def task(self, name: str) -> FakeTask:
-        return {"tagging": FakeTask(), "picky": FakeTask(training_defaults={"load_best_model_at_end": True})}[name]
+        if name not in self.tasks and name != "my_package.tasks:Mine":
+            raise TaskError(f"no task is called {name!r}; {one_of(name, self.tasks)}")
+        return FakeTask(training_defaults={"load_best_model_at_end": True} if name == "picky" else {})
 
-    def metric_problem(self, text: str, task: TaskFacts, options: Mapping[str, Any]) -> str:
+    def metric_problem(self, text: str, task: TaskFacts, options: Mapping[str, Any], folder: Path) -> str:
         known = ("accuracy", "macro_f1", "f1[a/b]", *self.costs)
         return "" if text in known else f"no metric is called {text}"
 
-    def metric_bounds(self, text: str, task: TaskFacts, options: Mapping[str, Any]) -> tuple[float, float]:
+    def metric_bounds(
+        self, text: str, task: TaskFacts, options: Mapping[str, Any], folder: Path
+    ) -> tuple[float, float]:
         return (0.0, math.inf) if text in self.costs else (0.0, 1.0)
 
     def training_problems(self, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -66,6 +70,9 @@ class FakeCatalogue:
 
     def metric_pattern(self) -> str:
         return r"^(?:accuracy|macro_f1|f1|train_seconds|parameters)(?:\[.+\])?$"
+
+    def task_pattern(self) -> str:
+        return r"^[\w.]+:\w+$"
 
 
 CATALOGUE = FakeCatalogue()

@@ -53,6 +53,8 @@ cases:
     keep_model: none
     marks: [slow, {skip: why}]
     description: all of it
+  own: {task: "my_package.tasks:Mine"}
+  own-with-options: {task: {name: "my_package.tasks:Mine", scheme: other}}
   fixed: {training: false, early_stopping: null}
   many:
     matrix:
@@ -64,7 +66,7 @@ cases:
 
 
 def test_what_expands_is_valid(validator: jsonschema.Draft202012Validator) -> None:
-    assert len(cases(VALID)) == 7
+    assert len(cases(VALID)) == 9
     assert list(validator.iter_errors(document(VALID))) == []
 
 

@@ -118,6 +118,17 @@ def test_what_is_cut_is_told_and_only_what_is_left_is_counted(words: Any) -> Non
     assert features.aside["bytes"].tolist() == [len("the old cat"), len("a dog")]
 
 
+def test_rows_are_the_same_in_any_chunks(words: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ftcheck.tasks import features
+
+    table = rows(document=["the cat", "a", "the old dog runs", "sun", "moon"], summary=["a", "cat", "b", "dog .", "e"])
+    whole = [{name: values.tolist() for name, values in one.items()} for one in encoded(words, table)]
+    monkeypatch.setattr(features, "CHUNK", 2)
+    assert [{name: values.tolist() for name, values in one.items()} for one in encoded(words, table)] == whole
+    assert [one["input_ids"] for one in whole] == words(table["document"][:])["input_ids"]
+    assert [one["labels"] for one in whole] == words(text_target=table["summary"][:])["input_ids"]
+
+
 def test_bytes_are_those_of_utf8(words: Any) -> None:
     assert encoded(words, rows(document=["a"], summary=["猫 é"])).aside["bytes"].tolist() == [6]
 
