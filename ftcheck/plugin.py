@@ -54,6 +54,7 @@ def ensure_session(config: pytest.Config) -> FtSession:
 MARKS = (
     "slow: a case that takes long",
     "gpu: a case that needs a GPU: skipped where ftcheck's device is the CPU",
+    "hub: a case whose checkpoint or data come from the Hugging Face Hub",
 )
 
 

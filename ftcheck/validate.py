@@ -36,7 +36,9 @@ def gather(paths: Sequence[str]) -> Gathered:
     # ftcheck is imported already, which pytest warns of: it can't rewrite its assertions. It has none to rewrite.
     ignored = ["-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning"]
     quiet = ["--collect-only", "-p", "no:cacheprovider", "--continue-on-collection-errors"]
+    # Nor are a project's addopts to choose among them (`-m "not hub"`, say).
+    everything = ["-m", "", "-k", ""]
     # Not without pytest's terminal plugin: a project's addopts may hold its options.
     with redirect_stdout(StringIO()):
-        gathered.exit_code = int(pytest.main([*quiet, *ignored, *paths], plugins=[gathered]))
+        gathered.exit_code = int(pytest.main([*quiet, *ignored, *everything, *paths], plugins=[gathered]))
     return gathered

@@ -44,15 +44,25 @@ class Hub:
     endpoint: str = ""
     failing: bool = False
     """Whether every request is answered by status 500."""
+    cut: set[str] = field(default_factory=set)
+    """Ends of addresses whose files never come further than half."""
 
-    def put(self, kind: Kind, repo_id: str, files: Mapping[str, bytes] | Path, *, gated: bool = False) -> str:
-        """Publish a new commit on `main` and return its hash."""
+    def put(
+        self,
+        kind: Kind,
+        repo_id: str,
+        files: Mapping[str, bytes] | Path,
+        *,
+        gated: bool = False,
+        revision: str = "main",
+    ) -> str:
+        """Publish a new commit on a branch and return its hash."""
         if isinstance(files, Path):
             files = {p.relative_to(files).as_posix(): p.read_bytes() for p in files.rglob("*") if p.is_file()}
         repository = self.repositories.setdefault((kind, repo_id), Repository(kind, repo_id))
         digest = sha1(repr((len(repository.commits), sorted(files.items()))).encode()).hexdigest()
         repository.commits[digest] = dict(files)
-        repository.refs["main"] = digest
+        repository.refs[revision] = digest
         repository.gated = gated
         return digest
 
@@ -71,11 +81,13 @@ class Hub:
         if self.failing:
             return _failure(500, "InternalError")
         address = urlsplit(path)
-        where = unquote(address.path)
+        # Taken apart before it is unquoted: a revision may hold slashes (refs/convert/parquet).
+        where = address.path
         if api := re.fullmatch(r"/api/(models|datasets)/([^/]+/[^/]+)(?:/(revision|tree)/([^/]+)(?:/(.*))?)?", where):
-            kind, repo_id, route, revision, folder = api.groups()
+            kind, repo_id, route, revision, folder = (unquote(part) if part else part for part in api.groups())
         elif file := re.fullmatch(r"/(datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)", where):
-            kind, repo_id, revision, folder = "datasets" if file[1] else "models", file[2], file[3], file[4]
+            kind = "datasets" if file[1] else "models"
+            repo_id, revision, folder = (unquote(part) for part in file.groups()[1:])
             route = "resolve"
         else:
             return _failure(404, "RepoNotFound")
@@ -86,7 +98,7 @@ class Hub:
         if commit not in repository.commits:
             return _failure(404, "RevisionNotFound")
         if repository.gated and route == "resolve":
-            return _failure(403, "GatedRepo")
+            return _failure(401, "GatedRepo")
         files = repository.commits[commit]
         if route == "resolve":
             return _file(files, folder, commit)
@@ -139,12 +151,21 @@ def serve() -> Iterator[Hub]:
         def do_GET(self) -> None:
             hub.requests.append(f"{self.command} {self.path}")
             status, headers, body = hub.answer(self.path)
+            start = 0
+            if part := re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", "")):
+                start, status = int(part[1]), 206
+                headers |= {"Content-Range": f"bytes {start}-{len(body) - 1}/{len(body)}"}
             self.send_response(status)
-            for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            for name, value in {"Content-Length": str(len(body) - start), **headers}.items():
                 self.send_header(name, value)
             self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(body)
+            if self.command == "HEAD":
+                return
+            if self.path.endswith(tuple(hub.cut)):
+                self.wfile.write(body[start : len(body) // 2])
+                self.close_connection = True
+            else:
+                self.wfile.write(body[start:])
 
         do_HEAD = do_GET
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from ftcheck.errors import CheckpointError, shown
 from ftcheck.finetune import Job
+from ftcheck.keys.hub import remember
 from ftcheck.tasks import Meta, Task
 
 LENGTHS = ("max_length", "max_source_length", "max_target_length")
@@ -82,7 +83,18 @@ def load(
     tokenizer, notes = load_tokenizer(of_tokenizer, task, load_config(source))
     model, more = load_model(source, task, meta, tokenizer, training=training)
     check_length(model, job.case.task_options, source)
+    if directory is None:
+        _remember(job)
     return model, tokenizer, [*notes, *more]
+
+
+def _remember(job: Job) -> None:
+    """Where the case names a branch, note which commit's files are in the local Hub cache now."""
+    checkpoint = job.case.checkpoint
+    if job.checkpoint_revision is not None:
+        remember(checkpoint.path, "model", checkpoint.revision, job.checkpoint_revision)
+    if job.tokenizer_revision is not None and checkpoint.tokenizer not in (None, checkpoint.path):
+        remember(checkpoint.tokenizer, "model", None, job.tokenizer_revision)
 
 
 def load_config(source: Source) -> Any:
@@ -264,10 +276,10 @@ def _translated(source: Source) -> Iterator[None]:
 
 
 def _why(error: Exception, source: Source) -> str:
-    causes = []
+    causes: dict[str, BaseException] = {}
     link: BaseException | None = error
     while link is not None:
-        causes.append(type(link).__name__)
+        causes |= {kind.__name__: link for kind in type(link).__mro__}
         link = link.__cause__ or link.__context__
     text = str(error)
     reasons = {
@@ -279,6 +291,8 @@ def _why(error: Exception, source: Source) -> str:
     for name, reason in reasons.items():
         if name in causes:
             return reason
+    if "TransportError" in causes:  # of the Hub client's HTTP library
+        return f"its download broke off ({shown(causes['TransportError'], 200)}): run again"
     if "trust_remote_code" in text or "custom code" in text:
         return "it brings its own Python code, and ftcheck runs no code out of a checkpoint"
     if "safetensors" in text and ("no file named" in text or "does not appear to have" in text):

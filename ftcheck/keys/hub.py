@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Literal
+from uuid import uuid4
 
 from ftcheck.errors import CheckpointError, DataError, FtcheckError, shown
 
@@ -42,8 +44,29 @@ def resolve(repo_id: str, repo_type: RepoType, revision: str | None, *, offline:
     return _asked(repo_id, repo_type, revision)
 
 
+def remember(repo_id: str, repo_type: RepoType, revision: str | None, commit: str) -> None:
+    """Note in the local Hub cache that `revision` (default: main) stands for `commit`, whose files were fetched.
+
+    huggingface_hub does so for what it fetches by the name of a branch; ftcheck fetches by commit. Without the note an
+    offline run has the files and doesn't know that they are those of `main`.
+    """
+    ref = _repository(repo_id, repo_type) / "refs" / (revision or "main")
+    if revision == commit or (ref.is_file() and ref.read_text("ascii", errors="replace") == commit):
+        return
+    temporary = ref.with_name(f"{ref.name}.{uuid4().hex[:8]}.tmp")
+    # A cache that can only be read is none that an offline run could have relied on.
+    with suppress(OSError):
+        ref.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(commit, "ascii")
+        temporary.replace(ref)
+
+
+def _repository(repo_id: str, repo_type: RepoType) -> Path:
+    return cache_dir() / "--".join([f"{repo_type}s", *repo_id.split("/")])
+
+
 def _cached(repo_id: str, repo_type: RepoType, revision: str) -> str:
-    repository = cache_dir() / "--".join([f"{repo_type}s", *repo_id.split("/")])
+    repository = _repository(repo_id, repo_type)
     ref = repository / "refs" / revision
     commit = ""
     if ref.resolve().is_relative_to((repository / "refs").resolve()) and ref.is_file():

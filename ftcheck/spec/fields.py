@@ -210,7 +210,7 @@ class CaseFields(Fields):
     ] = "all"
     marks: Annotated[
         list[str | dict[str, Any]],
-        Field(description="pytest marks: slow, gpu, {skip: reason}, {xfail: reason}."),
+        Field(description="pytest marks: slow, gpu, hub, {skip: reason}, {xfail: reason}."),
     ] = Field(default_factory=list)
     description: Annotated[str, Field(description="One line about the case.")] = ""
 

@@ -46,6 +46,13 @@ def test_a_projects_own_settings_of_pytest_do_no_harm(folder: Path) -> None:
     assert (found.returncode, found.stdout, found.stderr) == (0, "1 case, no mistakes\n", "")
 
 
+def test_cases_that_a_project_leaves_out_are_validated(folder: Path) -> None:
+    (folder / "suite.ft.yaml").write_text(SUITE + "    marks: [hub]\n")
+    (folder / "pytest.ini").write_text("[pytest]\naddopts = -m 'not hub' -k nothing\n")
+    found = command("validate", ".", cwd=folder)
+    assert (found.returncode, found.stdout, found.stderr) == (0, "1 case, no mistakes\n", "")
+
+
 def test_tasks_and_metrics_of_ones_own_are_imported_and_checked(folder: Path) -> None:
     (folder / "lib").mkdir()
     (folder / "pytest.ini").write_text("[pytest]\npythonpath = lib\n")

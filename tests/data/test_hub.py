@@ -11,6 +11,7 @@ import pytest
 
 from ftcheck.errors import DataError
 from ftcheck.finetune.data import load
+from ftcheck.keys.hub import resolve
 from ftcheck.spec import Data
 from tests.data.jobs import job
 from tests.hub_server import Hub, attach, serve
@@ -93,6 +94,22 @@ def test_a_branch_that_moved_does_not_move_a_resolved_commit(hub: Hub) -> None:
     old = hub.put("datasets", "org/data", OLD)
     hub.put("datasets", "org/data", NEW)
     assert texts(old) == ["old", "older"]
+
+
+def test_what_a_branch_stood_for_is_known_offline_once_its_files_are_there(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files are fetched by commit, for which huggingface_hub notes no branch."""
+    commit = hub.put("datasets", "org/data", OLD)
+    hub.cut = {"train.csv"}
+    monkeypatch.setattr("time.sleep", lambda seconds: None)  # between the client's retries
+    with pytest.raises(DataError):
+        texts(commit)
+    with pytest.raises(DataError, match="is not in the local Hub cache"):
+        resolve("org/data", "dataset", None, offline=True)
+    hub.cut = set()
+    texts(commit)
+    assert resolve("org/data", "dataset", None, offline=True) == commit
 
 
 def test_a_configuration_fetches_its_own_files_only(hub: Hub) -> None:

@@ -24,6 +24,7 @@ from ftcheck.errors import DataError, one_of, shown
 from ftcheck.finetune.data import readers
 from ftcheck.finetune.data.files import File
 from ftcheck.finetune.data.source import Source, Split, Wanted, from_dataset, read_files
+from ftcheck.keys.hub import remember
 from ftcheck.spec import Data
 
 CARD = ("README.md", ".huggingface.yaml", "dataset_infos.json")
@@ -67,6 +68,7 @@ def from_hub(data: Data, *, revision: str | None, offline: bool, stack: ExitStac
             missing = next(file for file in needed if not (folder / file).is_file())
             raise DataError(f"{name}: {shown(missing)} isn't in the local cache; run once online to fetch it")
         folder = Path(fetch([re.sub(r"([\[*?])", r"[\1]", file) for file in needed]))
+    remember(data.path, "dataset", data.revision, folder.name)
     return _source(Found(builder=builder, folder=folder, files=files, shown=name), data, stack)
 
 
