@@ -71,6 +71,12 @@ def test_tasks_and_metrics_of_ones_own_are_imported_and_checked(folder: Path) ->
     assert "the metric mine:shar: mine has no shar; did you mean share?" in found.stdout + found.stderr
 
 
+def test_the_suites_that_ship_are_right() -> None:
+    found = command("validate", "suites", cwd=ROOT)
+    assert (found.returncode, found.stderr) == (0, "")
+    assert "no mistakes" in found.stdout
+
+
 def test_all_mistakes_of_all_files_come_at_once(folder: Path) -> None:
     (folder / "a.ft.yaml").write_text(SUITE + "    gates: {acuracy: {min: 1}}\n    sedes: 3\n")
     (folder / "b.ft.yaml").write_text(SUITE.replace("text-classification", "text-clasification"))
