@@ -36,8 +36,8 @@ TEXTS = [row["translation"][language] for row in ROWS for language in ("en", "de
     seeds=where.sized(ci=1, full=3),
     keep_model="none",
     # ci: 387, full: 207, half-widths of the intervals 15 and 13. To know how often each token occurs in the German of
-    # the training rows, and nothing more, has 615. So few rows teach no translating: chrF is 6 and 10, that of the English
-    # itself 25, and no gate.
+    # the training rows, and nothing more, has 615. So few rows teach no translating: chrF is 6 and 10, that of the
+    # English itself 25, and no gate.
     gates={"perplexity": {"max": where.sized(ci=470, full=270)}},
 )
 def test_ntrex() -> None: ...
