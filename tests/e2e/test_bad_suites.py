@@ -50,14 +50,14 @@ FILES: dict[str, str | bytes] = {
 
 ERRORS = {
     "unknown_task.ft.yaml": [
-        "9 cases.a.task: no task is called 'text-clasification'; did you mean text-classification?"
+        "9 cases.a.task: no task is called 'text-clasification'; did you mean text-classification?{any}"
     ],
     "unknown_metric.ft.yaml": [
         '9 cases.a.metrics[0]: no metric is called "acuracy"; did you mean accuracy?',
         '9 cases.a.gates.f_1: no metric is called "f_1"; did you mean f1?',
     ],
     "misfit_metric.ft.yaml": [
-        "9 cases.a.metrics[0]: exact_match is computed from answers, this task gives class ids and class "
+        "9 cases.a.metrics[0]: exact_match is computed from answers or texts, this task gives class ids and class "
         "probabilities; it has accuracy,{any}"
     ],
     "unknown_key.ft.yaml": [
@@ -92,7 +92,7 @@ ERRORS = {
     "test_python.py": [
         "4 test_a.seed: no such key; did you mean seeds?",
         "4 test_a.data: `path: csv` is a reader: give `files: {train: ..., test: ...}`",
-        "4 test_a.task: no task is called 'text-clasification'; did you mean text-classification?",
+        "4 test_a.task: no task is called 'text-clasification'; did you mean text-classification?{any}",
     ],
 }
 
