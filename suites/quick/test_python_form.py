@@ -26,3 +26,32 @@ def test_messages(finetuned):
     assert finetuned.predict(denied_first).label == "account_access"
     assert finetuned.predict([denied_last])[0].label == "cancel_order"
     assert finetuned.metrics["macro_f1"] > 0.86
+
+
+@ftcheck.case(
+    checkpoint="../../fixtures/encoder",
+    task={"name": "text-classification", "problem_type": "regression", "max_length": 64},
+    data={
+        "path": "csv",
+        "options": {"delimiter": "\t", "types": {"score": "float"}},
+        "files": {
+            "train": "../../fixtures/data/likeness/train.tsv",
+            "test": "../../fixtures/data/likeness/test.tsv",
+        },
+        "columns": {"text": "sentence1", "text_pair": "sentence2", "label": "score"},
+    },
+    training={"num_train_epochs": 3, "learning_rate": 1e-3, "per_device_train_batch_size": 32},
+    precision="fp32",
+    gates={"pearson": {"min": 0.5}},
+)
+def test_likeness(finetuned):
+    """Two statements are the more alike, the more of subject, relation and value they share."""
+    said = "Zenix Foods is based in Tolbury."
+    same, elsewhere, other = finetuned.predict(
+        [
+            (said, "Zenix Foods has its head office in Tolbury."),
+            (said, "Zenix Foods has its head office in Quarford."),
+            (said, "Hugo Kellson enjoys chess."),
+        ]
+    )
+    assert same > elsewhere > other
