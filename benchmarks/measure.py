@@ -1,19 +1,24 @@
-"""Times commands as whole processes, in turn (A B A B ...), and prints medians, spreads and pairwise ratios.
+"""Times whole processes, or two ways of one computation, in turn (A B A B ...): medians, spreads and pairwise ratios.
 
 A ratio is taken pair by pair, so that it holds where the machine's speed drifts.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 import platform
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+
+Scores = Sequence[float]
 
 
 @dataclass(frozen=True)
@@ -61,3 +66,24 @@ def machine() -> str:
         platform.processor(),
     )
     return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}"
+
+
+def against_reference(title: str, ours: Callable[[], Scores], reference: Callable[[], Scores], runs: int) -> None:
+    """Print the seconds of processor time of both sides, who goes first changing from run to run, and their ratio.
+
+    Processor time is what other work on the machine disturbs least. Raises AssertionError where their scores differ.
+    """
+    taken: tuple[list[float], list[float]] = [], []
+    for run in range(runs):
+        found: dict[int, Scores] = {}
+        for side in (0, 1) if run % 2 == 0 else (1, 0):
+            gc.collect()
+            started = time.process_time()
+            found[side] = (ours, reference)[side]()
+            taken[side].append(time.process_time() - started)
+        assert np.allclose(found[0], found[1], rtol=1e-9, atol=1e-12, equal_nan=True), (title, found)
+    mine, theirs = ([1000 * seconds for seconds in side] for side in taken)
+    ratio = statistics.median(a / b for a, b in zip(mine, theirs, strict=True))
+    print(
+        f"{title}: {median_and_range(mine, 'ms', 1)}, reference {median_and_range(theirs, 'ms', 1)}, ratio {ratio:.2f}"
+    )

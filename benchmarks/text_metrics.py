@@ -8,16 +8,14 @@ which needs nltk's WordNet.
 from __future__ import annotations
 
 import argparse
-import gc
 import itertools
 import math
-import statistics
-import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
-from measure import machine, median_and_range
+from measure import against_reference, machine
 
 from ftcheck.metrics import Context, Lookup, nltk_scores, rouge, texts
 
@@ -25,7 +23,6 @@ LOOKUP = Lookup(inputs=frozenset({"text"}))
 ROUGE = ["rouge1", "rouge2", "rougeL", "rougeLsum"]
 Corpus = tuple[list[str], list[list[str]]]
 Scores = list[float]
-Side = Callable[[Sequence[str], Corpus], Scores]
 
 
 def corpus(examples: int, words: int, lines: int) -> Corpus:
@@ -85,13 +82,6 @@ def nltk(names: Sequence[str], data: Corpus) -> Scores:
     return [float(np.mean([meteor_score(*pair) for pair in zip(references, predictions, strict=True)]))]
 
 
-def seconds(function: Side, names: Sequence[str], data: Corpus) -> tuple[float, Scores]:
-    gc.collect()
-    started = time.process_time()
-    scores = function(names, data)
-    return time.process_time() - started, scores
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=3)
@@ -118,16 +108,7 @@ def main() -> None:
             continue
         for function in (ours, reference):
             function(names, (data[0][:20], data[1][:20]))
-        taken: dict[Side, list[float]] = {ours: [], reference: []}
-        found: dict[Side, Scores] = {}
-        for run in range(given.runs):
-            for side in (ours, reference) if run % 2 == 0 else (reference, ours):
-                spent, found[side] = seconds(side, names, data)
-                taken[side].append(spent)
-            assert np.allclose(found[ours], found[reference], rtol=1e-12, atol=0), (title, found)
-        mine, theirs = taken[ours], taken[reference]
-        ratio = statistics.median(a / b for a, b in zip(mine, theirs, strict=True))
-        print(f"{title}: {median_and_range(mine, 's')}, reference {median_and_range(theirs, 's')}, ratio {ratio:.2f}")
+        against_reference(title, partial(ours, names, data), partial(reference, names, data), given.runs)
 
 
 if __name__ == "__main__":

@@ -11,16 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ftcheck.errors import MetricError
-from ftcheck.metrics import Context, Definition, counts, leave_one_out
+from ftcheck.metrics import Context, Definition, counts, leave_one_out, ranks
 
 if TYPE_CHECKING:
     from ftcheck.metrics import FloatArray, Scale
 
 Rows = Callable[["FloatArray", "FloatArray"], "FloatArray"]
 """(predictions (n,), references (n,)) -> statistics (n, k)."""
-
-_CHUNK = 1 << 20
-"""Ranks held at a time while each example is left out: 8 MB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,37 +109,13 @@ def _explained(totals: FloatArray) -> FloatArray:
 
 
 def _rank_correlation(predicted: FloatArray, gold: FloatArray) -> FloatArray:
-    """Spearman's correlation, and the one without each example: removing one moves those above it down a rank, and its
-    equals half a rank."""
+    """As `leave_one_out` makes them."""
     import numpy as np
-    from scipy.stats import rankdata
 
     n = len(gold)
     if n < 2 or not (np.isfinite(predicted).all() and np.isfinite(gold).all()):
         return leave_one_out.statistics(float("nan"), np.full(n, np.nan))
-    ranks = [rankdata(values) for values in (predicted, gold)]
-    value = _ranks_correlate(*(rank[None, :] for rank in ranks), left_out=0)
-    without = np.empty(n)
-    step = max(1, _CHUNK // n)
-    for low in range(0, n, step):
-        chosen = np.arange(low, min(low + step, n))
-        moved = []
-        for rank in ranks:
-            rest = rank[None, :] - (rank[None, :] > rank[chosen, None]) - 0.5 * (rank[None, :] == rank[chosen, None])
-            rest[np.arange(len(chosen)), chosen] = n / 2  # the mean of the ranks that are left: it adds nothing
-            moved.append(rest)
-        without[chosen] = _ranks_correlate(*moved, left_out=1)
-    return leave_one_out.statistics(float(value[0]), without)
-
-
-def _ranks_correlate(one: FloatArray, other: FloatArray, *, left_out: int) -> FloatArray:
-    """Pearson's r of ranks, row by row: (m, n) twice -> (m,)."""
-    import numpy as np
-
-    mean = (one.shape[1] - left_out + 1) / 2
-    one, other = one - mean, other - mean
-    spread = np.sqrt(np.einsum("ij,ij->i", one, one)) * np.sqrt(np.einsum("ij,ij->i", other, other))
-    return counts.ratio(np.einsum("ij,ij->i", one, other), spread, empty=float("nan"))
+    return leave_one_out.statistics(*ranks.spearman(predicted, gold))
 
 
 def _definition(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import eq
 from typing import TYPE_CHECKING, Literal
 
 from ftcheck.errors import MetricError, shown
@@ -107,11 +108,9 @@ class TokenAccuracy:
         import numpy as np
 
         _same_lengths(self.name, predictions, references)
-        statistics = np.zeros((len(references), 2))
-        for row, (prediction, reference) in enumerate(zip(predictions, references, strict=True)):
-            right = sum(a == b for a, b in zip(prediction, reference, strict=True))
-            statistics[row] = right, len(reference)
-        return statistics
+        pairs = zip(predictions, references, strict=True)
+        right = [sum(map(eq, prediction, reference)) for prediction, reference in pairs]
+        return np.array([right, list(map(len, references))], dtype=np.float64).T
 
     def aggregate(self, totals: FloatArray) -> FloatArray:
         return counts.mean(totals)

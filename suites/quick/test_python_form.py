@@ -42,7 +42,7 @@ def test_messages(finetuned):
     },
     training={"num_train_epochs": 3, "learning_rate": 1e-3, "per_device_train_batch_size": 32},
     precision="fp32",
-    gates={"pearson": {"min": 0.5}},
+    gates={"pearson": {"min": 0.90}},  # five seeds: 0.932, standard deviation 0.006
 )
 def test_likeness(finetuned):
     """Two statements are the more alike, the more of subject, relation and value they share."""

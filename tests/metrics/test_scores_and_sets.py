@@ -14,6 +14,7 @@ from sklearn import metrics as sk  # noqa: TID253
 
 from ftcheck.errors import MetricError
 from ftcheck.metrics.leave_one_out import aggregate, statistics
+from ftcheck.metrics.ranks import spearman
 from tests.metrics.parity import metric, scored_without_each, value, without_each
 
 NAN = float("nan")
@@ -288,12 +289,26 @@ def test_numbers_equal_scipy_and_scikit_learn(name: str, predictions: Any, refer
     assert found == pytest.approx(expected, rel=1e-9, abs=1e-12, nan_ok=True)
 
 
+@pytest.mark.parametrize(
+    "digits", [pytest.param(6, id="distinct"), pytest.param(1, id="ties"), pytest.param(0, id="pairs")]
+)
 @pytest.mark.parametrize("name", NUMBERS)
-def test_numbers_without_each_example_are_those_scored_anew(name: str) -> None:
-    predictions, references = numbers(40, 8, digits=1)
+def test_numbers_without_each_example_are_those_scored_anew(name: str, digits: int) -> None:
+    predictions, references = numbers(40, 8, digits=digits)
     anew = scored_without_each(lambda p, r: float(NUMBERS[name](p, r)), predictions, references)
     found = without_each(metric(name, "value"), predictions, references)
     np.testing.assert_allclose(found - found.mean(), anew - anew.mean(), atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [2, 3, 4, 5, 31, 32, 33, 257])
+def test_ranks_without_each_example_are_right_at_every_size(size: int) -> None:
+    rng = np.random.default_rng(size)
+    for steps in (2, 5, 10**6):
+        x, y = rng.integers(steps, size=size).astype(float), rng.integers(steps, size=size).astype(float)
+        whole, without = spearman(x, y)
+        kept = [np.delete(np.arange(size), i) for i in range(size)]
+        expected = [NUMBERS["spearman"](x[rest], y[rest]) if size > 2 else NAN for rest in kept]
+        np.testing.assert_allclose([whole, *without], [NUMBERS["spearman"](x, y), *expected], atol=1e-12)
 
 
 def test_a_prediction_that_is_no_number_spoils_the_value() -> None:
