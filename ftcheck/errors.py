@@ -69,6 +69,10 @@ class StoreError(FtcheckError):
     """The run store can't be read or written, or a wanted result isn't in it."""
 
 
+class BaselineError(FtcheckError):
+    """A baseline that can't be read, written or compared with."""
+
+
 class IdentityError(FtcheckError):
     """An input whose identity can't be established, so no key can be made (never a guess)."""
 

@@ -1,25 +1,45 @@
-"""Estimates and gates -> gate results -> one verdict."""
+"""Evidence -> gate results -> one verdict."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
 
-from ftcheck.results import GateResult, MetricResult, Verdict
-from ftcheck.spec import Gate
+from ftcheck.errors import shown
+from ftcheck.results import Bound, ComparisonResult, GateResult, MetricResult, Verdict
+from ftcheck.spec import Bounds, Gate, Margin
+
+if TYPE_CHECKING:
+    from ftcheck.evidence import Evidence, Part
+    from ftcheck.statistics import Comparison
 
 SEVERITY: tuple[Verdict, ...] = ("error", "incomparable", "fail", "inconclusive", "new", "pass")
 """Worst first: a case's verdict is the worst of its gates'."""
 
 
-def judge(gates: Iterable[Gate], metrics: Mapping[str, MetricResult]) -> tuple[GateResult, ...]:
-    """Every bound of every gate against the mean over seeds. A missing metric or NaN fails."""
-    return tuple(
-        _bound(gate.metric, bound, limit, metrics.get(gate.metric))
-        for gate in gates
-        for bound, limit in (("min", gate.min), ("max", gate.max))
-        if limit is not None
-    )
+def judge(gates: Iterable[Gate], evidence: Evidence) -> tuple[tuple[GateResult, ...], tuple[str, ...]]:
+    """(every bound of every gate, what a reader should know besides: parts that are too small to be judged)."""
+    from ftcheck.evidence import Part
+
+    results: list[GateResult] = []
+    notes: list[str] = []
+    for gate in gates:
+        results += _bounds(gate, gate, Part(), evidence)
+        if gate.must_pass:
+            results.append(_must_pass(gate, evidence))
+        if gate.slices is not None:
+            parts, small = evidence.parts(gate.slices)
+            for part in parts:
+                results += _bounds(gate, gate.slices, part, evidence)
+            if small:
+                notes.append(
+                    f"{gate.metric} by {gate.slices.by}: fewer than {gate.slices.min_examples} examples, not judged: "
+                    f"{shown(', '.join(small), 300)}"
+                )
+    return tuple(results), tuple(notes)
 
 
 def verdict(results: Sequence[GateResult]) -> Verdict:
@@ -28,27 +48,215 @@ def verdict(results: Sequence[GateResult]) -> Verdict:
     return next((level for level in SEVERITY if level in found), "pass")
 
 
-def _bound(name: str, bound: str, limit: float, metric: MetricResult | None) -> GateResult:
+def undecided(results: Sequence[GateResult]) -> bool:
+    """Whether more seeds could decide something."""
+    return any(result.verdict == "inconclusive" for result in results)
+
+
+def _bounds(gate: Gate, bounds: Bounds, part: Part, evidence: Evidence) -> Iterator[GateResult]:
+    metric = evidence.value(gate.metric, part) if bounds.min is not None or bounds.max is not None else None
+    if bounds.min is not None:
+        yield _limit(gate.metric, "min", bounds.min, metric, part)
+    if bounds.max is not None:
+        yield _limit(gate.metric, "max", bounds.max, metric, part)
+    if bounds.max_regression is not None:
+        yield _difference(gate, "max_regression", bounds.max_regression, part, evidence)
+    if bounds.max_gain is not None:
+        yield _difference(gate, "max_gain", bounds.max_gain, part, evidence)
+    if bounds.max_drift is not None:
+        yield _difference(gate, "max_drift", bounds.max_drift, part, evidence)
+
+
+def _limit(
+    name: str, bound: Literal["min", "max"], limit: float, metric: MetricResult | None, part: Part
+) -> GateResult:
     value = math.nan if metric is None else metric.value
+    about = f"{name} of {part.name}" if part.name else name
     if math.isnan(value):
-        held, message = (
-            False,
-            f"{name} has no value, so it can't be {'at least' if bound == 'min' else 'at most'} {limit:g}",
-        )
+        held = False
+        message = f"{about} has no value, so it can't be {'at least' if bound == 'min' else 'at most'} {limit:g}"
     elif bound == "min":
         held = value >= limit
-        message = f"{name} {_digits(value, limit)} is {'at least' if held else 'below'} the minimum {limit:g}"
+        message = f"{about} {_digits(value, limit)} is {'at least' if held else 'below'} the minimum {limit:g}"
     else:
         held = value <= limit
-        message = f"{name} {_digits(value, limit)} is {'at most' if held else 'above'} the maximum {limit:g}"
+        message = f"{about} {_digits(value, limit)} is {'at most' if held else 'above'} the maximum {limit:g}"
     return GateResult(
         metric=name,
-        bound="min" if bound == "min" else "max",
+        bound=bound,
         limit=limit,
         value=value,
         verdict="pass" if held else "fail",
         message=message,
+        shown_limit=f"{'≥' if bound == 'min' else '≤'} {limit:g}",
+        part=part.name,
     )
+
+
+def _must_pass(gate: Gate, evidence: Evidence) -> GateResult:
+    wrong, unknown = evidence.wrong(gate.metric, gate.must_pass)
+    asked = len(gate.must_pass)
+    right = asked - len(wrong) - len(unknown)
+    if unknown:
+        message = f"{gate.metric}.must_pass names examples that were not judged: {shown(', '.join(unknown), 300)}"
+    elif wrong:
+        message = f"{gate.metric} is not 1 in every run for {shown(', '.join(wrong), 300)}, which must be right"
+    else:
+        message = f"all {asked:,} examples that must be right are"
+    return GateResult(
+        metric=gate.metric,
+        bound="must_pass",
+        limit=float(asked),
+        value=float(right),
+        verdict="fail" if wrong or unknown else "pass",
+        message=message,
+        shown_limit=f"{right} of {asked} must pass",
+    )
+
+
+_WORDS = {"max_regression": "worse", "max_gain": "better", "max_drift": "worse"}
+_SIDE = {"max_regression": "reference", "max_gain": "reference", "max_drift": "first"}
+
+
+def _difference(gate: Gate, bound: Bound, margin: Margin, part: Part, evidence: Evidence) -> GateResult:
+    """One margin, judged as docs/verdicts.md says."""
+    from ftcheck.evidence import Missing
+
+    shown_limit = f"≤ {str(margin).replace('%', ' %')} {_WORDS[bound]}"
+    about = f"{gate.metric} of {part.name}" if part.name else gate.metric
+
+    def result(verdict: Verdict, message: str, comparison: ComparisonResult | None = None) -> GateResult:
+        return GateResult(
+            metric=gate.metric,
+            bound=bound,
+            limit=margin.value,
+            value=math.nan if comparison is None else comparison.value,
+            verdict=verdict,
+            message=message,
+            shown_limit=shown_limit,
+            part=part.name,
+            comparison=comparison,
+        )
+
+    pair = evidence.pairs[_SIDE[bound]]
+    if isinstance(pair, Missing):
+        return result(pair.verdict, f"{about}: {pair.why}")
+    own = evidence.value(gate.metric, part)
+    if own is None or math.isnan(own.value):
+        return result("fail", f"{about} has no value, so it can't be compared with {pair.against}")
+    relative = None if not margin.relative else -margin.value if bound == "max_gain" else margin.value
+    found = evidence.compared(gate.metric, _SIDE[bound], part, confidence=gate.confidence, relative=relative)
+    if isinstance(found, Missing):
+        return result(found.verdict, f"{about}: {found.why}")
+    judged = Judged(gate=gate, bound=bound, margin=margin, found=found, against=pair.against)
+    return result(judged.verdict, judged.sentence(about), judged.to_result())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """One margin and what was found of it."""
+
+    gate: Gate
+    bound: Bound
+    margin: Margin
+    found: Comparison
+    against: str
+
+    @property
+    def absolute(self) -> float:
+        """The margin in the metric's unit; a relative one as measured."""
+        return self.margin.value * abs(self.found.value_baseline) if self.margin.relative else self.margin.value
+
+    @cached_property
+    def verdict(self) -> Verdict:
+        from ftcheck import statistics
+
+        margin, proven = None if self.margin.relative else self.margin.value, self.gate.fail == "proven"
+        if self.bound == "max_gain":
+            return statistics.decide_gain(self.found, margin, proven=proven)
+        return statistics.decide(self.found, margin, proven=proven)
+
+    def sentence(self, about: str) -> str:
+        """Both values, the difference and its bounds, the margin, and what they mean together."""
+        found, verdict = self.found, self.verdict
+        digits = decimals(found.high - found.low)
+        values = (
+            f"{about} {found.value_candidate:.{digits}f}, {self.against} {found.value_baseline:.{digits}f}"
+        )
+        if found.same:
+            return f"{values}: the same result"
+        if found.no_bounds:
+            return f"{values}: nothing can be decided, {found.no_bounds}"
+        sign, word = (-1.0, "better") if self.bound == "max_gain" else (1.0, "worse")
+        difference = sign * found.difference
+        measured = f"{abs(difference):.{digits}f} {word if difference >= 0 else _OTHER[word]}"
+        low, high = sorted((sign * found.low, sign * found.high))
+        reach = f"{word} by {low:.{digits}f} to {high:.{digits}f} at {100 * found.confidence:.3g} % confidence a side"
+        margin = f"{self.absolute:.{digits}f} ({self.margin})" if self.margin.relative else str(self.margin)
+        return f"{values}: {measured} ({reach}), margin {margin}{self._meaning(digits, verdict)}"
+
+    def _meaning(self, digits: int, verdict: Verdict) -> str:
+        """What follows from the verdict, in words."""
+        found = self.found
+        if verdict == "pass":
+            return "" if self.bound == "max_gain" else ": no worse than the margin"
+        if self.bound == "max_gain":
+            return ": so much better smells of a leak. If it is real, accept it with --ft-update"
+        if verdict == "fail":
+            return f": at least {found.low:.{digits}f} of it is not chance"
+        return f": inconclusive. {self._advice()}"
+
+    def _advice(self) -> str:
+        from ftcheck import statistics
+
+        found = self.found
+        if found.seed_source == "prior":
+            return (
+                "One trained seed a side can't tell the recipe from its luck: train more (`seeds: 3`), or run "
+                "`ftcheck calibrate`"
+            )
+        margin = None if self.margin.relative else self.margin.value
+        needed = statistics.decided_by(found, margin, proven=self.gate.fail == "proven")
+        return needed.sentence().rstrip(".")
+
+    def to_result(self) -> ComparisonResult:
+        """What reports show of it, with what this gate could see."""
+        from ftcheck import statistics
+
+        found = self.found
+        detectable = provable = None
+        if found.noise is not None and self.bound != "max_gain":
+            plan = statistics.plan_again(found)
+            detectable = statistics.detectable(plan, self.absolute, proven=self.gate.fail == "proven")
+            provable = statistics.provable(plan)
+        return ComparisonResult(
+            against=self.against,
+            reference=found.value_baseline,
+            value=found.value_candidate,
+            difference=found.difference,
+            low=found.low,
+            high=found.high,
+            confidence=found.confidence,
+            p_value=found.p_value,
+            p_worse=found.p_worse,
+            examples=found.examples,
+            runs=found.runs_candidate,
+            reference_runs=found.runs_baseline,
+            discordant=found.discordant,
+            seed_source=found.seed_source,
+            detectable=detectable,
+            provable=provable,
+        )
+
+
+_OTHER = {"worse": "better", "better": "worse"}
+
+
+def decimals(width: float) -> int:
+    """Decimal places that show two digits of half of `width`; 4 where it says nothing."""
+    if not math.isfinite(width) or width <= 0:
+        return 4
+    return min(6, max(0, 1 - math.floor(math.log10(width / 2))))
 
 
 def _digits(value: float, limit: float) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Verdict = Literal["pass", "fail", "inconclusive", "new", "incomparable", "error", "skipped", "smoke"]
 Json = Any
@@ -39,16 +39,95 @@ class MetricResult:
     examples: int = 0
 
 
+Bound = Literal["min", "max", "max_regression", "max_gain", "max_drift", "must_pass"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparisonResult:
+    """How one metric differs from what it was compared with, on the examples that both sides judged.
+
+    Differences count in the metric's own unit, positive where the case is worse.
+    """
+
+    against: str
+    """What it was compared with: `baseline`, `first accepted`, `case x`, `base checkpoint`, `baseline at v1.2`."""
+    reference: float
+    """The other side's mean over its runs, on the common examples."""
+    value: float
+    """The case's."""
+    difference: float
+    low: float
+    high: float
+    """One-sided bounds of the difference at `confidence` each."""
+    confidence: float
+    p_value: float
+    """Two-sided."""
+    p_worse: float
+    """One-sided: how often a recipe no worse would look so much worse."""
+    examples: int
+    runs: int
+    reference_runs: int
+    discordant: int
+    """Examples that count differently on the two sides."""
+    seed_source: str
+    """Where the noise of seeds was taken from: `runs`, `calibration`, `prior`, or `none` for fixed weights."""
+    detectable: float | None = None
+    """The smallest regression that this gate would fail in 80 of 100 runs; None where that can't be told."""
+    provable: float | None = None
+    """The smallest margin that an equal recipe would pass in 80 of 100 runs."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateResult:
     """What one bound of one gate said."""
 
     metric: str
-    bound: Literal["min", "max"]
+    bound: Bound
     limit: float
+    """The bound; for a margin its number (0.02 for `2%`), for `must_pass` how many examples must be right."""
     value: float
+    """The metric's; for `must_pass` how many were right."""
     verdict: Verdict
     message: str
+    shown_limit: str = ""
+    """As a table shows it: `≥ 0.9`, `≤ 1 % worse`."""
+    part: str = ""
+    """The part of the judged rows that it is about (`label=loc`); empty: all of them."""
+    comparison: ComparisonResult | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flip:
+    """An example that one side has right and the other wrong. Text is the data's own: escape it where it is shown."""
+
+    id: str
+    input: str
+    gold: str
+    before: str
+    """What the other side predicted; empty where its predictions are no longer in the store."""
+    after: str
+    change: float
+    """By how much the example's own score changed; negative: broken."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """What a case was compared with, and what is known of why they differ."""
+
+    against: str
+    described: str
+    """`cpu, accepted 2026-11-02 by Ada (a1b2c3d): new annotation guide`."""
+    examples: int
+    common: int
+    """Examples that both sides judged."""
+    changes: tuple[str, ...] = ()
+    """Components of the keys that differ: `transformers 5.17 → 5.23`."""
+    broken: int = 0
+    fixed: int = 0
+    flips: tuple[Flip, ...] = ()
+    """The worst of them."""
+    trace: str = ""
+    """Whether the trainings parted from the first step, or only the evaluation differs; empty where unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +192,10 @@ class CaseResult:
     error: str = ""
     notes: tuple[str, ...] = ()
     """Said to the reader beside the table: what was truncated, limited or left out."""
+    references: tuple[Reference, ...] = ()
+    """What the case was compared with."""
+    update: str = ""
+    """What became of the baseline under --ft-update: `written`, `unchanged`, or why it was not."""
     confusions: tuple[Confusion, ...] = ()
     worst: tuple[WorstExample, ...] = ()
     limited: int | None = None
@@ -136,7 +219,14 @@ class CaseResult:
             )
             for m in fields["metrics"]
         )
-        fields["gates"] = tuple(GateResult(**g) for g in fields["gates"])
+        fields["gates"] = tuple(
+            GateResult(**{**g, "comparison": ComparisonResult(**g["comparison"]) if g.get("comparison") else None})
+            for g in fields["gates"]
+        )
+        fields["references"] = tuple(
+            Reference(**{**r, "changes": tuple(r["changes"]), "flips": tuple(Flip(**flip) for flip in r["flips"])})
+            for r in fields.get("references", ())
+        )
         fields["runs"] = tuple(
             RunResult(
                 **{

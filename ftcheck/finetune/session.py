@@ -143,7 +143,7 @@ class FineTuning:
             answers = self._run(features, prompts, "predict")
             seconds = time.perf_counter() - start
             self._notes.extend(f"eval: {note}" for note in answers.notes)
-            records = self._decode(answers, features, rows.roles["eval"].dataset, self.tuned)
+            records = _identified(self._decode(answers, features, rows.roles["eval"].dataset, self.tuned), rows)
             costs = {"eval_seconds": seconds, "eval_samples_per_second": len(records) / max(seconds, 1e-9)}
             if self.job.case.training is None:  # there is no training's entry that has them
                 costs |= self._sizes()
@@ -335,3 +335,19 @@ class FineTuning:
             "trainable_parameters": float(sum(p.numel() for p in self.model.parameters() if p.requires_grad)),
             "model_bytes": float(sum(tensor.numel() * tensor.element_size() for tensor in weights.values())),
         }
+
+
+def _identified(records: list[dict[str, Any]], rows: Loaded) -> list[dict[str, Any]]:
+    """The records with what tells the judged examples apart whatever their order: each row's hash, its id where the
+    data has one, and the columns that judging needs."""
+    judged = rows.roles["eval"]
+    told: dict[str, Any] = {"hash": judged.hashes}
+    if "id" in judged.dataset.column_names:
+        told["id"] = [str(value) for value in judged.dataset["id"][:]]
+    if judged.beside:
+        names = tuple(judged.beside)
+        told["beside"] = [dict(zip(names, values, strict=True)) for values in zip(*judged.beside.values(), strict=True)]
+    return [
+        {**record, **dict(zip(told, values, strict=True))}
+        for record, values in zip(records, zip(*told.values(), strict=True), strict=True)
+    ]

@@ -19,6 +19,10 @@ FORMAT = 1
 """Raised when the meaning of a component changes, so that no older key can be mistaken for a newer one."""
 
 
+SCORES_LAYOUT = 2
+"""Raised when what a scores entry holds changes."""
+
+
 def train_key(
     case: Case, seed: int, *, device_type: str, precision: str, identifier: Identifier, limit: int | None = None
 ) -> Key:
@@ -76,6 +80,7 @@ def predict_key(
             "data": identifier.data(case.data, EVALUATION_ROLES),
             "decoding": {name: value for name, value in case.task_options.items() if name in task.decoding_options},
             "evaluation": arguments.for_prediction(_arguments(case, task)),
+            **({"columns_beside": list(case.columns_beside)} if case.columns_beside else {}),
             **_environment(case, task, identifier, device_type=device_type, precision=precision, limit=limit),
         }
     )
@@ -83,7 +88,15 @@ def predict_key(
 
 def score_key(predict: Key, signatures: Mapping[str, str]) -> Key:
     """What the example statistics of one run depend on: its predictions, and each metric's definition."""
-    return Key.of({"format": FORMAT, "stage": "score", "predict": predict.digest, "metrics": dict(signatures)})
+    return Key.of(
+        {
+            "format": FORMAT,
+            "stage": "score",
+            "layout": SCORES_LAYOUT,
+            "predict": predict.digest,
+            "metrics": dict(signatures),
+        }
+    )
 
 
 def _task_options(case: Case, task: Task) -> dict[str, Any]:

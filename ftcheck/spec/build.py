@@ -12,10 +12,20 @@ from typing import Any
 from pydantic import ValidationError
 
 from ftcheck.errors import TaskError, one_of, shown
-from ftcheck.spec.case import EVAL_SPLITS, READERS, Checkpoint, Data, EarlyStopping, Gate, Mark
+from ftcheck.spec.case import EVAL_SPLITS, READERS, Checkpoint, Data, EarlyStopping, Gate, Margin, Mark, Slices
 from ftcheck.spec.catalogue import Catalogue, TaskFacts
 from ftcheck.spec.declaration import KeyPath
-from ftcheck.spec.fields import CaseFields, CheckpointFields, DataFields, GateFields, problems, said
+from ftcheck.spec.fields import (
+    FIRST_SEED,
+    BoundsFields,
+    CaseFields,
+    CheckpointFields,
+    DataFields,
+    GateFields,
+    SeedRangeFields,
+    problems,
+    said,
+)
 from ftcheck.spec.places import files, place, split_problem
 
 _NOT_MARKS = {
@@ -221,16 +231,38 @@ class Builder:
         for metric, gate in self.fields.gates.items():
             if gate is None:
                 continue
-            if gate.min is None and gate.max is None:
-                self.report(("gates", metric), "expected min or max, or both")
-            elif gate.min is not None and gate.max is not None and gate.min > gate.max:
-                self.report(("gates", metric), f"min {gate.min} is above max {gate.max}: no value passes")
-            elif self.task is not None and not self._metric_problem(metric, self.task):
-                self._check_reachable(metric, gate, self.task)
-            found.append(Gate(metric=metric, min=gate.min, max=gate.max))
+            self._check_bounds(metric, gate, ("gates", metric), f"{', '.join(_DEMANDS)}, must_pass or slices")
+            slices = None
+            if gate.slices is not None:
+                self._check_bounds(metric, gate.slices, ("gates", metric, "slices"), ", ".join(_DEMANDS[:-1]))
+                if gate.slices.max_drift is not None:
+                    self.report(
+                        ("gates", metric, "slices", "max_drift"), "goes with the whole gate, not with its slices"
+                    )
+                slices = Slices(by=gate.slices.by, min_examples=gate.slices.min_examples, **_bounds(gate.slices))
+            self._check_comparable(metric, gate)
+            found.append(
+                Gate(
+                    metric=metric,
+                    **_bounds(gate),
+                    confidence=gate.confidence,
+                    fail=gate.fail,
+                    must_pass=tuple(map(str, gate.must_pass)),
+                    slices=slices,
+                )
+            )
         return tuple(found)
 
-    def _check_reachable(self, metric: str, gate: GateFields, task: TaskFacts) -> None:
+    def _check_bounds(self, metric: str, bounds: BoundsFields, key: KeyPath, demands: str) -> None:
+        more = isinstance(bounds, GateFields) and (bounds.must_pass or bounds.slices)
+        if all(getattr(bounds, name) is None for name in _DEMANDS) and not more:
+            self.report(key, f"expected at least one of {demands}")
+        elif bounds.min is not None and bounds.max is not None and bounds.min > bounds.max:
+            self.report(key, f"min {bounds.min} is above max {bounds.max}: no value passes")
+        elif self.task is not None and not self._metric_problem(metric, self.task):
+            self._check_reachable(metric, bounds, key, self.task)
+
+    def _check_reachable(self, metric: str, gate: BoundsFields, key: KeyPath, task: TaskFacts) -> None:
         """A gate that no value can pass is a mistake (per cent, mostly), better said before a training than after."""
         low, high = self.catalogue.metric_bounds(metric, task, self.task_options, self.folder)
         for bound, limit, beyond in (("min", gate.min, high), ("max", gate.max, low)):
@@ -238,7 +270,34 @@ class Builder:
                 continue
             hint = f"; for {limit:g} % write {limit / 100:g}" if high == 1 < limit <= 100 else ""
             how = "above" if bound == "min" else "below"
-            self.report(("gates", metric, bound), f"{metric} is never {how} {beyond:g}, got {limit:g}{hint}")
+            self.report((*key, bound), f"{metric} is never {how} {beyond:g}, got {limit:g}{hint}")
+        for bound in ("max_regression", "max_gain", "max_drift"):
+            margin = getattr(gate, bound)
+            if isinstance(margin, float | int) and margin > high - low:
+                hint = f"; for {margin:g} points write {margin / 100:g}" if high == 1 < margin <= 100 else ""
+                self.report((*key, bound), f"{metric} never differs by more than {high - low:g}, got {margin:g}{hint}")
+
+    def _check_comparable(self, metric: str, gate: GateFields) -> None:
+        """Margins and single examples need example statistics, which costs don't have."""
+        if metric not in self.catalogue.costs:
+            return
+        parts = (("", gate), ("slices", gate.slices))
+        for name in ("max_regression", "max_gain", "max_drift", "must_pass", "slices"):
+            if any(getattr(bounds, name, None) for _, bounds in parts):
+                self.report(("gates", metric, name), f"{metric} is a cost: it has min and max only")
+
+    def seeds(self) -> tuple[tuple[int, ...], int | None]:
+        """(those that are run in any case, the most runs where more may be added)."""
+        given = self.fields.seeds
+        if not isinstance(given, SeedRangeFields):
+            return tuple(given if self.trains else given[:1]), None
+        if given.max <= given.min:
+            self.report(("seeds",), f"max {given.max} must be above min {given.min}")
+        if not self.trains:
+            self.report(("seeds",), "with `training: false` there is one run: fixed weights have no seed noise")
+        if not any(gate is not None and _compares(gate) for gate in self.fields.gates.values()):
+            self.report(("seeds",), "{min, max} adds seeds until margins are decided, and no gate has one")
+        return tuple(range(FIRST_SEED, FIRST_SEED + given.min)), given.max
 
     def marks(self) -> tuple[Mark, ...]:
         found = []
@@ -291,6 +350,28 @@ class Builder:
                 f"expected loss or a metric of the case, got {shown(name, 60)!r}; {one_of(name, ['loss', *usable])} "
                 "(`metrics` adds one)",
             )
+
+
+_DEMANDS = ("min", "max", "max_regression", "max_gain", "max_drift")
+
+
+def _bounds(given: BoundsFields) -> dict[str, Any]:
+    """The demands, margins read."""
+    margins = {name: _margin(getattr(given, name)) for name in _DEMANDS[2:]}
+    return {"min": given.min, "max": given.max, **margins}
+
+
+def _margin(given: float | str | None) -> Margin | None:
+    if given is None:
+        return None
+    if isinstance(given, str):
+        return Margin(value=float(given.removesuffix("%")) / 100, relative=True)
+    return Margin(value=float(given))
+
+
+def _compares(gate: BoundsFields) -> bool:
+    named = any(getattr(gate, name) is not None for name in _DEMANDS[2:])
+    return named or (isinstance(gate, GateFields) and gate.slices is not None and _compares(gate.slices))
 
 
 def _mark(given: str | Mapping[str, Any]) -> Mark:

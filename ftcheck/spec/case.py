@@ -54,15 +54,59 @@ READERS = ("csv", "tsv", "json", "jsonl", "parquet", "text", "conll", "squad")
 ROLES = ("train", "tune", "eval")
 EVAL_SPLITS = ("test", "validation", "valid", "dev")
 """What is judged where a suite names no split for it: the first of these that the data has."""
+PARTS = ("length", "label")
+"""What `slices.by` knows besides columns."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Gate:
-    """Demands on one metric. `min` and `max` bound the mean over seeds."""
+class Margin:
+    """How much a metric may differ from what it is compared with: absolute, or (`"2%"` is 0.02) a part of that."""
 
-    metric: str
+    value: float
+    relative: bool = False
+
+    def __str__(self) -> str:
+        return f"{100 * self.value:g}%" if self.relative else f"{self.value:g}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """Demands on one metric. `min` and `max` bound the mean over seeds; margins bound how it differs from another
+    result: `max_regression` and `max_gain` from what the case is compared with, `max_drift` from the first accepted."""
+
     min: float | None = None
     max: float | None = None
+    max_regression: Margin | None = None
+    max_gain: Margin | None = None
+    max_drift: Margin | None = None
+
+    @property
+    def compares(self) -> bool:
+        return self.max_regression is not None or self.max_gain is not None or self.max_drift is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slices(Bounds):
+    """Demands on every part of the judged rows: by a column of the data, by `length` (words) or by `label`."""
+
+    by: str
+    min_examples: int = 50
+    """Smaller parts are named and not judged."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate(Bounds):
+    """Demands on one metric, on all judged rows and on parts of them."""
+
+    metric: str
+    confidence: float = 0.95
+    """One-sided, of the bounds that a regression is told from noise by."""
+    fail: Literal["measured", "proven"] = "measured"
+    """What fails `max_regression`: a regression beyond doubt that measures more than the margin, or one that is beyond
+    doubt more than the margin."""
+    must_pass: tuple[str, ...] = ()
+    """Ids of examples that every run must get wholly right."""
+    slices: Slices | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,9 +151,23 @@ class Case:
     precision: Precision = "auto"
     seeds: tuple[int, ...] = (42,)
     """One run each; a single one where nothing is trained, since fixed weights have no seed noise."""
+    max_seeds: int | None = None
+    """As many runs are made until all gates are decided; None: `seeds` and no more."""
+    collapsed: Literal["count", "drop", "fail"] = "count"
+    """What happens to a run that learned nothing while the others did."""
+    vs: str = "baseline"
+    """What margins compare with: `baseline`, `base-checkpoint`, `case:ID` of the same file, or `git:REF`."""
+    cluster: str | None = None
+    """A column of the data: rows that share its value vary together."""
     metrics: tuple[str, ...] = ()
     """All metrics to compute, in the order shown: the task's defaults, then `metrics:`, then what gates name."""
     gates: tuple[Gate, ...] = ()
     keep_model: Literal["all", "first", "none"] = "all"
     marks: tuple[Mark, ...] = ()
     description: str = ""
+
+    @property
+    def columns_beside(self) -> tuple[str, ...]:
+        """Columns of the data that judging needs besides the task's."""
+        named = {self.cluster, *(gate.slices.by for gate in self.gates if gate.slices)}
+        return tuple(sorted(name for name in named if name is not None and name not in PARTS))

@@ -122,6 +122,7 @@ class _Expansion:
         checkpoint, data, metrics = build.checkpoint(), build.data(), build.metrics()
         build.check_tuning(metrics)
         options, training, gates, marks = build.task_options, build.training(), build.gates(), build.marks()
+        seeds, max_seeds = build.seeds()
         if data is None:
             return None
         return Case(
@@ -137,7 +138,11 @@ class _Expansion:
             training=training,
             early_stopping=build.early_stopping(),
             precision=fields.precision,
-            seeds=tuple(fields.seeds if build.trains else fields.seeds[:1]),
+            seeds=seeds,
+            max_seeds=max_seeds,
+            collapsed=fields.collapsed,
+            vs=fields.vs,
+            cluster=fields.cluster,
             metrics=metrics,
             gates=gates,
             keep_model=fields.keep_model,

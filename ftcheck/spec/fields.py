@@ -5,11 +5,12 @@ What depends on the rest of ftcheck or on files (tasks, metrics, training fields
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from types import FunctionType
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError
 from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import ErrorDetails, PydanticCustomError
 
@@ -54,7 +55,7 @@ _Named = Annotated[str, BeforeValidator(_import_path)]
 def _seed_list(value: Any) -> Any:
     """N -> N consecutive seeds; a list stays one."""
     if isinstance(value, bool) or not isinstance(value, int | list):
-        raise PydanticCustomError("seeds", "expected how many seeds, or a list of them")
+        raise PydanticCustomError("seeds", "expected how many seeds, a list of them, or {min: 2, max: 8}")
     if isinstance(value, int):
         if not 1 <= value <= MAX_SEEDS:
             raise PydanticCustomError("seeds", f"expected 1 to {MAX_SEEDS} seeds")
@@ -68,6 +69,16 @@ def _seed_list(value: Any) -> Any:
         if isinstance(seed, int):
             seen.add(seed)
     return value
+
+
+_SeedList = Annotated[
+    list[Annotated[int, Field(ge=0, lt=2**32)]],
+    BeforeValidator(
+        _seed_list,
+        json_schema_input_type=Annotated[int, Field(ge=1, le=MAX_SEEDS)]
+        | Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], Field(min_length=1, max_length=MAX_SEEDS)],
+    ),
+]
 
 
 def _training(value: Any) -> Any:
@@ -150,14 +161,66 @@ class DataFields(Fields):
     )
 
 
-class GateFields(Fields):
+def _margin(value: Any) -> Any:
+    """0.01, or "2%" as text."""
+    if isinstance(value, str) and not re.fullmatch(r"\d+(\.\d+)?\s?%", value):
+        raise PydanticCustomError("margin", "expected a number such as 0.01, or a percentage such as '2%'")
+    return value
+
+
+_Margin = Annotated[
+    Annotated[float, Field(ge=0)] | Annotated[str, Field(pattern=r"^\d+(\.\d+)?\s?%$")],
+    BeforeValidator(_margin, json_schema_input_type=Annotated[float, Field(ge=0)] | str),
+]
+
+
+class BoundsFields(Fields):
     min: Annotated[float | None, Field(description="Fail where the mean over seeds is below this.")] = None
     max: Annotated[float | None, Field(description="Fail where the mean over seeds is above this.")] = None
+    max_regression: Annotated[
+        _Margin | None,
+        Field(description="How much worse than what it is compared with the metric may be: 0.01, or '2%' of that."),
+    ] = None
+    max_gain: Annotated[
+        _Margin | None, Field(description="Fail where the metric is better by more than this: a jump smells of a leak.")
+    ] = None
+    max_drift: Annotated[
+        _Margin | None, Field(description="How much worse than the first accepted result the metric may be.")
+    ] = None
+
+
+class SlicesFields(BoundsFields):
+    by: Annotated[
+        str, Field(min_length=1, description="A column of the data, or length (in words), or label (the gold one).")
+    ]
+    min_examples: Annotated[int, Field(ge=1, description="Smaller parts are named and not judged.")] = 50
+
+
+class GateFields(BoundsFields):
+    confidence: Annotated[
+        float, Field(gt=0.5, lt=1, description="One-sided, of the bounds that tell a regression from noise.")
+    ] = 0.95
+    fail: Annotated[
+        Literal["measured", "proven"],
+        Field(
+            description="measured: fail where it is worse beyond doubt, and measured worse by more than the margin. "
+            "proven: fail where it is worse by more than the margin beyond doubt."
+        ),
+    ] = "measured"
+    must_pass: Annotated[
+        list[str | int], Field(description="Ids of examples that every run must get wholly right.")
+    ] = Field(default_factory=list)
+    slices: Annotated[SlicesFields | None, Field(description="Bounds on every part of the judged rows.")] = None
 
 
 class EarlyStoppingFields(Fields):
     patience: Annotated[int, Field(ge=1, description="Evaluations without an improvement before training stops.")]
     threshold: Annotated[float, Field(ge=0, description="By how much a better score must be better.")] = 0.0
+
+
+class SeedRangeFields(Fields):
+    min: Annotated[int, Field(ge=1, le=MAX_SEEDS, description="Runs that are made in any case.")]
+    max: Annotated[int, Field(ge=2, le=MAX_SEEDS, description="The most, however undecided the gates are.")]
 
 
 class CaseFields(Fields):
@@ -189,14 +252,32 @@ class CaseFields(Fields):
     ] = None
     precision: Annotated[Precision, Field(description="auto: bf16 where the device is good at it, else fp32.")] = "auto"
     seeds: Annotated[
-        list[Annotated[int, Field(ge=0, lt=2**32)]],
-        BeforeValidator(
-            _seed_list,
-            json_schema_input_type=Annotated[int, Field(ge=1, le=MAX_SEEDS)]
-            | Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], Field(min_length=1, max_length=MAX_SEEDS)],
+        Annotated[_SeedList, Tag("list")] | Annotated[SeedRangeFields, Tag("range")],
+        Discriminator(lambda value: "range" if isinstance(value, dict | SeedRangeFields) else "list"),
+        Field(
+            description="How many seeds (42, 43, ...), or a list of them: each makes one run. {min, max}: min runs, "
+            "then one more at a time until every gate is decided."
         ),
-        Field(description="How many seeds (42, 43, ...), or a list of them. Each makes one run."),
     ] = Field(default_factory=lambda: [FIRST_SEED])
+    collapsed: Annotated[
+        Literal["count", "drop", "fail"],
+        Field(
+            description="A run that learned nothing while the others did: counts like any other, is left out (and the "
+            "rate is said), or fails the case."
+        ),
+    ] = "count"
+    vs: Annotated[
+        str,
+        Field(
+            pattern=r"^(baseline|base-checkpoint|case:.+|git:.+)$",
+            description="What margins compare with: baseline (the committed one), base-checkpoint (the checkpoint as "
+            "it is), case:ID (another case of this file), git:REF (the baseline as committed there).",
+        ),
+    ] = "baseline"
+    cluster: Annotated[
+        str | None,
+        Field(description="A column of the data: rows that share its value (a document, a dialogue) vary together."),
+    ] = None
     metrics: Annotated[
         list[_Named], Field(description="Metrics to compute besides the task's own and those of gates.")
     ] = Field(default_factory=list)
@@ -221,7 +302,10 @@ _MODELS: Mapping[KeyPath, type[BaseModel]] = {
     ("task",): TaskFields,
     ("data",): DataFields,
     ("early_stopping",): EarlyStoppingFields,
+    ("seeds",): SeedRangeFields,
 }
+_GATE_MODELS: Mapping[int, type[BaseModel]] = {2: GateFields, 3: SlicesFields}
+"""By the length of the path to it: gates.accuracy, gates.accuracy.slices."""
 _EXPECTED = {
     "string_type": "text",
     "int_type": "a whole number",
@@ -304,8 +388,8 @@ def _not_listed(details: ErrorDetails) -> str:
 
 def _unknown_key(path: KeyPath, model: type[BaseModel] | None) -> str:
     name = str(path[-1])
-    if path[0] == "gates" and len(path) == 3:
-        return f"this version of ftcheck knows the gates min and max, not {shown(name)}"
+    if path[0] == "gates" and model is None:
+        return f"no such key; {one_of(name, _GATE_MODELS[len(path) - 1].model_fields)}"
     known = _below(model, path[:-1]) if model else _MODELS[path[:-1]]
     return f"no such key; {one_of(name, known.model_fields)}"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ftcheck.store.arrays import load_npz
 from ftcheck.store.cases import CaseHistory, CaseRun
 from ftcheck.store.entry import STAGES, Entry, Stage, StoreCorruptionError
 from ftcheck.store.pruning import Listed, Pruned, listed, prune, remove_model
@@ -24,7 +23,6 @@ __all__ = [
     "StoreCorruptionError",
     "default_cache_dir",
     "listed",
-    "load_npz",
     "prune",
     "remove_model",
 ]

@@ -33,7 +33,7 @@ cases:
       seed: 1
     gates:
       accuracy: {min: 0.9, max: 0.8}
-      macro_f1: {max_regression: 0.1}
+      macro_f1: {max_regresion: 0.1}
       nonsense: {min: 0}
     precision: fp8
   two: {checkpoint: ./nowhere,
@@ -56,8 +56,7 @@ def test_all_errors_of_a_file_come_at_once_with_their_lines() -> None:
         "12 cases.one.training.learning_rate: expected a number, got '1e-4' (text): leave out the quotes",
         "13 cases.one.training.seed: the case's `seeds` says this",
         "15 cases.one.gates.accuracy: min 0.9 is above max 0.8: no value passes",
-        "16 cases.one.gates.macro_f1.max_regression: this version of ftcheck knows the gates min and max, "
-        "not max_regression",
+        "16 cases.one.gates.macro_f1.max_regresion: no such key; did you mean max_regression?",
         "17 cases.one.gates.nonsense: no metric is called nonsense",
         "18 cases.one.precision: expected one of auto, fp32, bf16, fp16, got 'fp8' (text)",
         "19 cases.two.checkpoint.path: /suites/nowhere does not exist; / has no suites",
@@ -175,7 +174,11 @@ def test_what_is_missing_is_named_at_the_case() -> None:
             ".task.max_lenght: no such key; did you mean max_length?",
             id="task-option-name",
         ),
-        pytest.param("seeds: true", ".seeds: expected how many seeds, or a list of them, got true", id="seeds-bool"),
+        pytest.param(
+            "seeds: true",
+            ".seeds: expected how many seeds, a list of them, or {min: 2, max: 8}, got true",
+            id="seeds-bool",
+        ),
         pytest.param("seeds: []", ".seeds: expected a list of 1 to 1000 seeds, got an empty list", id="seeds-empty"),
         pytest.param("seeds: [1, 2, 1]", ".seeds: expected distinct seeds, but 1 is there twice", id="seeds-repeated"),
         pytest.param("seeds: [1, -2]", ".seeds[1]: expected a number of at least 0, got -2", id="seeds-negative"),
@@ -186,7 +189,11 @@ def test_what_is_missing_is_named_at_the_case() -> None:
         pytest.param(
             "gates: {accuracy: 0.9}", ".gates.accuracy: expected bounds, such as {min: 0.9}, got 0.9", id="gate-number"
         ),
-        pytest.param("gates: {accuracy: {}}", ".gates.accuracy: expected min or max, or both", id="gate-empty"),
+        pytest.param(
+            "gates: {accuracy: {}}",
+            ".gates.accuracy: expected at least one of min, max, max_regression, ",
+            id="gate-empty",
+        ),
         pytest.param(
             "gates: {accuracy: {min: true}}", ".gates.accuracy.min: expected a number, got true", id="gate-bool"
         ),

@@ -185,6 +185,13 @@ def hashes(dataset: datasets.Dataset, columns: Sequence[str]) -> list[str]:
     return [blake3((prefix + encode(row)).encode()).hexdigest(16) for row in zip(*values, strict=True)]
 
 
+def named_values(table: pa.Table, column: str) -> list[Any]:
+    """A column's values as builtins, classes by name."""
+    from datasets import Features
+
+    return _named(table.column(column).to_pylist(), Features.from_arrow_schema(table.schema)[column])
+
+
 def digest(row_hashes: Sequence[str]) -> str:
     """One BLAKE3 (hex) over the rows' own hashes, in order."""
     from blake3 import blake3

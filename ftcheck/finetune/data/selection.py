@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ftcheck.errors import DataError, shown
 from ftcheck.finetune.data import rows, splits
@@ -37,6 +37,8 @@ class RoleRows:
     """The BLAKE3 of each row's canonical JSON, in the task's columns, classes by name."""
     digest: str
     """One hash over `hashes`, in order."""
+    beside: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    """Columns of the data that judging needs besides the task's, under the data's names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +76,10 @@ class Selector:
         data: Data,
         source: Source,
         columns: Mapping[str, bool],
+        *,
         limit: int | None,
         stratify_by: str | None = None,
+        beside: Sequence[str] = (),
     ) -> None:
         self.data = data
         self.source = source
@@ -83,6 +87,7 @@ class Selector:
         self.mapping = {name: column for name, column in data.columns.items() if column is not None}
         self.limit = limit
         self.stratify_by = stratify_by
+        self.beside = beside
         self.notes: list[tuple[str, str]] = []
         self._read: dict[str, Split] = {}
 
@@ -133,7 +138,7 @@ class Selector:
         if name not in self._read:
             sources = {part for column in self.mapping.values() for part in (column, *rows.parents(column))}
             read, where = (
-                self.source.splits[name]({*self.columns, *sources, rows.ID}),
+                self.source.splits[name]({*self.columns, *sources, *self.beside, rows.ID}),
                 f"{shown(repr(name))} of {self.source.shown}",
             )
             table = rows.unfold(read.table, self.mapping, where)
@@ -201,7 +206,9 @@ class Selector:
 
     def _rows(self, role: str, selection: Selection) -> RoleRows:
         """The selection in the task's columns, with nothing missing, and its hashes."""
-        table = rows.rename(selection.table(), self.columns, self.mapping)
+        whole = selection.table()
+        beside = self._beside(whole) if role == "eval" else {}
+        table = rows.rename(whole, self.columns, self.mapping)
         table = rows.refuse_nulls(table, self.columns, selection.place)
         dataset = _dataset(table, "unhashed")
         rows.refuse_unlabelled(dataset, selection.place)
@@ -214,7 +221,18 @@ class Selector:
             place=selection.place,
             hashes=row_hashes,
             digest=digest,
+            beside=beside,
         )
+
+    def _beside(self, table: pa.Table) -> dict[str, list[Any]]:
+        """The columns that `cluster` and `slices` name. Raises DataError for one that isn't there."""
+        for name in self.beside:
+            if name not in table.column_names:
+                raise DataError(
+                    f"the judged rows of {self.source.shown} have no column {shown(repr(name))}, which `cluster` or "
+                    f"`slices` names {rows.among('columns', name, table.column_names)}"
+                )
+        return {name: rows.named_values(table, name) for name in self.beside}
 
 
 def _dataset(table: pa.Table, fingerprint: str) -> datasets.Dataset:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ftcheck.errors import StoreError
-from ftcheck.store import load_npz
+from ftcheck.arrays import load_npz
 
 
 def saved(compressed: bool = True, **arrays: Any) -> bytes:

@@ -1,0 +1,255 @@
+"""What gates judge by: a case's example statistics on all judged rows and on parts of them, and comparisons with other
+results on the examples that both judged."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from ftcheck import statistics
+from ftcheck.results import MetricResult
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from ftcheck.baselines import Noise
+    from ftcheck.metrics import FloatArray, Metric, Scale
+    from ftcheck.spec import Slices
+    from ftcheck.statistics import Comparison
+
+    Ids = npt.NDArray[np.uint8]
+    Places = npt.NDArray[np.int64]
+
+WORST_OVERLAP = 0.5
+"""The part of the smaller side that both must have judged for a comparison to be one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arm:
+    """One side of a comparison: runs of one recipe (or fixed weights) on the same examples."""
+
+    ids: Ids
+    """(n, 16): the examples' hashes; equal rows are told apart by their order."""
+    metrics: Mapping[str, Sequence[FloatArray]]
+    """Metric -> one (n, k) array a run."""
+    signatures: Mapping[str, str]
+    fixed: bool
+    keys: tuple[str, ...]
+    """The runs' predict keys: the same on both sides is the same result."""
+    calibration: Mapping[str, Noise] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missing:
+    """Why there is nothing to compare with."""
+
+    verdict: Literal["new", "incomparable"]
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Some of the judged rows, by what they have in common; `rows` is None for all of them."""
+
+    name: str = ""
+    rows: Places | None = None
+    """Positions, in order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Two arms, aligned by their examples' hashes."""
+
+    against: str
+    reference: Arm
+    candidate: Arm
+
+    @cached_property
+    def places(self) -> tuple[Places, Places]:
+        """Positions of the common examples on either side, in the candidate's order."""
+        if np.array_equal(self.reference.ids, self.candidate.ids):
+            same = np.arange(len(self.candidate.ids))
+            return same, same
+        known = {key: place for place, key in enumerate(_numbered(self.reference.ids))}
+        found = [(known[key], place) for place, key in enumerate(_numbered(self.candidate.ids)) if key in known]
+        both = np.array(found, dtype=np.int64).reshape(-1, 2)
+        return both[:, 0], both[:, 1]
+
+    @property
+    def common(self) -> int:
+        return len(self.places[0])
+
+    @property
+    def too_unlike(self) -> str:
+        """Why the two can't be compared at all; empty where they can."""
+        sizes = len(self.reference.ids), len(self.candidate.ids)
+        if self.common >= WORST_OVERLAP * min(sizes) and self.common > 1:
+            return ""
+        return (
+            f"only {self.common:,} of its {sizes[0]:,} judged examples are among the {sizes[1]:,} that are judged now: "
+            "the evaluation data has changed"
+        )
+
+    @property
+    def note(self) -> str:
+        """What a reader must know of examples that only one side judged; empty where there are none."""
+        only = len(self.reference.ids) - self.common, len(self.candidate.ids) - self.common
+        if not any(only):
+            return ""
+        return (
+            f"compared with {self.against} on the {self.common:,} examples that both judged "
+            f"({only[0]:,} are gone, {only[1]:,} are new)"
+        )
+
+    @property
+    def same(self) -> bool:
+        """Whether both sides are the same result."""
+        return sorted(self.reference.keys) == sorted(self.candidate.keys)
+
+
+def _numbered(ids: Ids) -> Iterator[tuple[bytes, int]]:
+    """Each hash and how often it came before: equal rows are paired in their order."""
+    seen: Counter[bytes] = Counter()
+    for row in ids:
+        key = row.tobytes()
+        yield key, seen[key]
+        seen[key] += 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """All that the gates of one case are judged by."""
+
+    metrics: Mapping[str, Metric]
+    candidate: Arm
+    values: Mapping[str, MetricResult]
+    """Every metric of the case on all judged rows, costs included."""
+    pairs: Mapping[str, Pair | Missing]
+    """`reference` (what margins compare with) and `first` (what drift is measured from)."""
+    beside: Callable[[], Sequence[Mapping[str, Any]]]
+    """For each judged row what slices go by: `label`, `length`, and columns of the data. Called when needed."""
+    names: Callable[[], Mapping[str, int]]
+    """Id or hash of a judged row -> its position."""
+    prior: Callable[[Scale, float], tuple[float, str]]
+    """A metric's scale and value -> the spread over seeds to assume where none was seen, and where that comes from."""
+    clusters: Places | None = None
+    """(n,): which judged rows vary together."""
+    looks: int = 1
+    """How often the gates may be looked at while seeds are added."""
+
+    def value(self, metric: str, part: Part) -> MetricResult | None:
+        """A metric on a part of the rows; None where the case has no such metric."""
+        if part.rows is None:
+            return self.values.get(metric)
+        known = self.metrics[metric]
+        found = statistics.estimate(
+            [rows[part.rows] for rows in self.candidate.metrics[metric]],
+            known.aggregate,
+            scale=known.scale,
+            binary=known.binary,
+            fixed=self.candidate.fixed,
+            clusters=None if self.clusters is None else self.clusters[part.rows],
+        )
+        return MetricResult(
+            name=metric,
+            value=found.value,
+            per_seed=found.per_run,
+            greater_is_better=known.greater_is_better,
+            signature=known.signature,
+            interval=found.interval,
+            no_interval=found.no_interval,
+            examples=found.examples,
+        )
+
+    def parts(self, slices: Slices) -> tuple[list[Part], list[str]]:
+        """(parts to judge, by name; those that are too small to be, with their sizes)."""
+        groups: dict[str, list[int]] = {}
+        for place, row in enumerate(self.beside()):
+            groups.setdefault(str(row[slices.by]), []).append(place)
+        big = {name: rows for name, rows in groups.items() if len(rows) >= slices.min_examples}
+        small = [f"{name} ({len(groups[name])})" for name in sorted(set(groups) - set(big))]
+        return [
+            Part(name=f"{slices.by}={name}", rows=np.array(big[name], dtype=np.int64)) for name in sorted(big)
+        ], small
+
+    def wrong(self, metric: str, ids: Sequence[str]) -> tuple[list[str], list[str]]:
+        """(ids that some run doesn't get wholly right, ids that no judged row has)."""
+        places = self.names()
+        unknown = [name for name in ids if name not in places]
+        known = [name for name in ids if name in places]
+        scores = [self.metrics[metric].aggregate(rows) for rows in self.candidate.metrics[metric]]
+        return [name for name in known if any(not score[places[name]] >= 1 for score in scores)], unknown
+
+    def compared(
+        self, metric: str, to: str, part: Part, *, confidence: float, relative: float | None
+    ) -> Comparison | Missing:
+        """How `metric` differs from its value on the side `to`, on the rows of `part` that both judged."""
+        pair = self.pairs[to]
+        if isinstance(pair, Missing):
+            return pair
+        if why := self._not_comparable(metric, pair, relative):
+            return Missing(verdict="incomparable", why=why)
+        theirs, ours = pair.places
+        if part.rows is not None:
+            chosen = np.isin(ours, part.rows)
+            theirs, ours = theirs[chosen], ours[chosen]
+        if len(ours) < 2:
+            return Missing(verdict="incomparable", why=f"{pair.against} judged none of these examples")
+        known = self.metrics[metric]
+        calibration = pair.reference.calibration.get(metric)
+        value = self.values[metric].value
+        return statistics.compare(
+            [rows[theirs] for rows in pair.reference.metrics[metric]],
+            [rows[ours] for rows in pair.candidate.metrics[metric]],
+            known.aggregate,
+            greater_is_better=known.greater_is_better,
+            scale=known.scale,
+            fixed_baseline=pair.reference.fixed,
+            fixed_candidate=pair.candidate.fixed,
+            confidence=confidence,
+            relative=relative,
+            calibration=None
+            if calibration is None or part.rows is not None
+            else statistics.SeedNoise(s2=calibration.s2, d=calibration.d, nu=calibration.runs - 1),
+            prior_sd=self.prior(known.scale, value)[0],
+            clusters=None if self.clusters is None else self.clusters[ours],
+            looks=self.looks,
+            same=pair.same,
+        )
+
+    def _not_comparable(self, metric: str, pair: Pair, relative: float | None) -> str:
+        if pair.too_unlike:
+            return pair.too_unlike
+        if metric not in pair.reference.metrics:
+            return f"{pair.against} doesn't have {metric}: accept a result that has (--ft-update)"
+        theirs, ours = pair.reference.signatures[metric], pair.candidate.signatures[metric]
+        if theirs != ours:
+            return f"{metric} is defined otherwise now ({theirs} → {ours})"
+        if relative is not None:
+            totals = [rows.sum(axis=0) for rows in pair.reference.metrics[metric]]
+            before = float(np.mean([self.metrics[metric].aggregate(total) for total in totals]))
+            if not before > 0:
+                return f"it is {before:g} in {pair.against}, of which a percentage says nothing: give an absolute margin"
+        return ""
+
+    def example_scores(self, metric: str, arm: Arm) -> FloatArray:
+        """(n,): the metric of each example alone, its mean over runs; NaN where it has none."""
+        with np.errstate(all="ignore"):
+            scores = [np.asarray(self.metrics[metric].aggregate(rows), dtype=np.float64) for rows in arm.metrics[metric]]
+        mean: FloatArray = np.mean(scores, axis=0)
+        return mean
+
+
+def length_class(words: int) -> str:
+    """The name of a text's length: `33-64 words`. Bounds double, so that they don't depend on the data."""
+    if words <= 4:
+        return "1-4 words"
+    upper = 2 ** math.ceil(math.log2(words))
+    # Digits in front keep the order of names that of lengths.
+    return f"{upper // 2 + 1}-{upper} words"

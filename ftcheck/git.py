@@ -1,0 +1,58 @@
+"""What ftcheck asks git: who and where, for a baseline's record; and files as they were committed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from ftcheck.errors import BaselineError, shown
+
+
+def ask(folder: Path, *arguments: str) -> str:
+    """What `git arguments` prints in `folder`, stripped; empty where it fails or there is no git."""
+    try:
+        run = subprocess.run(  # noqa: S603
+            ["git", "-C", str(folder), *arguments],  # noqa: S607
+            capture_output=True,
+            check=False,
+            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+        )
+    except OSError:
+        return ""
+    return run.stdout.decode("utf-8", "replace").strip() if run.returncode == 0 else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Files as they were at a commit, branch or tag: a `baselines.Source`."""
+
+    ref: str
+    folder: Path
+    """Somewhere within the repository."""
+
+    def check(self) -> None:
+        """Raise BaselineError where the repository has no such commit."""
+        if self.ref.startswith("-") or not ask(self.folder, "rev-parse", "--verify", "--quiet", f"{self.ref}^{{commit}}"):
+            raise BaselineError(
+                f"{shown(self.ref)!r} is no commit, branch or tag of the git repository around {self.folder}"
+            )
+
+    def read(self, path: Path) -> bytes | None:
+        """The file as it was; None where there was none."""
+        # `./name` is relative to -C, which need not exist any more in the working tree.
+        folder = next(parent for parent in path.parents if parent.is_dir())
+        name = f"{self.ref}:./{path.relative_to(folder).as_posix()}"
+        try:
+            run = subprocess.run(  # noqa: S603
+                ["git", "-C", str(folder), "cat-file", "blob", name],  # noqa: S607
+                capture_output=True,
+                check=False,
+            )
+        except OSError as error:
+            raise BaselineError(f"git can't be run: {error.strerror or error}") from None
+        return run.stdout if run.returncode == 0 else None
+
+    def shown(self, path: Path) -> str:
+        return f"{os.path.relpath(path)} at {shown(self.ref)}"

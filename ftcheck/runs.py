@@ -1,0 +1,151 @@
+"""What a case is made of while it is measured: runs before and after their stages, and what reports say of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ftcheck import examples
+from ftcheck.errors import shown
+from ftcheck.finetune import Job
+from ftcheck.results import CaseResult, MetricResult, RunResult, StageOrigin
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from ftcheck.keys import Key
+    from ftcheck.metrics import Definition, FloatArray, Metric
+    from ftcheck.proposals import Proposal
+    from ftcheck.store import Entry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One run of a case before anything is computed: its seed, its keys, and the job that would make it."""
+
+    job: Job
+    train: Key
+    predict: Key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedRun:
+    """What measuring one run would take."""
+
+    seed: int
+    train: str
+    """`train`, `found` or `none` (the checkpoint is judged as it is)."""
+    predict: str
+    """`evaluate` or `found`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """One run with both stages in the store."""
+
+    run: Run
+    trained: Entry | None
+    predicted: Entry
+    made: frozenset[str]
+
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        meta: Mapping[str, Any] = self.predicted.content["meta"]
+        return meta
+
+    def records(self) -> list[dict[str, Any]]:
+        """The run's predictions, one record per judged example."""
+        return examples.read(self.predicted.read(examples.FILE))
+
+    def costs(self) -> dict[str, float]:
+        """What training and prediction cost when they were made."""
+        return {**(self.trained.content["costs"] if self.trained else {}), **self.predicted.content["costs"]}
+
+    @property
+    def first_losses(self) -> tuple[float, ...]:
+        """Of the training's first steps."""
+        return tuple(self.trained.content.get("first_losses", ())) if self.trained else ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """Finished runs of one case with the example statistics of its metrics."""
+
+    runs: tuple[Finished, ...]
+    ids: npt.NDArray[np.uint8]
+    """(n, 16): the judged rows' hashes."""
+    metrics: Mapping[str, Metric]
+    statistics: Mapping[str, tuple[FloatArray, ...]]
+    """Metric -> one (n, k) array a run."""
+    left_out: tuple[str, ...] = ()
+    """What is to be said of default metrics that don't fit the data."""
+
+    def without(self, dropped: Sequence[bool]) -> Scored:
+        """The same without some runs."""
+        kept = [index for index, drop in enumerate(dropped) if not drop]
+        return Scored(
+            runs=tuple(self.runs[index] for index in kept),
+            ids=self.ids,
+            metrics=self.metrics,
+            statistics={name: tuple(rows[index] for index in kept) for name, rows in self.statistics.items()},
+            left_out=self.left_out,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """A judged case, and the runs behind it for whoever wants to look closer."""
+
+    result: CaseResult
+    runs: tuple[Finished, ...]
+    scored: Scored
+    proposal: Proposal | None = None
+    """What --ft-update shall write."""
+
+
+def cost(known: Definition, finished: Sequence[Finished]) -> MetricResult:
+    """A cost of the runs, as a metric without an interval."""
+    values = tuple(float(run.costs().get(known.name, math.nan)) for run in finished)
+    return MetricResult(
+        name=known.name,
+        value=math.fsum(values) / len(values),
+        per_seed=values,
+        greater_is_better=known.greater_is_better,
+        signature=known.name,
+        no_interval="a cost of these runs, not an estimate from examples",
+    )
+
+
+def run_result(run: Finished) -> RunResult:
+    """What reports are told of one run."""
+    content = run.trained.content if run.trained else {}
+    costs = run.costs()
+
+    def origin(stage: str, key: Key, seconds: str) -> StageOrigin:
+        source = "computed" if stage in run.made else "store"
+        if stage == "train" and run.run.job.case.training is None:
+            source = "none"
+        return StageOrigin(source=source, key=key.digest, seconds=float(costs.get(seconds, 0.0)))  # type: ignore[arg-type]
+
+    return RunResult(
+        seed=run.run.job.seed,
+        train=origin("train", run.run.train, "train_seconds"),
+        predict=origin("predict", run.run.predict, "eval_seconds"),
+        costs=costs,
+        warnings=tuple(content.get("warnings", ())) + tuple(run.predicted.content["warnings"]),
+        environment=content.get("environment", {}),
+        log_history=tuple(content.get("log_history", ())),
+    )
+
+
+def notes(finished: Sequence[Finished]) -> tuple[str, ...]:
+    """What the stages want said, each once, in the order it came up."""
+    said: dict[str, None] = {}
+    for run in finished:
+        for entry in (run.trained, run.predicted):
+            for note in entry.content["notes"] if entry else ():
+                said[shown(note, 300)] = None
+    return tuple(said)
