@@ -12,7 +12,7 @@ import pytest
 
 from ftcheck import statistics
 from ftcheck.metrics import Context, FloatArray, Lookup
-from ftcheck.statistics import Aggregate, Estimate, Spread, estimate, half_width
+from ftcheck.statistics import Aggregate, Estimate, Spread, estimate, half_width, jackknife
 
 LOOKUP = Lookup(inputs=frozenset({"label"}))
 
@@ -306,7 +306,7 @@ def test_influence_is_the_jackknife_whatever_the_chunk(monkeypatch: pytest.Monke
     totals = rows.sum(axis=0)
     left_out = np.array([f1(totals - row) for row in rows])
     expected = 56 / 57 * (f1(totals) - left_out)
-    monkeypatch.setattr(statistics, "_CHUNK", 10)
+    monkeypatch.setattr(jackknife, "_CHUNK", 10)
     assert statistics.influence(rows, f1) == pytest.approx(expected - expected.mean(), abs=1e-16)
 
 
