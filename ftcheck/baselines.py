@@ -64,7 +64,7 @@ class MetricRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Noise:
-    """What `ftcheck calibrate` learned of a metric's seed noise: variance over runs, and what of it examples explain."""
+    """What `ftcheck calibrate` learned of a metric's seed noise: its variance over runs, and the examples' part."""
 
     runs: int
     s2: float
@@ -138,6 +138,8 @@ class Statistics:
     """(n, 16): hashes of the judged examples, equal ones told apart by their order."""
     metrics: Mapping[str, Rows]
     """Metric -> (runs, n, k)."""
+    rows: Ids | None = None
+    """(training rows, 4): the first bytes of their hashes; None where there are none, or too many."""
 
     def dump(self) -> bytes:
         import numpy as np
@@ -146,6 +148,8 @@ class Statistics:
         arrays: dict[str, Any] = {IDS: self.ids, "names": np.array(names, dtype=np.str_)}
         # A metric's name may hold any text (f1[a/b]), a member's may not.
         arrays |= {f"metric{index}": small(self.metrics[name]) for index, name in enumerate(names)}
+        if self.rows is not None:
+            arrays["rows"] = self.rows
         return dump_npz(arrays)
 
     @classmethod
@@ -153,7 +157,11 @@ class Statistics:
         """Raises StoreError or KeyError for what `dump` didn't make."""
         arrays = load_npz(content)
         names = [str(name) for name in arrays["names"]]
-        return cls(ids=arrays[IDS], metrics={name: arrays[f"metric{index}"] for index, name in enumerate(names)})
+        return cls(
+            ids=arrays[IDS],
+            metrics={name: arrays[f"metric{index}"] for index, name in enumerate(names)},
+            rows=arrays.get("rows"),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,6 +217,20 @@ def read(path: Path, source: Source | None = None) -> Baseline:
             "restore it from git, or delete it and accept the result anew (--ft-update)"
         ) from None
     return Baseline(path=path, entries=entries, source=source)
+
+
+def condensed(train: Mapping[str, Json], predict: Mapping[str, Json]) -> dict[str, Json]:
+    """Two keys' components as a baseline keeps them: without the seed, ftcheck's own code as one hash, and of the
+    prediction's only what the training's doesn't say."""
+    ours = {name: _short(name, value) for name, value in train.items() if name != "seed"}
+    theirs = {name: _short(name, value) for name, value in predict.items() if name != "train"}
+    return {"train": ours, "predict": {name: value for name, value in theirs.items() if ours.get(name) != value}}
+
+
+def _short(name: str, value: Json) -> Json:
+    if name != "code" or not isinstance(value, dict):
+        return value
+    return str(blake3(json.dumps(value, sort_keys=True).encode()).hexdigest())
 
 
 def described(baseline: Baseline, device: str) -> str:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     Ids = npt.NDArray[np.uint8]
     Places = npt.NDArray[np.int64]
 
+SHORT = 16
+"""Characters of the shortest class of lengths."""
+
 WORST_OVERLAP = 0.5
 """The part of the smaller side that both must have judged for a comparison to be one."""
 
@@ -193,7 +196,7 @@ class Evidence:
         pair = self.pairs[to]
         if isinstance(pair, Missing):
             return pair
-        if why := self._not_comparable(metric, pair, relative):
+        if why := self._not_comparable(metric, pair):
             return Missing(verdict="incomparable", why=why)
         theirs, ours = pair.places
         if part.rows is not None:
@@ -202,6 +205,14 @@ class Evidence:
         if len(ours) < 2:
             return Missing(verdict="incomparable", why=f"{pair.against} judged none of these examples")
         known = self.metrics[metric]
+        if relative is not None:
+            totals = [rows[theirs].sum(axis=0) for rows in pair.reference.metrics[metric]]
+            before = float(np.mean([known.aggregate(total) for total in totals]))
+            if not before > 0:
+                return Missing(
+                    verdict="incomparable",
+                    why=f"{pair.against} has {before:g}, of which a percentage says nothing: give an absolute margin",
+                )
         calibration = pair.reference.calibration.get(metric)
         value = self.values[metric].value
         return statistics.compare(
@@ -223,7 +234,8 @@ class Evidence:
             same=pair.same,
         )
 
-    def _not_comparable(self, metric: str, pair: Pair, relative: float | None) -> str:
+    @staticmethod
+    def _not_comparable(metric: str, pair: Pair) -> str:
         if pair.too_unlike:
             return pair.too_unlike
         if metric not in pair.reference.metrics:
@@ -231,25 +243,21 @@ class Evidence:
         theirs, ours = pair.reference.signatures[metric], pair.candidate.signatures[metric]
         if theirs != ours:
             return f"{metric} is defined otherwise now ({theirs} → {ours})"
-        if relative is not None:
-            totals = [rows.sum(axis=0) for rows in pair.reference.metrics[metric]]
-            before = float(np.mean([self.metrics[metric].aggregate(total) for total in totals]))
-            if not before > 0:
-                return f"it is {before:g} in {pair.against}, of which a percentage says nothing: give an absolute margin"
         return ""
 
     def example_scores(self, metric: str, arm: Arm) -> FloatArray:
         """(n,): the metric of each example alone, its mean over runs; NaN where it has none."""
         with np.errstate(all="ignore"):
-            scores = [np.asarray(self.metrics[metric].aggregate(rows), dtype=np.float64) for rows in arm.metrics[metric]]
+            scores = [
+                np.asarray(self.metrics[metric].aggregate(rows), dtype=np.float64) for rows in arm.metrics[metric]
+            ]
         mean: FloatArray = np.mean(scores, axis=0)
         return mean
 
 
-def length_class(words: int) -> str:
-    """The name of a text's length: `33-64 words`. Bounds double, so that they don't depend on the data."""
-    if words <= 4:
-        return "1-4 words"
-    upper = 2 ** math.ceil(math.log2(words))
-    # Digits in front keep the order of names that of lengths.
-    return f"{upper // 2 + 1}-{upper} words"
+def length_class(characters: int) -> str:
+    """The name of a text's length: `65-128 characters`. Bounds double, so that they don't depend on the data."""
+    if characters <= SHORT:
+        return f"up to {SHORT} characters"
+    upper = 2 ** math.ceil(math.log2(characters))
+    return f"{upper // 2 + 1}-{upper} characters"

@@ -1,12 +1,17 @@
-"""Prediction records as the bytes of a Parquet file, and back. What the store keeps of every judged example."""
+"""What the store keeps of examples: prediction records as a Parquet file, and the training rows' hashes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 FILE = "examples.parquet"
+TRAIN_ROWS = "train_rows.npz"
 
 
 def write(records: Sequence[dict[str, Any]], path: Path) -> None:
@@ -35,3 +40,24 @@ def read(content: bytes) -> list[dict[str, Any]]:
     except (pa.ArrowInvalid, OSError) as error:
         raise StoreError(f"{FILE} can't be read: {error}") from None
     return records
+
+
+def hash_bytes(hashes: Sequence[str]) -> npt.NDArray[np.uint8]:
+    """Rows' hashes (32 hexadecimal digits each) as bytes: (n, 16)."""
+    import numpy as np
+
+    return np.frombuffer(bytes.fromhex("".join(hashes)), dtype=np.uint8).reshape(len(hashes), 16)
+
+
+def write_hashes(hashes: Sequence[str], path: Path) -> None:
+    """Keep the training rows' hashes, so that it can be told how many differ between two trainings."""
+    from ftcheck.arrays import dump_npz
+
+    path.write_bytes(dump_npz({"rows": hash_bytes(hashes)}))
+
+
+def read_hashes(content: bytes) -> npt.NDArray[np.uint8]:
+    """What `write_hashes` wrote, (n, 16). Raises StoreError."""
+    from ftcheck.arrays import load_npz
+
+    return load_npz(content)["rows"]

@@ -11,8 +11,8 @@ from ftcheck.executors.inline import has_model
 
 if TYPE_CHECKING:
     from ftcheck.finetune.predict import Predictor
-    from ftcheck.pipeline import Measured
     from ftcheck.results import CaseResult, Interval, MetricResult
+    from ftcheck.runs import Measured
 
 P = ParamSpec("P")
 T = TypeVar("T")

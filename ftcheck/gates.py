@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
@@ -51,6 +51,27 @@ def verdict(results: Sequence[GateResult]) -> Verdict:
 def undecided(results: Sequence[GateResult]) -> bool:
     """Whether more seeds could decide something."""
     return any(result.verdict == "inconclusive" for result in results)
+
+
+def corrected(cases: Sequence[Sequence[GateResult]]) -> list[tuple[GateResult, ...]]:
+    """Gate results with Holm's correction over all margins of all cases: a fail whose adjusted p is above its level is
+    inconclusive. That all pass needs no correction."""
+    from ftcheck.statistics import holm
+
+    margins = [
+        (case, index, result.comparison)
+        for case, results in enumerate(cases)
+        for index, result in enumerate(results)
+        if result.comparison is not None and result.bound != "max_gain" and math.isfinite(result.comparison.p_worse)
+    ]
+    found = [list(results) for results in cases]
+    adjusted = holm([comparison.p_worse for _, _, comparison in margins])
+    for (case, index, comparison), p in zip(margins, adjusted, strict=True):
+        result = cases[case][index]
+        if result.verdict == "fail" and p > 1 - comparison.confidence:
+            told = f"inconclusive, since one of {len(margins)} margins may look so bad by chance (Holm: p = {p:.2g})"
+            found[case][index] = replace(result, verdict="inconclusive", message=f"{result.message}; {told}")
+    return [tuple(results) for results in found]
 
 
 def _bounds(gate: Gate, bounds: Bounds, part: Part, evidence: Evidence) -> Iterator[GateResult]:
@@ -180,9 +201,7 @@ class Judged:
         """Both values, the difference and its bounds, the margin, and what they mean together."""
         found, verdict = self.found, self.verdict
         digits = decimals(found.high - found.low)
-        values = (
-            f"{about} {found.value_candidate:.{digits}f}, {self.against} {found.value_baseline:.{digits}f}"
-        )
+        values = f"{about} {found.value_candidate:.{digits}f}, {self.against} {found.value_baseline:.{digits}f}"
         if found.same:
             return f"{values}: the same result"
         if found.no_bounds:

@@ -34,7 +34,9 @@ class Commit:
 
     def check(self) -> None:
         """Raise BaselineError where the repository has no such commit."""
-        if self.ref.startswith("-") or not ask(self.folder, "rev-parse", "--verify", "--quiet", f"{self.ref}^{{commit}}"):
+        if self.ref.startswith("-") or not ask(
+            self.folder, "rev-parse", "--verify", "--quiet", f"{self.ref}^{{commit}}"
+        ):
             raise BaselineError(
                 f"{shown(self.ref)!r} is no commit, branch or tag of the git repository around {self.folder}"
             )

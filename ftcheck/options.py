@@ -79,6 +79,34 @@ OPTIONS = (
         help="never go to the network: Hub names come from the local cache",
         default=False,
     ),
+    Option(
+        name="strict",
+        kind="switch",
+        help="fail where a gate is inconclusive, or new: without a baseline to compare with",
+        default=False,
+    ),
+    Option(
+        name="compare",
+        help="compare with the baselines of a git commit, those of another __baselines__ folder, or a results file",
+        metavar="REF|PATH",
+    ),
+    Option(
+        name="correction",
+        help="correct the fails of all margins of the session for their number: none (default) or holm",
+        choices=("none", "holm"),
+        default="none",
+    ),
+    Option(
+        name="update",
+        kind="switch",
+        help="make the results of the cases that run their baselines; refused in CI",
+        default=False,
+    ),
+    Option(name="update_new", kind="switch", help="the same, for cases that have no baseline here yet", default=False),
+    Option(name="reason", help="why a baseline is loosened; kept in its file", metavar="TEXT"),
+    Option(
+        name="allow_ci_update", kind="switch", help="let --ft-update write baselines where CI is set", default=False
+    ),
     Option(name="json", kind="path", help="write all results to PATH as JSON", metavar="PATH"),
     Option(name="details", kind="switch", help="show every metric, seed and note in the table", default=False),
 )

@@ -2,81 +2,34 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ftcheck import examples, gates, keys, metrics, tasks
-from ftcheck.errors import MetricError, StoreError, TrainingError, shown
+from ftcheck import arrays, examples, gates, keys, proposals, tasks
+from ftcheck.errors import FtcheckError, MetricError, StoreError, TrainingError
 from ftcheck.executors import Work
 from ftcheck.executors.inline import has_model
 from ftcheck.finetune import Job, OnProgress, Progress
-from ftcheck.results import CaseResult, Confusion, MetricResult, RunResult, StageOrigin, WorstExample
+from ftcheck.results import CaseResult, Confusion, WorstExample
+from ftcheck.runs import Finished, Measured, PlannedRun, Run, Scored, notes, run_result
 
 if TYPE_CHECKING:
     from ftcheck.devices import Device
+    from ftcheck.evidence import Missing
     from ftcheck.executors import Executor
     from ftcheck.keys import Identifier, Key
-    from ftcheck.metrics import Context, Definition, FloatArray, Lookup, Metric
+    from ftcheck.metrics import Context, FloatArray, Lookup, Metric
+    from ftcheck.references import Other, Peers
     from ftcheck.settings import Settings
     from ftcheck.spec import Case
     from ftcheck.store import Entry, Stage, Store
 
 STATISTICS = "statistics.npz"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """One run of a case before anything is computed: its seed, its keys, and the job that would make it."""
-
-    job: Job
-    train: Key
-    predict: Key
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedRun:
-    """What measuring one run would take."""
-
-    seed: int
-    train: str
-    """`train`, `found` or `none` (the checkpoint is judged as it is)."""
-    predict: str
-    """`evaluate` or `found`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finished:
-    """One run with both stages in the store."""
-
-    run: Run
-    trained: Entry | None
-    predicted: Entry
-    made: frozenset[str]
-
-    @property
-    def meta(self) -> Mapping[str, Any]:
-        meta: Mapping[str, Any] = self.predicted.content["meta"]
-        return meta
-
-    def records(self) -> list[dict[str, Any]]:
-        """The run's predictions, one record per judged example."""
-        return examples.read(self.predicted.read(examples.FILE))
-
-    def costs(self) -> dict[str, float]:
-        """What training and prediction cost when they were made."""
-        return {**(self.trained.content["costs"] if self.trained else {}), **self.predicted.content["costs"]}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
-    """A judged case, and the runs behind it for whoever wants to look closer."""
-
-    result: CaseResult
-    runs: tuple[Finished, ...]
+REFERENCE, FIRST = "reference", "first"
+"""The two that margins compare with (see `Evidence.pairs`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,15 +44,19 @@ class Pipeline:
     refreshed: set[str] = field(default_factory=set)
     """Digests of what `--ft-cache=refresh` has made anew: other cases of the session find it."""
 
-    def runs(self, case: Case) -> tuple[Run, ...]:
-        """The runs that `case` asks for, with their keys. Raises what keeps an input from being identified."""
-        from ftcheck.devices import resolve_precision
-
+    def seeds(self, case: Case) -> tuple[int, ...]:
+        """Those that are run in any case: the suite's, or as many as --ft-seeds says."""
         seeds = case.seeds
         if self.settings.seeds is not None:
             seeds = tuple(range(case.seeds[0], case.seeds[0] + self.settings.seeds))
-        if case.training is None:
-            seeds = seeds[:1]
+        return seeds[:1] if case.training is None else seeds
+
+    def runs(self, case: Case, seeds: Sequence[int] | None = None) -> tuple[Run, ...]:
+        """The runs of `case` with their keys, of these seeds or those that it asks for. Raises what keeps an input from
+        being identified."""
+        from ftcheck.devices import resolve_precision
+
+        seeds = self.seeds(case) if seeds is None else seeds
         precision = resolve_precision(case.precision, self.device)
         made = []
         with self.identifier.at_once():
@@ -147,56 +104,136 @@ class Pipeline:
         return tuple(planned)
 
     def measure(
-        self, case: Case, nodeid: str, on_progress: Callable[[int, Progress], None], on_wait: Callable[[str], None]
+        self,
+        case: Case,
+        nodeid: str,
+        on_progress: Callable[[int, Progress], None],
+        on_wait: Callable[[str], None],
+        *,
+        peers: Peers = lambda name: None,
     ) -> Measured:
         """Bring every run of `case` into the store, score it, and judge the case.
 
         Raises FtcheckError for whatever keeps the case from being measured.
         """
-        finished = tuple(self._finish(run, partial(on_progress, run.job.seed), on_wait) for run in self.runs(case))
-        task = tasks.get(case.task)
-        self._same_examples(finished)
-        context = task.context(dict(finished[0].meta), case.task_options)
-        lookup = tasks.lookup(case)
-        built, left_out = _built(case, context, lookup)
-        scored = [self._scores(case, run, built) for run in finished]
-        values = {
-            **{metric.name: self._estimate(metric, [s[metric.name] for s in scored], case) for metric in built},
-            **{name: _cost(lookup.describe(name), finished) for name in case.metrics if lookup.is_cost(name)},
-        }
-        unbounded = [
-            f"{metric.name} has no interval: {why}"
-            for metric in built
-            if (why := _no_interval(metric, scored[0][metric.name]))
-        ]
+
+        from ftcheck.judging import judge
+
+        def finish(other: Case, seeds: Sequence[int] | None = None) -> tuple[Finished, ...]:
+            runs = self.runs(other, seeds)
+            return tuple(self._finish(run, partial(on_progress, run.job.seed), on_wait) for run in runs)
+
+        finished = finish(case)
         smoke = self.settings.limit is not None
-        judged = () if smoke else gates.judge(case.gates, values)
-        verdict = "smoke" if smoke else gates.verdict(judged)
+        others = {} if smoke else self._others(case, finish, peers)
+        while True:
+            judgement = judge(case, self.scored(case, finished), others, self.store, smoke=smoke)
+            last = max(run.run.job.seed for run in finished)
+            if case.max_seeds is None or len(finished) >= case.max_seeds or not gates.undecided(judgement.gates):
+                break
+            finished = (*finished, *finish(case, [last + 1]))
         if not smoke:  # `why` compares whole runs
-            self.store.record_case(
-                str(case.suite), case.id, {"train": finished[0].run.train, "predict": finished[0].run.predict}
-            )
+            first = finished[0].run
+            self.store.record_case(str(case.suite), case.id, {"train": first.train, "predict": first.predict})
         result = CaseResult(
             suite=str(case.suite),
             case_id=case.id,
             nodeid=nodeid,
             task=case.task,
             checkpoint=case.checkpoint.path,
-            verdict=verdict,
+            verdict="smoke" if smoke else gates.verdict(judgement.gates),
             device=str(self.device),
             precision=finished[0].run.job.precision,
-            seeds=tuple(run.run.job.seed for run in finished),
-            metrics=tuple(values[name] for name in case.metrics if name in values),
-            gates=judged,
-            runs=tuple(_run_result(run) for run in finished),
+            seeds=tuple(run.run.job.seed for run in judgement.scored.runs),
+            metrics=tuple(judgement.values[name] for name in case.metrics if name in judgement.values),
+            gates=judgement.gates,
+            runs=tuple(run_result(run) for run in finished),
             examples=int(finished[0].predicted.content["rows"]["eval"]["count"]),
-            notes=(*_notes(finished), *left_out, *unbounded, *self.warnings()),
+            notes=(*notes(finished), *judgement.notes, *self.warnings()),
+            references=judgement.references,
             limited=self.settings.limit,
         )
-        if verdict == "fail":
+        proposal = None
+        if self.settings.updates and not smoke:
+            proposal = proposals.propose(
+                case, self.device.kind, judgement.scored, judgement.values, reason=self.settings.reason or ""
+            )
+            result, proposal = proposals.settled(case, result, proposal, self.settings)
+        if result.verdict == "fail":
             confusions, worst = self._errors(case, finished)
             result = replace(result, confusions=confusions, worst=worst)
-        return Measured(result=result, runs=finished)
+        return Measured(result=result, runs=finished, scored=judgement.scored, proposal=proposal)
+
+    def _others(
+        self,
+        case: Case,
+        finish: Callable[[Case], tuple[Finished, ...]],
+        peers: Peers,
+    ) -> dict[str, Other | Missing]:
+        """What the case's margins compare with; nothing where it has none."""
+        from ftcheck import references
+
+        bounds = [bounds for gate in case.gates for bounds in (gate, gate.slices) if bounds is not None]
+        found: dict[str, Other | Missing] = {}
+        if any(bound.max_regression is not None or bound.max_gain is not None for bound in bounds):
+            found[REFERENCE] = self._reference(case, finish, peers)
+        if any(bound.max_drift is not None for bound in bounds):
+            found[FIRST] = references.committed(case, self.device.kind, first=True)
+        return found
+
+    def _reference(self, case: Case, finish: Callable[[Case], tuple[Finished, ...]], peers: Peers) -> Other | Missing:
+        from pathlib import Path
+
+        from ftcheck import references
+
+        device, to = self.device.kind, self.settings.compare
+        if to is not None:
+            return (
+                references.in_folder(case, device, Path(to))
+                if Path(to).is_dir()
+                else references.at_commit(case, device, to)
+            )
+        kind, _, name = case.vs.partition(":")
+        if kind == "git":
+            return references.at_commit(case, device, name)
+        if kind == "baseline":
+            return references.committed(case, device)
+        if kind == "case":
+            other = peers(name)
+            if other is None:
+                raise MetricError(f"vs: no case of {case.suite.name} is called {name}")
+            against = f"case {name}"
+        else:
+            other = replace(case, training=None, early_stopping=None, seeds=case.seeds[:1])
+            against = "the base checkpoint"
+        try:
+            scored = self.scored(other, finish(other), named=case)
+        except FtcheckError as error:
+            raise type(error)(f"compared with {against}, which can't be measured: {error}") from error
+        return references.of_scored(scored, against, fixed=other.training is None)
+
+    def scored(self, case: Case, finished: tuple[Finished, ...], *, named: Case | None = None) -> Scored:
+        """The example statistics of the metrics of `case` (or those that another case names) for its runs.
+
+        Raises MetricError: a metric that can't be computed, runs that were judged on different rows.
+        """
+        import numpy as np
+
+        task = tasks.get(case.task)
+        self._same_examples(finished)
+        context = task.context(dict(finished[0].meta), case.task_options)
+        built, left_out = _built(named or case, context, tasks.lookup(case))
+        found = [self._scores(case, run, built) for run in finished]
+        return Scored(
+            runs=finished,
+            ids=found[0][0],
+            metrics={metric.name: metric for metric in built},
+            statistics={
+                metric.name: tuple(np.asarray(statistics[metric.name], dtype=np.float64) for _, statistics in found)
+                for metric in built
+            },
+            left_out=tuple(left_out),
+        )
 
     def warnings(self) -> tuple[str, ...]:
         """What the store has to tell the reader since it was asked last: entries set aside, what couldn't be noted."""
@@ -256,7 +293,7 @@ class Pipeline:
 
     def _refuse_changed(self, run: Run) -> None:
         """Raise TrainingError where a file was edited since the keys of `run` were made: they'd lie of it."""
-        now = next(other for other in self.runs(run.job.case) if other.job.seed == run.job.seed)
+        now = self.runs(run.job.case, [run.job.seed])[0]
         changes = [*keys.diff(run.train.components, now.train.components)]
         changes += [c for c in keys.diff(run.predict.components, now.predict.components) if c.path != "train"]
         if changes:
@@ -265,58 +302,32 @@ class Pipeline:
                 "nothing is kept; run again"
             )
 
-    def _scores(self, case: Case, run: Finished, built: Sequence[Metric]) -> dict[str, FloatArray]:
-        """Example statistics of every metric for one run: from the store, or computed from its records and
-        published."""
-        from ftcheck.store import load_npz
-
+    def _scores(self, case: Case, run: Finished, built: Sequence[Metric]) -> tuple[Any, dict[str, FloatArray]]:
+        """(the judged rows' hashes, example statistics of every metric) for one run: from the store, or computed from
+        its records and published."""
         key = keys.score_key(run.run.predict, {metric.name: metric.signature for metric in built})
         found = None if "predict" in run.made else self.store.get("scores", key.digest)
         if found is not None:
-            arrays = load_npz(found.read(STATISTICS))
-            return {name: arrays[f"metric{i}"] for i, name in enumerate(found.content["metrics"])}
-        task = tasks.get(case.task)
-        inputs = task.score_inputs(run.records(), dict(run.meta), case.task_options)
+            stored = arrays.load_npz(found.read(STATISTICS))
+            return stored["ids"], {name: stored[f"metric{i}"] for i, name in enumerate(found.content["metrics"])}
+        task, records = tasks.get(case.task), run.records()
+        inputs = task.score_inputs(records, dict(run.meta), case.task_options)
         lookup = tasks.lookup(case)
         statistics = {metric.name: metric.statistics(*inputs[lookup.describe(metric.name).input]) for metric in built}
+        ids = examples.hash_bytes([record["hash"] for record in records])
         if self.store.writable:
-            import numpy as np
-
             with self.store.publish("scores", key, replace=True) as publication:
                 # A metric's name may hold any text (f1[a/b]), a member's may not.
-                members: dict[str, Any] = {f"metric{i}": _small(rows) for i, rows in enumerate(statistics.values())}
-                np.savez_compressed(publication.path / STATISTICS, **members)
+                members = {f"metric{i}": arrays.small(rows) for i, rows in enumerate(statistics.values())}
+                (publication.path / STATISTICS).write_bytes(arrays.dump_npz({"ids": ids, **members}))
                 publication.content = {"metrics": list(statistics)}
-        return statistics
+        return ids, statistics
 
     @staticmethod
     def _same_examples(finished: Sequence[Finished]) -> None:
         digests = {run.predicted.content["rows"]["eval"]["hashes"] for run in finished}
         if len(digests) > 1:
             raise MetricError("the seeds of this case were judged on different rows: is its data made at random?")
-
-    @staticmethod
-    def _estimate(metric: Metric, runs: Sequence[FloatArray], case: Case) -> MetricResult:
-        from ftcheck.statistics import estimate
-
-        found = estimate(
-            runs,
-            metric.aggregate,
-            scale=metric.scale,
-            binary=metric.binary,
-            fixed=case.training is None,
-            no_interval=_no_interval(metric, runs[0]),
-        )
-        return MetricResult(
-            name=metric.name,
-            value=found.value,
-            per_seed=found.per_run,
-            greater_is_better=metric.greater_is_better,
-            signature=metric.signature,
-            interval=found.interval,
-            no_interval=found.no_interval,
-            examples=found.examples,
-        )
 
     @staticmethod
     def _errors(case: Case, finished: Sequence[Finished]) -> tuple[tuple[Confusion, ...], tuple[WorstExample, ...]]:
@@ -352,63 +363,3 @@ def _built(case: Case, context: Context, lookup: Lookup) -> tuple[list[Metric], 
                 raise
             left_out.append(f"{name} is left out: {error}")
     return built, left_out
-
-
-def _no_interval(metric: Metric, statistics: FloatArray) -> str:
-    """Why a metric of the user's has no interval over so many examples; empty for all others."""
-    return metric.no_interval(statistics) if isinstance(metric, metrics.WithoutInterval) else ""
-
-
-def _small(rows: FloatArray) -> Any:
-    """The same numbers in the smallest type that holds them exactly: statistics are mostly small counts."""
-    import numpy as np
-
-    for kind in (np.uint8, np.int16, np.int32):
-        if rows.size == 0 or (
-            rows.min() >= np.iinfo(kind).min and rows.max() <= np.iinfo(kind).max and (rows == np.rint(rows)).all()
-        ):
-            return rows.astype(kind)
-    return rows
-
-
-def _cost(known: Definition, finished: Sequence[Finished]) -> MetricResult:
-    values = tuple(float(run.costs().get(known.name, math.nan)) for run in finished)
-    return MetricResult(
-        name=known.name,
-        value=math.fsum(values) / len(values),
-        per_seed=values,
-        greater_is_better=known.greater_is_better,
-        signature=known.name,
-        no_interval="a cost of these runs, not an estimate from examples",
-    )
-
-
-def _run_result(run: Finished) -> RunResult:
-    content = run.trained.content if run.trained else {}
-    costs = run.costs()
-
-    def origin(stage: str, key: Key, seconds: str) -> StageOrigin:
-        source = "computed" if stage in run.made else "store"
-        if stage == "train" and run.run.job.case.training is None:
-            source = "none"
-        return StageOrigin(source=source, key=key.digest, seconds=float(costs.get(seconds, 0.0)))  # type: ignore[arg-type]
-
-    return RunResult(
-        seed=run.run.job.seed,
-        train=origin("train", run.run.train, "train_seconds"),
-        predict=origin("predict", run.run.predict, "eval_seconds"),
-        costs=costs,
-        warnings=tuple(content.get("warnings", ())) + tuple(run.predicted.content["warnings"]),
-        environment=content.get("environment", {}),
-        log_history=tuple(content.get("log_history", ())),
-    )
-
-
-def _notes(finished: Sequence[Finished]) -> tuple[str, ...]:
-    """What the stages want said, each once, in the order it came up."""
-    said: dict[str, None] = {}
-    for run in finished:
-        for entry in (run.trained, run.predicted):
-            for note in entry.content["notes"] if entry else ():
-                said[shown(note, 300)] = None
-    return tuple(said)

@@ -3,6 +3,7 @@ found."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from ftcheck.finetuned import Finetuned
     from ftcheck.session import FtSession
 
+UPDATING = ("FTCHECK_UPDATE", "FTCHECK_UPDATE_NEW", "FTCHECK_REASON")
 SESSION = pytest.StashKey["FtSession"]()
 """The session's state; there only once a suite was found or an --ft option was given."""
 
@@ -37,7 +39,8 @@ def pytest_configure(config: pytest.Config) -> None:
     for mark in MARKS:
         config.addinivalue_line("markers", mark)
     config.pluginmanager.register(Intake(config), "ftcheck-intake")
-    if any(config.getoption(f"ft_{option.name}") is not None for option in options.OPTIONS):
+    given = any(config.getoption(f"ft_{option.name}") is not None for option in options.OPTIONS)
+    if given or any(name in os.environ for name in UPDATING):  # what can't be followed is said before collection
         ensure_session(config).check_usage()
 
 
@@ -69,6 +72,18 @@ class Intake:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if hasattr(report, "ft"):
             ensure_session(self.config).take(report)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Tell one of xdist's workers where it leaves what this process writes."""
+        if SESSION in self.config.stash and self.config.stash[SESSION].settings.updates:
+            node.workerinput["ft_proposals"] = str(self.config.stash[SESSION].proposals)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        found = getattr(node, "workeroutput", {}).get("ft_unused")
+        if found:
+            ensure_session(self.config).unused.update(found)
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -11,15 +10,17 @@ from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
-from ftcheck import baselines, git
+from ftcheck import baselines, gates, git
 from ftcheck.baselines import Accepted, Entry, MetricRecord, Statistics
+from ftcheck.errors import BaselineError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ftcheck.baselines import Baseline
-    from ftcheck.results import MetricResult
+    from ftcheck.metrics import FloatArray
+    from ftcheck.results import CaseResult, GateResult, MetricResult
     from ftcheck.runs import Scored
+    from ftcheck.settings import Settings
     from ftcheck.spec import Case
 
 
@@ -32,9 +33,7 @@ class Proposal:
     statistics: bytes
 
 
-def propose(
-    case: Case, device: str, scored: Scored, values: Mapping[str, MetricResult], *, reason: str
-) -> Proposal:
+def propose(case: Case, device: str, scored: Scored, values: Mapping[str, MetricResult], *, reason: str) -> Proposal:
     """The proposal that a measured case makes. Metrics without a finite value, and costs, are left out."""
     known = {name: values[name] for name in scored.metrics if math.isfinite(values[name].value)}
     content = Statistics(
@@ -63,10 +62,7 @@ def propose(
         seeds=tuple(run.run.job.seed for run in scored.runs),
         examples=len(scored.ids),
         fixed=case.training is None,
-        components={
-            "train": {name: value for name, value in first.train.components.items() if name != "seed"},
-            "predict": {name: value for name, value in first.predict.components.items() if name != "train"},
-        },
+        components=baselines.condensed(first.train.components, first.predict.components),
         keys={
             "train": tuple(run.run.train.digest for run in scored.runs),
             "predict": tuple(run.run.predict.digest for run in scored.runs),
@@ -79,10 +75,10 @@ def propose(
     return Proposal(path=baselines.place(case.suite, case.id), entry=entry, statistics=content)
 
 
-def _stacked(rows: tuple[object, ...]) -> object:
+def _stacked(rows: tuple[FloatArray, ...]) -> FloatArray:
     import numpy as np
 
-    return np.stack(rows)  # type: ignore[arg-type]
+    return np.stack(rows)
 
 
 def loosened(case: Case, old: Entry, new: Entry) -> list[str]:
@@ -94,4 +90,67 @@ def loosened(case: Case, old: Entry, new: Entry) -> list[str]:
         worse = before.value - after.value if before.greater_is_better else after.value - before.value
         if worse > 1e-9 * abs(before.value):
             found.append(f"{name} {baselines.rounded(before.value):g} → {baselines.rounded(after.value):g}")
+    return found
+
+
+def settled(
+    case: Case, result: CaseResult, proposal: Proposal, settings: Settings
+) -> tuple[CaseResult, Proposal | None]:
+    """What becomes of a proposal, and the result as it stands then: margins to a baseline that is replaced don't fail.
+
+    Nothing is proposed where the baseline is this result already, where --ft-update-new finds an entry, and where it
+    would be loosened without --ft-reason.
+    """
+    try:
+        old = baselines.read(proposal.path).entries.get(proposal.entry.device)
+    except BaselineError:
+        old = None  # accepting anew is what the error advises
+    if old is not None and not settings.update:
+        return replace(result, update="kept: --ft-update-new writes new ones only"), None
+    if old is not None and (old.keys, old.digest) == (proposal.entry.keys, proposal.entry.digest):
+        return replace(result, update="unchanged"), None
+    worse = loosened(case, old, proposal.entry) if old is not None else []
+    if worse and not settings.reason:
+        told = f"not written: it would be loosened ({', '.join(worse)}); give --ft-reason"
+        return replace(result, update=told), None
+    against = "the baseline" if case.vs == "baseline" and settings.compare is None else None
+    results = tuple(_accepted(gate, against) for gate in result.gates)
+    if gates.verdict(results) == "fail":
+        return replace(result, update="not written: the case fails"), None
+    told = "written" if old is None else f"written in place of the one {old.accepted}"
+    return replace(result, gates=results, verdict=gates.verdict(results), update=told), proposal
+
+
+def _accepted(gate: GateResult, against: str | None) -> GateResult:
+    """A margin's result once the baseline that it compares with is replaced; every other demand stays as it is."""
+    compares = gate.bound in ("max_regression", "max_gain") and against is not None
+    if gate.verdict == "new":
+        return replace(gate, message=f"{gate.metric}: compared with this result from now on")
+    if not compares or gate.verdict == "pass":
+        return gate
+    return replace(gate, verdict="new", message=f"{gate.message}; accepted as the baseline")
+
+
+def save(proposal: Proposal, folder: Path) -> None:
+    """Leave a proposal where the controller finds it."""
+    name = blake3(str(proposal.path).encode()).hexdigest()[:32]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.npz").write_bytes(proposal.statistics)
+    baselines.save(folder / f"{name}.json", {proposal.entry.device: proposal.entry})
+    (folder / f"{name}.path").write_text(str(proposal.path), encoding="utf-8")
+
+
+def collect(folder: Path) -> list[Proposal]:
+    """The proposals that were saved in `folder`."""
+    found = []
+    for named in sorted(folder.glob("*.path")):
+        entries = baselines.read(named.with_suffix(".json")).entries
+        for entry in entries.values():
+            found.append(
+                Proposal(
+                    path=Path(named.read_text(encoding="utf-8")),
+                    entry=entry,
+                    statistics=named.with_suffix(".npz").read_bytes(),
+                )
+            )
     return found

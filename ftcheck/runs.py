@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from ftcheck.store import Entry
 
 
+MOST_ROWS = 50_000
+"""Training rows up to which their hashes are committed with a baseline: 200 KB."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """One run of a case before anything is computed: its seed, its keys, and the job that would make it."""
@@ -82,6 +86,15 @@ class Scored:
     """Metric -> one (n, k) array a run."""
     left_out: tuple[str, ...] = ()
     """What is to be said of default metrics that don't fit the data."""
+
+    def train_rows(self) -> npt.NDArray[np.uint8] | None:
+        """(training rows, 4): the first bytes of their hashes. None where nothing was trained, or they are too many to
+        be committed."""
+        trained = self.runs[0].trained
+        if trained is None or examples.TRAIN_ROWS not in trained.manifest["files"]:
+            return None
+        found = examples.read_hashes(trained.read(examples.TRAIN_ROWS))
+        return found[:, :4].copy() if len(found) <= MOST_ROWS else None
 
     def without(self, dropped: Sequence[bool]) -> Scored:
         """The same without some runs."""

@@ -6,12 +6,13 @@ from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from ftcheck import options
-from ftcheck.errors import FtcheckError, UsageError, shown
+from ftcheck import baselines, options, proposals, updating
+from ftcheck.errors import BaselineError, FtcheckError, UsageError, shown
 from ftcheck.results import CaseResult
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from ftcheck.finetuned import Finetuned
     from ftcheck.pipeline import Pipeline
     from ftcheck.report.live import Live
+    from ftcheck.runs import Measured
     from ftcheck.settings import Settings
     from ftcheck.spec import Case
 
@@ -32,6 +34,8 @@ class ItemState:
 
     finetuned: Finetuned | None = None
     result: CaseResult | None = None
+    measured: Measured | FtcheckError | None = None
+    """Made before its turn, where all cases are measured before the first is judged."""
     unmeasured: bool = False
     """Measuring raised: an xfail mark must not hide it."""
 
@@ -45,14 +49,20 @@ class FtSession:
     results: dict[str, CaseResult] = field(default_factory=dict)
     """Node id -> the finished result; a rerun replaces it."""
     items: list[pytest.Item] = field(default_factory=list)
+    cases: dict[tuple[Path, str], Case] = field(default_factory=dict)
+    """(suite, id) -> every case of the files that were collected, selected or not."""
+    unused: set[str] = field(default_factory=set)
+    """Baselines that no case has, as xdist's workers found them."""
 
     @classmethod
     def start(cls, config: pytest.Config) -> FtSession:
         """Read the settings. Raises pytest.UsageError for one that can't be followed."""
         try:
-            return cls(config, options.read(config))
+            settings = options.read(config)
+            updating.check(settings)
         except UsageError as error:
             raise pytest.UsageError(str(error)) from None
+        return cls(config, settings)
 
     def check_usage(self) -> None:
         """Refuse what can't be followed before anything is collected. Raises pytest.UsageError."""
@@ -60,6 +70,8 @@ class FtSession:
             return
         try:
             self.device  # noqa: B018  resolved on access
+            if self.settings.correction == "holm" and getattr(self.config.option, "numprocesses", None):
+                raise UsageError("--ft-correction=holm needs all results in one process: leave -n out")
         except UsageError as error:
             raise pytest.UsageError(str(error)) from None
 
@@ -78,8 +90,6 @@ class FtSession:
     @cached_property
     def pipeline(self) -> Pipeline:
         """The pipeline with its store, made when the first case needs it."""
-        from pathlib import Path
-
         from ftcheck.executors.inline import InlineExecutor
         from ftcheck.keys import Identifier
         from ftcheck.pipeline import Pipeline
@@ -112,6 +122,7 @@ class FtSession:
         item.extra_keyword_matches.add(case.id)
         item.stash[CASE] = case
         item.stash[STATE] = ItemState()
+        self.cases[case.suite, case.id] = case
 
     @staticmethod
     def owns(item: pytest.Item) -> bool:
@@ -126,9 +137,10 @@ class FtSession:
             from ftcheck.finetuned import Finetuned
 
             case = item.stash[CASE]
+            if self.settings.correction == "holm":
+                self._measure_all()
             try:
-                with self.live.showing(case.id) as live:
-                    measured = self.pipeline.measure(case, item.nodeid, live.progress, live.waiting)
+                measured = self._measured(item)
             except FtcheckError as error:
                 state.unmeasured = True
                 state.result = self._unmeasured(item, str(error))
@@ -139,7 +151,38 @@ class FtSession:
                 raise
             state.finetuned = Finetuned(measured)
             state.result = measured.result
+            if measured.result.verdict == "incomparable":
+                from ftcheck.report.terminal import incomparable
+
+                state.unmeasured = True
+                raise pytest.fail.Exception(incomparable(measured.result), pytrace=False) from None
         return state.finetuned
+
+    def _measured(self, item: pytest.Item) -> Measured:
+        """Measure and judge the item's case. Raises FtcheckError."""
+        state, case = item.stash[STATE], item.stash[CASE]
+        if isinstance(state.measured, FtcheckError):
+            raise state.measured
+        if state.measured is not None:
+            return state.measured
+
+        def peer(name: str) -> Case | None:
+            return self.cases.get((case.suite, name))
+
+        with self.live.showing(case.id) as live:
+            return self.pipeline.measure(case, item.nodeid, live.progress, live.waiting, peers=peer)
+
+    def _measure_all(self) -> None:
+        """Measure all cases before the first is judged, since each verdict depends on how many margins there are."""
+        states = [(item, item.stash[STATE]) for item in self.items]
+        if any(state.measured is not None for _, state in states):
+            return
+        for item, state in states:
+            try:
+                state.measured = self._measured(item)
+            except FtcheckError as error:
+                state.measured = error
+        updating.correct([(item.stash[CASE], state) for item, state in states])
 
     def _unmeasured(self, item: pytest.Item, error: str) -> CaseResult:
         case = item.stash[CASE]
@@ -224,7 +267,7 @@ class FtSession:
         if result.verdict == "smoke":
             # A model trained on a handful of rows can't be held to what the body asserts.
             return True
-        if result.verdict == "fail":
+        if result.verdict == "fail" or (self.settings.strict and result.verdict in ("inconclusive", "new")):
             from ftcheck.report.terminal import failure
 
             text = failure(result, self.config.invocation_params.dir, self.config.rootpath)
@@ -244,12 +287,15 @@ class FtSession:
             if hasattr(report, "wasxfail"):
                 del report.wasxfail
         if state.result is not None and (call.when == "call" or (call.when == "setup" and not report.passed)):
-            if call.when == "call" and call.excinfo is not None and state.result.verdict == "pass":
+            body_failed = call.when == "call" and call.excinfo is not None and state.result.verdict in _BODY_RUNS
+            if body_failed and not (self.settings.strict and state.result.verdict != "pass"):
+                assert call.excinfo is not None
                 state.result = replace(
                     state.result,
                     verdict="fail",
                     notes=(*state.result.notes, f"the test's body failed: {call.excinfo.exconly()}"),
                 )
+            self._propose(item, held=call.when == "call" and call.excinfo is None)
             report.ft = state.result.to_json()  # type: ignore[attr-defined]
             # JUnit is written from the teardown's report, which takes the item's.
             item.user_properties += _properties(state.result)
@@ -257,9 +303,31 @@ class FtSession:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
-        if report.when == "call" and report.passed and getattr(report, "ft", {}).get("verdict") == "smoke":
-            return "smoke", "s", "SMOKE"
+        if report.when == "call" and report.passed:
+            return _STATUS.get(str(getattr(report, "ft", {}).get("verdict")))
         return None
+
+    def _propose(self, item: pytest.Item, *, held: bool) -> None:
+        """Hand the item's proposal for a baseline to whoever writes it, if all of the test held."""
+        state = item.stash[STATE]
+        measured = state.finetuned._measured if state.finetuned is not None else None
+        if measured is None or measured.proposal is None or state.result is None:
+            return
+        if held:
+            proposals.save(measured.proposal, self.proposals)
+        else:
+            state.result = replace(state.result, update="not written: the test failed")
+
+    @cached_property
+    def proposals(self) -> Path:
+        """The folder that all processes of the session leave their proposals in."""
+        if self.worker:
+            return Path(self.config.workerinput["ft_proposals"])  # type: ignore[attr-defined]
+        from tempfile import TemporaryDirectory
+
+        temporary = TemporaryDirectory(prefix="ftcheck-")
+        self.config.add_cleanup(temporary.cleanup)
+        return Path(temporary.name)
 
     def take(self, report: pytest.TestReport) -> None:
         """Keep the result that `report` carries; a rerun's replaces it."""
@@ -281,9 +349,23 @@ class FtSession:
                 terminalreporter.write_line(line.text, **line.markup)
         for warning in self.pipeline.warnings() if "pipeline" in vars(self) else ():
             terminalreporter.write_line(f"note: {warning}", yellow=True)
+        for path in sorted(self.unused):
+            terminalreporter.write_line(
+                f"note: no case has the baseline {path} (`ftcheck baseline prune` removes it)", yellow=True
+            )
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        self.unused |= set(updating.unused(self.cases, self.config.rootpath))
+        if self.worker:
+            self.config.workeroutput["ft_unused"] = sorted(self.unused)  # type: ignore[attr-defined]
+        elif self.settings.updates:
+            for proposal in proposals.collect(self.proposals):
+                try:
+                    baselines.write(proposal.path, proposal.entry, proposal.statistics)
+                except BaselineError as error:
+                    self._say_error(str(error))
+                    session.exitstatus = pytest.ExitCode.TESTS_FAILED
         if self.settings.json and not self.worker and not self.settings.plan:
             from ftcheck.report.jsonfile import write
 
@@ -298,6 +380,15 @@ class FtSession:
         if terminal is not None:
             terminal.ensure_newline()
             terminal.write_line(f"ERROR: {text}", red=True, bold=True)
+
+
+_BODY_RUNS = ("pass", "inconclusive", "new")
+_STATUS = {
+    "smoke": ("smoke", "s", "SMOKE"),
+    "inconclusive": ("inconclusive", "I", "INCONCLUSIVE"),
+    "new": ("new", "N", "NEW"),
+}
+"""Verdict of a test that didn't fail -> pytest's (category, letter, word)."""
 
 
 def _properties(result: CaseResult) -> Iterator[tuple[str, object]]:

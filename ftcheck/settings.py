@@ -21,3 +21,15 @@ class Settings:
     offline: bool = False
     json: str | None = None
     details: bool = False
+    strict: bool = False
+    compare: str | None = None
+    update: bool = False
+    update_new: bool = False
+    reason: str | None = None
+    allow_ci_update: bool = False
+    correction: Literal["none", "holm"] = "none"
+
+    @property
+    def updates(self) -> bool:
+        """Whether baselines are written."""
+        return self.update or self.update_new

@@ -78,6 +78,8 @@ class FakeExecutor:
                 "reference": i % 2,
                 "scores": [0.1, 0.9],
                 "input": f"row {i}",
+                "length": 5,
+                "hash": f"{i:032x}",
             }
             for i in range(EXAMPLES)
         ]

@@ -52,8 +52,10 @@ class InlineExecutor:
         trained = tuning.train()
         with store.publish("runs", work.train, replace=True) as publication:
             tuning.save(publication.path / "model")
+            examples.write_hashes(trained.row_hashes, publication.path / examples.TRAIN_ROWS)
             work.refuse_changed()
             publication.content = asdict(trained)
+            del publication.content["row_hashes"]
 
     @staticmethod
     def _predict(tuning: FineTuning, work: Work, store: Store) -> None:

@@ -58,6 +58,10 @@ class Trained:
     """Library versions, threads, device name, driver: recorded, not all of it in the key."""
     rows: Mapping[str, Any]
     """Role -> {"count": N, "hashes": digest of the rows' own hashes}."""
+    first_losses: tuple[float, ...] = ()
+    """Of the training's first steps: whether two trainings part from the start."""
+    row_hashes: tuple[str, ...] = ()
+    """Of the training rows, in order: how many differ between two trainings."""
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 

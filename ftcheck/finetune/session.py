@@ -19,7 +19,7 @@ from ftcheck.finetune.quiet import own_environment, own_randomness, quiet
 if TYPE_CHECKING:
     from ftcheck.finetune.data import Loaded
     from ftcheck.finetune.predict import Answers
-    from ftcheck.tasks import Meta, Rows, Where
+    from ftcheck.tasks import Meta, Rows, Task, Where
     from ftcheck.tasks.features import EncodedRows
 
 BESIDE = "ftcheck.json"
@@ -95,6 +95,8 @@ class FineTuning:
             log_history=outcome.log_history if outcome is not None else (),
             environment=describe(self.job.device),
             rows={role: counts for role, counts in rows.rows.items() if role != "eval"},
+            first_losses=outcome.first_losses if outcome is not None else (),
+            row_hashes=tuple(rows.roles["train"].hashes) if "train" in rows.roles else (),
             notes=tuple(dict.fromkeys(self._notes)),
             warnings=tuple(warnings),
         )
@@ -143,7 +145,9 @@ class FineTuning:
             answers = self._run(features, prompts, "predict")
             seconds = time.perf_counter() - start
             self._notes.extend(f"eval: {note}" for note in answers.notes)
-            records = _identified(self._decode(answers, features, rows.roles["eval"].dataset, self.tuned), rows)
+            records = _identified(
+                self._decode(answers, features, rows.roles["eval"].dataset, self.tuned), rows, self.task
+            )
             costs = {"eval_seconds": seconds, "eval_samples_per_second": len(records) / max(seconds, 1e-9)}
             if self.job.case.training is None:  # there is no training's entry that has them
                 costs |= self._sizes()
@@ -337,11 +341,11 @@ class FineTuning:
         }
 
 
-def _identified(records: list[dict[str, Any]], rows: Loaded) -> list[dict[str, Any]]:
-    """The records with what tells the judged examples apart whatever their order: each row's hash, its id where the
-    data has one, and the columns that judging needs."""
+def _identified(records: list[dict[str, Any]], rows: Loaded, task: Task) -> list[dict[str, Any]]:
+    """The records with what tells the judged examples apart whatever their order: each row's hash, its length in
+    characters, its id where the data has one, and the columns that judging needs."""
     judged = rows.roles["eval"]
-    told: dict[str, Any] = {"hash": judged.hashes}
+    told: dict[str, Any] = {"hash": judged.hashes, "length": _lengths(judged.dataset, task)}
     if "id" in judged.dataset.column_names:
         told["id"] = [str(value) for value in judged.dataset["id"][:]]
     if judged.beside:
@@ -351,3 +355,16 @@ def _identified(records: list[dict[str, Any]], rows: Loaded) -> list[dict[str, A
         {**record, **dict(zip(told, values, strict=True))}
         for record, values in zip(records, zip(*told.values(), strict=True), strict=True)
     ]
+
+
+def _lengths(dataset: Rows, task: Task) -> list[int]:
+    """Characters of each row's input: the first column that the task must have, or else the first that is there."""
+    needed = [name for name, must in task.columns.items() if must] + list(task.columns)
+    column = next(name for name in needed if name in dataset.column_names)
+    return [_characters(value) for value in dataset[column][:]]
+
+
+def _characters(value: Any) -> int:
+    if isinstance(value, Mapping):
+        return sum(map(_characters, value.values()))
+    return sum(map(_characters, value)) if isinstance(value, list) else len(str(value))

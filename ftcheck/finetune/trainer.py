@@ -36,6 +36,9 @@ DEFAULTS: Mapping[str, Any] = {
 }
 """TrainingArguments fields whose defaults are ours: pinning pays off only for batches larger than token ids."""
 
+TRACED_STEPS = 20
+"""Steps whose losses are kept: two trainings that part from the start do so within them."""
+
 Evaluate = Callable[[Any, int], dict[str, float]]
 """(model, global step) -> `loss` and the case's metrics on the tune split."""
 
@@ -47,6 +50,8 @@ class Outcome:
     seconds: float
     samples_per_second: float
     log_history: tuple[dict[str, Any], ...]
+    first_losses: tuple[float, ...]
+    """Of the first TRACED_STEPS optimizer steps."""
 
 
 def train(
@@ -86,7 +91,9 @@ def train(
     model.eval()
     history = tuple(_plain(entry) for entry in trainer.state.log_history)
     samples = next((e["train_samples_per_second"] for e in reversed(history) if "train_samples_per_second" in e), 0.0)
-    return Outcome(seconds=seconds, samples_per_second=samples, log_history=history)
+    return Outcome(
+        seconds=seconds, samples_per_second=samples, log_history=history, first_losses=tuple(trainer.first_losses)
+    )
 
 
 def arguments(job: Job, task: Task, folder: str) -> Any:
@@ -147,6 +154,8 @@ def _trainer_class() -> Any:
             self.on_progress = on_progress
 
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if state.global_step <= TRACED_STEPS:
+                self.trainer.first_losses.append(self.trainer.step_loss)
             self.on_progress(
                 Progress(
                     stage="train",
@@ -166,6 +175,7 @@ def _trainer_class() -> Any:
             self.task = task
             self.score = score
             self.step_loss = 0.0
+            self.first_losses: list[float] = []
             self.loss_is_scaled_for_ga = True
             # The same said to versions that lack the attribute: there, a counted number of items decides.
             self.model_accepts_loss_kwargs = True

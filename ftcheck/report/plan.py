@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ftcheck.report import numbers
 
 if TYPE_CHECKING:
-    from ftcheck.pipeline import PlannedRun
+    from ftcheck.runs import PlannedRun
 
 
 def line(case_id: str, runs: Sequence[PlannedRun]) -> str:

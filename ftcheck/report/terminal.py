@@ -74,9 +74,8 @@ def table(results: Sequence[CaseResult], *, width: int, details: bool) -> list[L
             suite = result.nodeid.partition("::")[0]
             lines.append(Line(shown(suite, width), {"bold": True}))
         lines += [Line(text, MARKUP.get(result.verdict, {})) for text in _title(result, width)]
-        lines += [
-            Line("  " + _joined(row, columns).rstrip(), MARKUP["fail"] if row[4] == "fail" else {}) for row in found
-        ]
+        lines += [Line("  " + _joined(row, columns).rstrip(), _row_markup(row[4])) for row in found]
+        lines += [Line(piece) for text in _compared(result) for piece in _wrapped(text, width)]
         lines += [Line(f"  {text}"[:width]) for text in (_details(result) if details else ())]
         lines += [Line(piece) for note in result.notes for piece in _wrapped(f"note: {note}", width)]
     if any(result.verdict == "smoke" for result in results):
@@ -95,10 +94,52 @@ def table(results: Sequence[CaseResult], *, width: int, details: bool) -> list[L
     return lines
 
 
+def _row_markup(verdict: str) -> dict[str, bool]:
+    return MARKUP.get(verdict, {}) if verdict not in ("pass", "") else {}
+
+
+def _compared(result: CaseResult) -> list[str]:
+    """What the case was compared with; what is undecided; what became of its baseline."""
+    texts = [f"compared with {other.against}: {other.described}" for other in result.references]
+    texts += [gate.message for gate in result.gates if gate.verdict in ("inconclusive", "new", "incomparable")]
+    if result.update:
+        texts.append(f"baseline: {result.update}")
+    return list(dict.fromkeys(texts))
+
+
+def incomparable(result: CaseResult) -> str:
+    """The screen for a case that can't be compared: an error, never a pass."""
+    texts = [gate.message for gate in result.gates if gate.verdict == "incomparable"]
+    advice = "If the change is meant, accept the result with --ft-update."
+    return "\n".join([f"{result.case_id}: can't be compared", *dict.fromkeys(texts), *_why(result), advice])
+
+
+def _why(result: CaseResult) -> list[str]:
+    """What changed since, and which examples flipped."""
+    lines = []
+    for other in result.references:
+        if other.changes:
+            lines += ["", f"changed since {other.against} ({other.described}):"]
+            lines += [f"  {shown(change, 200)}" for change in other.changes[:12]]
+            if len(other.changes) > 12:
+                lines.append(f"  and {len(other.changes) - 12} more (--ft-json has them)")
+        if other.trace:
+            lines.append(other.trace)
+        if other.broken or other.fixed:
+            lines += ["", f"{other.broken:,} of {other.common:,} examples broken, {other.fixed:,} fixed:"]
+        for flip in other.flips[:5]:
+            lines.append(f"  {shown(flip.id, 40)}: {shown(flip.input, 150)}")
+            before = f"before {_quoted(flip.before)}, " if flip.before else ""
+            lines.append(f"    expected {_quoted(flip.gold)}, {before}now {_quoted(flip.after)}")
+    return lines
+
+
 def failure(result: CaseResult, invoked_in: Path, root: Path) -> str:
     """The screen for a failed case: the decisive lines, the worst errors, the command that reproduces it."""
     metrics = {metric.name: metric for metric in result.metrics}
-    parts = [_decisive(gate, metrics.get(gate.metric), result) for gate in result.gates if gate.verdict == "fail"]
+    wanted = ("fail",) if result.verdict == "fail" else ("inconclusive", "new")  # under --ft-strict
+    parts = [_decisive(gate, metrics.get(gate.metric), result) for gate in result.gates if gate.verdict in wanted]
+    parts += _why(result)
     if result.confusions:
         parts += ["", "most often confused:"]
         parts += [
@@ -130,6 +171,12 @@ def _quoted(text: str) -> str:
 
 
 def _decisive(gate: GateResult, metric: MetricResult | None, result: CaseResult) -> str:
+    if gate.comparison is not None:
+        found = gate.comparison
+        seeds = f"{found.reference_runs} + {found.runs} runs, n = {found.examples:,}, p = {found.p_value:.2g}"
+        return f"{gate.message} ({seeds})"
+    if gate.bound not in ("min", "max") or gate.part:
+        return gate.message
     known = [numbers.count(len(result.seeds), "seed"), f"n = {result.examples:,}"]
     if metric is not None and metric.interval is not None:
         known.insert(0, f"95 % interval {numbers.interval(metric.interval, numbers.places(metric))}")
@@ -154,13 +201,31 @@ def _rows(result: CaseResult) -> list[tuple[str, str, str, str, str]]:
         gates = [gate for gate in result.gates if gate.metric == metric.name]
         shown_interval = numbers.interval(metric.interval, numbers.places(metric)) if metric.interval else ""
         first = (metric.name, numbers.value(metric), shown_interval)
-        bounds: list[tuple[str, str]] = [
-            (f"{'≥' if gate.bound == 'min' else '≤'} {gate.limit:g}", gate.verdict) for gate in gates
-        ]
-        bounds = bounds or [("", "")]
+        whole = [gate for gate in gates if not gate.part]
+        bounds: list[tuple[str, str]] = [(_gate_cell(gate), gate.verdict) for gate in whole] or [("", "")]
+        bounds += [(cell, verdict) for cell, verdict in _part_cells(gates)]
         rows.append((*first, *bounds[0]))
         rows += [("", "", "", *bound) for bound in bounds[1:]]
     return rows
+
+
+def _gate_cell(gate: GateResult) -> str:
+    """`≥ 0.9`, `≤ 0.01 worse (detects 0.023)`."""
+    shown_limit = gate.shown_limit or f"{'≥' if gate.bound == 'min' else '≤'} {gate.limit:g}"  # of older results files
+    found = gate.comparison
+    if found is None or found.detectable is None:
+        return shown_limit
+    return f"{shown_limit} (detects {found.detectable:.2g})"
+
+
+def _part_cells(gates: Sequence[GateResult]) -> list[tuple[str, str]]:
+    """Gates on parts of the rows: those that don't pass each by itself, the others as one."""
+    parts = [gate for gate in gates if gate.part]
+    held = [gate for gate in parts if gate.verdict == "pass"]
+    cells: list[tuple[str, str]] = [
+        (f"{gate.shown_limit}, {shown(gate.part, 40)}", gate.verdict) for gate in parts if gate not in held
+    ]
+    return cells + ([(f"{numbers.count(len(held), 'part')} of the rows", "pass")] if held else [])
 
 
 def _joined(row: Sequence[str], columns: Sequence[int]) -> str:

@@ -87,7 +87,7 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slices(Bounds):
-    """Demands on every part of the judged rows: by a column of the data, by `length` (words) or by `label`."""
+    """Demands on every part of the judged rows: by a column of the data, by `length` (characters) or by `label`."""
 
     by: str
     min_examples: int = 50

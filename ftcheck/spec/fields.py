@@ -191,7 +191,8 @@ class BoundsFields(Fields):
 
 class SlicesFields(BoundsFields):
     by: Annotated[
-        str, Field(min_length=1, description="A column of the data, or length (in words), or label (the gold one).")
+        str,
+        Field(min_length=1, description="A column of the data, or length (in characters), or label (the gold one)."),
     ]
     min_examples: Annotated[int, Field(ge=1, description="Smaller parts are named and not judged.")] = 50
 

@@ -67,7 +67,9 @@ def load(job: Job) -> Loaded:
         source = open_source(job.case.data, revision=job.data_revision, offline=job.offline, stack=stack)
         task = tasks.get(job.case.task)
         classes = task.stratify_by(job.case.task_options)
-        selector = Selector(job.case.data, source, task.columns, job.limit, classes, beside=job.case.columns_beside)
+        selector = Selector(
+            job.case.data, source, task.columns, limit=job.limit, stratify_by=classes, beside=job.case.columns_beside
+        )
         found = {role: picked for role in roles if (picked := selector.role(role)) is not None}
         _refuse_unlike_classes(found)
         told = (*selector.notes, *(("eval", text) for text in _shared(found)))

@@ -1,0 +1,65 @@
+"""Rules of a whole session: who may update baselines, which are unused, what many margins at once mean."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ftcheck import baselines, gates
+from ftcheck.errors import FtcheckError, UsageError
+
+if TYPE_CHECKING:
+    from ftcheck.session import ItemState
+    from ftcheck.settings import Settings
+    from ftcheck.spec import Case
+
+
+def check(settings: Settings) -> None:
+    """Refuse an update that can't be one. Raises UsageError."""
+    if settings.reason is not None and not settings.updates:
+        raise UsageError("--ft-reason says why a baseline is loosened: it goes with --ft-update")
+    if not settings.updates:
+        return
+    if os.environ.get("CI", "").lower() not in ("", "0", "false") and not settings.allow_ci_update:
+        raise UsageError(
+            "--ft-update writes baselines, which somebody must review, and CI is set: update them on a machine of "
+            "yours and commit them, or give --ft-allow-ci-update"
+        )
+    if settings.limit is not None:
+        raise UsageError("--ft-limit is a smoke run, which is no baseline: leave it or --ft-update out")
+
+
+def unused(cases: Mapping[tuple[Path, str], Case], root: Path) -> Iterator[str]:
+    """Baselines beside the collected suites that no case has, relative to `root`."""
+    used = {baselines.place(suite, name) for suite, name in cases}
+    suites = {suite for suite, _ in cases}
+    folders = {suite.parent / baselines.FOLDER for suite in suites}
+    stems = {(suite.parent / baselines.FOLDER, suite.stem) for suite in suites}
+    for path in baselines.unused(folders, used):
+        folder, stem = path.parent.parent, path.parent.name
+        # Those of a suite that was not collected this time may well be used.
+        if (folder, stem) in stems or not any(
+            (folder.parent / f"{stem}{s}").is_file() for s in (".py", ".yaml", ".yml")
+        ):
+            yield os.path.relpath(path, root)
+
+
+def correct(measured: Iterable[tuple[Case, ItemState]]) -> None:
+    """Holm's correction over all margins of a session."""
+    states = [
+        (case, state)
+        for case, state in measured
+        if state.measured is not None and not isinstance(state.measured, FtcheckError)
+    ]
+    results = [state.measured.result.gates for _, state in states]  # type: ignore[union-attr]
+    for (_, state), found in zip(states, gates.corrected(results), strict=True):
+        judged = state.measured
+        assert judged is not None
+        assert not isinstance(judged, FtcheckError)
+        if found == judged.result.gates:
+            continue
+        result = replace(judged.result, gates=found, verdict=gates.verdict(found))
+        state.measured = replace(judged, result=result)
