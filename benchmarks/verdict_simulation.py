@@ -288,7 +288,8 @@ def gain(rng: Rng, worlds: int, sd: float, better: float, margin: float) -> Shar
 
 
 def few_differ(rng: Rng, worlds: int, n: int, drop: float) -> Shares:
-    """Fixed weights of which the candidate breaks few examples; its drop is exactly the margin, so it should not pass."""
+    """Fixed weights of which the candidate breaks few examples; its drop is exactly the margin, so it should not
+    pass."""
     found, pairs = Counter[str](), 0
     for _ in range(worlds):
         right = rng.random(n) < 0.9
@@ -330,8 +331,8 @@ def planned(rng: Rng, worlds: int, n: int, k: int, known_from: int) -> Shares:
 
 
 def would_decide(rng: Rng, worlds: int, n: int, sd: float) -> Shares:
-    """Inconclusive comparisons of 3+3 runs at margin 1 (half of the worlds equal, half with a drop of 3): what is advised,
-    and how often it decides where the truth is as it was measured (n' up to 20 times n is tried)."""
+    """Inconclusive comparisons of 3+3 runs at margin 1 (half of the worlds equal, half with a drop of 3): what is
+    advised, and how often it decides where the truth is as it was measured (n' up to 20 times n is tried)."""
     found = Counter[str]()
     for _ in range(worlds):
         drop = float(rng.choice([0.0, 3.0]))
@@ -360,7 +361,8 @@ def would_decide(rng: Rng, worlds: int, n: int, sd: float) -> Shares:
 
 
 def mrpc(rng: Rng, worlds: int, k: int) -> Shares:
-    """The smallest provable margin on 408 examples at a seed sd of 0.5 (planned from 30+30 runs): how often it passes."""
+    """The smallest provable margin on 408 examples at a seed sd of 0.5 (planned from 30+30 runs): how often it
+    passes."""
     (before, after), _ = ACCURACY.draw(rng, 408, 0.5, [Side(runs=30), Side(runs=30)])
     again = plan_again(judged(ACCURACY, before, after))
     margin = provable(replace(again, c=2 / k, nu=2 * (k - 1)))

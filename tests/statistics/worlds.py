@@ -1,9 +1,9 @@
 """Worlds whose truth is known: example statistics of simulated runs of five metrics.
 
 Examples are shared by the runs and sides of a world, each run has a seed effect u ~ N(0, σ_u²). σ_u is solved so that
-the metric on unlimited examples has the wanted standard deviation over seeds, in points (hundredths) or, for perplexity,
-percent; the truth about the recipe is its mean over u. A worse recipe has a shifted u. Used by the unit tests and by
-benchmarks/verdict_simulation.py.
+the metric on unlimited examples has the wanted standard deviation over seeds, in points (hundredths) or, for
+perplexity, percent; the truth about the recipe is its mean over u. A worse recipe has a shifted u. Used by the unit
+tests and by benchmarks/verdict_simulation.py.
 """
 
 from __future__ import annotations
