@@ -68,10 +68,11 @@ def test_three_seeds_catch_a_drop_of_three_points(metric: str) -> None:
     assert found["pass, 3+3"] == 0
 
 
-def test_an_honest_retrain_is_inconclusive_or_passes() -> None:
+def test_an_honest_retrain_passes_or_is_inconclusive_and_rarely_fails() -> None:
     found = experiments.verdicts(rng(3), CELL, "accuracy", 3000, 0.5, 0.0, 1.0)
-    assert 35 <= found["pass, 3+3"] <= 55
-    assert found["fail, 3+3"] <= 3
+    assert 33 <= found["pass, 3+3"] <= 57
+    assert found["fail, 3+3"] <= at_most(3)
+    assert found["proven fail, 3+3"] == 0
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "perplexity"])
