@@ -163,7 +163,8 @@ def main() -> None:
     chosen = [index for index, known in enumerate(EXPERIMENTS) if given.only.lower() in known.name.lower()]
 
     def worlds(parts: tuple[Any, ...]) -> int:
-        return given.costly or given.worlds if {"macro-F1", "BLEU"} & set(parts) else given.worlds
+        costly = {"macro-F1", "BLEU"} & set(parts)
+        return int(given.costly if costly and given.costly else given.worlds)
 
     tasks = [(index, parts, worlds(parts)) for index in chosen for parts in EXPERIMENTS[index].cells]
     started = time.perf_counter()

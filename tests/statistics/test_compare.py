@@ -270,6 +270,19 @@ def test_where_there_are_no_bounds_the_comparison_says_why(
     assert math.isnan(found.high)
 
 
+def test_statistics_that_give_the_values_only_have_no_bounds() -> None:
+    found = compared(BEFORE, AFTER, no_interval="it doesn't add up over examples")
+    assert found.no_bounds == "it doesn't add up over examples"
+    assert found.difference == pytest.approx(0.3)
+    assert (found.noise, decide(found, 0.1)) == (None, "inconclusive")
+
+
+def test_the_same_prediction_without_a_value_fails() -> None:
+    rows = scores([math.nan, 1.0])
+    found = compared([rows], [rows], same=True)
+    assert (found.same, decide(found, 0.1)) == (False, "fail")
+
+
 def test_examples_that_count_on_neither_side_are_left_out() -> None:
     pad = np.zeros((7, 2))
     padded = [[np.concatenate([pad, run, pad]) for run in side] for side in (BEFORE, AFTER)]

@@ -175,6 +175,17 @@ def test_a_gate_on_too_few_examples_needs_enough_of_them_first() -> None:
     assert (needed.examples, needed.seeds) == (30, None)
 
 
+def test_seeds_make_up_for_no_lack_of_examples() -> None:
+    needed = decided_by(measured(0.0, TRAINED, examples=29), 0.015)
+    assert (needed.seeds, needed.seeds_why) == (None, "cannot")
+
+
+def test_seeds_that_nobody_would_pay_for_are_not_advised() -> None:
+    only_seeds = replace(TRAINED, v_e=1e-9, d=0.0)
+    needed = decided_by(measured(0.0, only_seeds), 0.0011)
+    assert (needed.seeds, needed.seeds_why) == (None, "margin")
+
+
 def test_clusters_are_what_more_is_needed_of() -> None:
     found = compared(
         [scores("1" * 100)],

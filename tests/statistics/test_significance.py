@@ -151,6 +151,11 @@ def test_a_bootstrap_s_interval_is_the_normal_one_for_many_examples(values: int)
     assert (found.low, found.high) == pytest.approx(reference, abs=0.003)
 
 
+def test_a_number_of_resamples_need_not_be_round() -> None:
+    rows = scores(np.random.default_rng(0).random(50).tolist())
+    assert paired_bootstrap([rows], [rows], mean, seed=0, resamples=300).p_value == 1 / 301
+
+
 def test_a_bootstrap_of_several_runs_takes_their_mean() -> None:
     rng = np.random.default_rng(1)
     gold = rng.integers(1, 4, size=60)
