@@ -152,8 +152,15 @@ def test_a_bootstrap_s_interval_is_the_normal_one_for_many_examples(values: int)
 
 
 def test_a_number_of_resamples_need_not_be_round() -> None:
+    rng = np.random.default_rng(0)
+    before, after = (scores((rng.random(50) + shift).tolist()) for shift in (2, 0))
+    assert paired_bootstrap([before], [after], mean, seed=0, resamples=300).p_value == 1 / 301
+
+
+def test_a_bootstrap_of_what_does_not_differ_is_not_significant() -> None:
     rows = scores(np.random.default_rng(0).random(50).tolist())
-    assert paired_bootstrap([rows], [rows], mean, seed=0, resamples=300).p_value == 1 / 301
+    found = paired_bootstrap([rows], [rows], mean, seed=0, resamples=300)
+    assert (found.difference, found.low, found.high, found.p_value) == (0, 0, 0, 1)
 
 
 def test_a_bootstrap_of_several_runs_takes_their_mean() -> None:
