@@ -115,8 +115,8 @@ class Bootstrap:
     high: float
     """Percentile interval."""
     p_value: float
-    """sacrebleu's and Moses' (Koehn 2004): how often |d*| is further above its mean than |d| is above 0. 1 where d is 0,
-    which they call significant."""
+    """sacrebleu's and Moses' (Koehn 2004): how often |d*| is further above its mean than |d| is above 0; 1 where d is
+    0, which they call significant."""
 
 
 def paired_bootstrap(
