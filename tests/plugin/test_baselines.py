@@ -279,15 +279,12 @@ def test_under_xdist_the_controller_writes_what_workers_propose(project: Project
 def test_seeds_are_added_until_the_gates_are_decided(project: Project) -> None:
     accepted(project)
     project.stages()
-    project.suite(
-        CASE.replace("seeds: 3", "seeds: {min: 2, max: 5}").replace("max_regression: 0.05", "max_regression: 0.2")
-    )
+    growing = CASE.replace("seeds: 3", "seeds: {min: 2, max: 5}").replace("0.9}", "0.9, weight_decay: 0.1}")
+    project.suite(growing.replace("0.05", "0.2"))
     decided = project.run("--ft-json=out.json")
     assert decided.ret == 0
     assert project.results()["c"]["seeds"] == [42, 43]
-    project.suite(
-        CASE.replace("seeds: 3", "seeds: {min: 2, max: 5}").replace("max_regression: 0.05", "max_regression: 0.001")
-    )
+    project.suite(growing.replace("0.05", "0.001"))
     undecided = project.run("--ft-json=out.json")
     undecided.stdout.fnmatch_lines(["*1 inconclusive*"])
     assert project.results()["c"]["seeds"] == [42, 43, 44, 45, 46]
