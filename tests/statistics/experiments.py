@@ -73,7 +73,7 @@ def grid(rng: Rng, worlds: int, metric: str, n: int, sd: float) -> Shares:
 
 def rare(rng: Rng, worlds: int, accuracy: float, n: int, k: int) -> Shares:
     """Coverage of 95 % intervals where errors are few; one fixed run, or five trained ones at a seed sd of 0.3."""
-    world, found, sd = Accuracy(accuracy), 0, 0.3
+    world, found, sd = Accuracy(accuracy), 0, 0.0 if k == 1 else 0.3
     for _ in range(worlds):
         (runs,), effects = world.draw(rng, n, sd, [Side(runs=k)])
         about = truth(world, sd) if k > 1 else float(world.population(effects[0])[0])
