@@ -123,7 +123,12 @@ EXPERIMENTS = (
         [(400, 3, 3), (400, 3, 20), (3000, 3, 3), (3000, 3, 20), (3000, 5, 20)],
         planned,
     ),
-    Experiment("What would decide", ("n", "seed sd"), [(400, 0.5), (1000, 0.5), (1000, 1.0)], would_decide),
+    Experiment(
+        "What would decide",
+        ("n", "seed sd"),
+        [(400, 0.0), (1000, 0.0), (400, 0.5), (1000, 0.5), (1000, 1.0)],
+        would_decide,
+    ),
     Experiment("MRPC's size", ("runs a side",), [(3,), (10,), (22,)], mrpc),
 )
 

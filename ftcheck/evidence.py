@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ftcheck import statistics
+from ftcheck.metrics import WithoutInterval
 from ftcheck.results import MetricResult
 
 if TYPE_CHECKING:
@@ -232,6 +233,9 @@ class Evidence:
             clusters=None if self.clusters is None else self.clusters[ours],
             looks=self.looks,
             same=pair.same,
+            no_interval=known.no_interval(pair.candidate.metrics[metric][0])
+            if isinstance(known, WithoutInterval)
+            else "",
         )
 
     @staticmethod

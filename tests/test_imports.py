@@ -40,7 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "gates": {"errors", "evidence", "results", "spec", "statistics"},
     "baselines": {"arrays", "errors", "results"},
     "store": {"errors", "keys", "results"},
-    "evidence": {"baselines", "results", "spec", "statistics"},
+    "evidence": {"baselines", "metrics", "results", "spec", "statistics"},
     "importpath": {"errors"},
     "metrics": {"errors", "importpath", "keys", "results"},
 }

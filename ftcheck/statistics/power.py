@@ -15,7 +15,7 @@ import numpy as np
 
 from ftcheck.statistics.comparison import PRIOR_FACTOR, Comparison
 from ftcheck.statistics.decisions import FEW_CLUSTERS, FEW_EXAMPLES
-from ftcheck.statistics.jackknife import half_width
+from ftcheck.statistics.jackknife import half_width, quantile
 from ftcheck.statistics.seeds import SeedNoise
 
 if TYPE_CHECKING:
@@ -58,13 +58,12 @@ class Plan:
         from scipy.special import gammaincinv
 
         chi2 = 2 * gammaincinv(self.nu / 2, (np.arange(_NODES) + 0.5) / _NODES)
-        v_e, seeds = self.a + self.d * self.c, (self.d + self.sigma2) * self.c / self.nu
-        return np.array(
-            [
-                half_width(self.confidence, v_e=v_e, nu_e=self.nu_e, a=self.a, b=seeds * float(w), nu=self.nu)
-                for w in chi2
-            ]
-        )
+        b = (self.d + self.sigma2) * self.c / self.nu * chi2
+        z, t = quantile(self.confidence, self.nu_e), quantile(self.confidence, self.nu)
+        with np.errstate(invalid="ignore"):
+            both = np.where(self.a + b > 0, (z * self.a + max(z, t) * b) / np.sqrt(self.a + b), 0.0)
+        widths: FloatArray = np.maximum(both, z * math.sqrt(self.a + self.d * self.c))
+        return widths
 
     @property
     def sd(self) -> float:
@@ -195,8 +194,10 @@ class Needed:
 def decided_by(comparison: Comparison, margin: float | None, *, proven: bool = False, power: float = POWER) -> Needed:
     """How many examples, or seeds a side, would decide an inconclusive gate with probability `power`.
 
-    It takes the measured difference for the true one. `margin` as in `decide`; a relative one is taken as that share of
-    the baseline as measured. A single run a side with an assumed seed noise: the noise is taken to be σ₀.
+    It takes the measured difference, and the measured spread of seeds, for the true ones. The latter makes n' a hope
+    where few seeds were run: examples seem to be all that is missing mostly where the spread came out small by luck.
+    `margin` as in `decide`; a relative one is taken as that share of the baseline as measured. A single run a side with
+    an assumed seed noise: the noise is taken to be σ₀.
 
     Raises ValueError for a comparison without bounds.
     """
