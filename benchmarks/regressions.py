@@ -23,7 +23,7 @@ cases:
     checkpoint: {checkpoint}
     task: {{name: text-classification, max_length: 64}}
     data: {{path: csv, files: {{train: {train}, test: {test}}}, columns: {{label: category}}}}
-    training: {{num_train_epochs: 6, learning_rate: {rate}, per_device_train_batch_size: 32}}
+    training: {{num_train_epochs: 4, learning_rate: {rate}, per_device_train_batch_size: 32}}
     seeds: {seeds}
     keep_model: none
     gates:

@@ -264,9 +264,9 @@ def write(path: Path, entry: Entry, statistics: bytes) -> Baseline:
     except BaselineError:
         known = Baseline(path=path)  # accepting anew is what the error advises
     old = known.entries.get(entry.device)
+    if old is not None and not _keep_anchor(known, old):
+        old = None  # nothing can be compared with it any more
     entry = successor(old, entry)
-    if old is not None and entry.anchor is not None:
-        _keep_anchor(known, old, entry.anchor)
     _replace(path.parent / entry.statistics, statistics)
     entries = {**known.entries, entry.device: entry}
     save(path, entries)
@@ -306,13 +306,18 @@ def _anchor_name(name: str) -> str:
     return f"{name.removesuffix('.npz')}.first.npz"
 
 
-def _keep_anchor(known: Baseline, old: Entry, anchor: Entry) -> None:
-    """The first accepted result's statistics under a name of their own, before another's take their place."""
-    target = known.folder / anchor.statistics
+def _keep_anchor(known: Baseline, old: Entry) -> bool:
+    """Keep the first accepted result's statistics under a name of their own, before another's take their place. Whether
+    they are there, whole."""
+    try:
+        known.statistics(old.first)
+    except BaselineError:
+        return False
     if old.anchor is None:
         content = known.source.read(known.folder / old.statistics)
-        if content is not None:
-            _replace(target, content)
+        assert content is not None  # it was read just now
+        _replace(known.folder / _anchor_name(old.statistics), content)
+    return True
 
 
 def _replace(path: Path, content: bytes) -> None:

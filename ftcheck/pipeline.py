@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ftcheck import arrays, examples, gates, keys, proposals, tasks
-from ftcheck.errors import FtcheckError, MetricError, StoreError, TrainingError
+from ftcheck.errors import BaselineError, FtcheckError, MetricError, StoreError, TrainingError
 from ftcheck.executors import Work
 from ftcheck.executors.inline import has_model
 from ftcheck.finetune import Job, OnProgress, Progress
@@ -127,7 +127,12 @@ class Pipeline:
         smoke = self.settings.limit is not None
         others = {} if smoke else self._others(case, finish, peers)
         while True:
-            judgement = judge(case, self.scored(case, finished), others, self.store, smoke=smoke)
+            scored = self.scored(case, finished)
+            try:
+                judgement = judge(case, scored, others, self.store, smoke=smoke)
+            except BaselineError as error:
+                others = dict.fromkeys(others, self._replaceable(error))
+                continue
             last = max(run.run.job.seed for run in finished)
             if case.max_seeds is None or len(finished) >= case.max_seeds or not gates.undecided(judgement.gates):
                 break
@@ -174,12 +179,26 @@ class Pipeline:
         from ftcheck import references
 
         bounds = [bounds for gate in case.gates for bounds in (gate, gate.slices) if bounds is not None]
-        found: dict[str, Other | Missing] = {}
+        wanted: dict[str, Callable[[], Other | Missing]] = {}
         if any(bound.max_regression is not None or bound.max_gain is not None for bound in bounds):
-            found[REFERENCE] = self._reference(case, finish, peers)
+            wanted[REFERENCE] = partial(self._reference, case, finish, peers)
         if any(bound.max_drift is not None for bound in bounds):
-            found[FIRST] = references.committed(case, self.device.kind, first=True)
+            wanted[FIRST] = partial(references.committed, case, self.device.kind, first=True)
+        found: dict[str, Other | Missing] = {}
+        for side, look in wanted.items():
+            try:
+                found[side] = look()
+            except BaselineError as error:
+                found[side] = self._replaceable(error)
         return found
+
+    def _replaceable(self, error: BaselineError) -> Missing:
+        """A baseline that can't be used is no hindrance where it is going to be replaced; else its error is raised."""
+        from ftcheck.evidence import Missing
+
+        if not self.settings.updates:
+            raise error
+        return Missing(verdict="incomparable", why=str(error))
 
     def _reference(self, case: Case, finish: Callable[[Case], tuple[Finished, ...]], peers: Peers) -> Other | Missing:
         from pathlib import Path

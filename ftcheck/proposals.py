@@ -107,7 +107,8 @@ def settled(
         old = None  # accepting anew is what the error advises
     if old is not None and not settings.update:
         return replace(result, update="kept: --ft-update-new writes new ones only"), None
-    if old is not None and (old.keys, old.digest) == (proposal.entry.keys, proposal.entry.digest):
+    unusable = result.verdict == "incomparable"  # the one that is there may be damaged
+    if old is not None and not unusable and (old.keys, old.digest) == (proposal.entry.keys, proposal.entry.digest):
         return replace(result, update="unchanged"), None
     worse = loosened(case, old, proposal.entry) if old is not None else []
     if worse and not settings.reason:
