@@ -144,21 +144,6 @@ def conflicts(given: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[t
         yield "gradient_checkpointing_kwargs", "deprecated in this transformers; write activation_checkpointing_kwargs"
 
 
-def streaming_problems(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """(field, why it doesn't go with a stream of training rows). `values`: those that the suite or the task gives."""
-    steps = values.get("max_steps")
-    if not isinstance(steps, int) or steps < 1:
-        yield "max_steps", "needs training.max_steps: nobody knows how many steps an epoch of a stream has"
-    for name in ("train_sampling_strategy", "group_by_length", "length_column_name"):
-        if values.get(name):
-            yield name, "needs to know all rows, which a stream doesn't; data.shuffle_buffer shuffles it"
-    if values.get("dataloader_num_workers"):
-        yield "dataloader_num_workers", "a stream is read in the training's own process: leave it out"
-    for name in ("eval_strategy", "save_strategy", "logging_strategy"):
-        if str(values.get(name)) == "epoch":
-            yield name, "a stream's epochs have no known end: write steps"
-
-
 def _best_model(given: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """`load_best_model_at_end` needs a checkpoint of every evaluation."""
     if not values.get("load_best_model_at_end"):

@@ -12,12 +12,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from ftcheck.errors import TaskError, one_of, shown
+from ftcheck.spec import streaming
 from ftcheck.spec.case import EVAL_SPLITS, READERS, Checkpoint, Data, EarlyStopping, Gate, Mark
 from ftcheck.spec.catalogue import Catalogue, TaskFacts
 from ftcheck.spec.declaration import KeyPath
 from ftcheck.spec.fields import CaseFields, CheckpointFields, DataFields, GateFields, problems, said
 from ftcheck.spec.places import files, place, split_problem
-from ftcheck.training_rules import streaming_problems
 
 _NOT_MARKS = {
     "parametrize": "use `matrix`",
@@ -95,9 +95,7 @@ class Builder:
             return None
         single = data.kind == "local" and Path(data.path).is_file()
         self._check_splits(given, frozenset({"train"} if single else data.files))
-        shared = {
-            name: getattr(given, name) for name in ("splits", "holdout", "limit", "streaming", "shuffle_buffer")
-        }
+        shared = {name: getattr(given, name) for name in ("splits", "holdout", "limit", "streaming", "shuffle_buffer")}
         return replace(data, columns=self._columns(given), **shared)
 
     def _callable_data(self, function: Callable[..., Any], given: DataFields) -> Data | None:
@@ -285,37 +283,23 @@ class Builder:
         self._check_best_metric(given.get("metric_for_best_model"), metrics)
 
     def check_streaming(self) -> None:
-        """What a stream of training rows can't do: have a size, be cut, or be read by others."""
-        given, at = self.fields.data, ("data", "streaming")
+        """What doesn't go with a stream of training rows."""
+        given = self.fields.data
         if not given.streaming:
             if "shuffle_buffer" in given.model_fields_set:
                 self.report(("data", "shuffle_buffer"), "goes with `streaming: true`; else all rows are shuffled")
             return
-        if callable(given.path):
-            self.report(at, "what a function returns is known by its rows, all of them: name files or a Hub id instead")
-        if given.holdout:
-            self.report(("data", "holdout"), "can't be carved out of a stream: name other splits in data.splits")
-        for role, expression in given.splits.items():
-            if problem := self._streamed_split_problem(role, expression):
-                self.report(("data", "splits", role), problem)
+        for path, message in streaming.data_problems(given):
+            self.report(path, message)
         if self.incomplete & {"data", "training", "task"}:
             return
+        at: KeyPath = ("data", "streaming")
         if self.fields.training is False:
-            self.report(at, "with `training: false` there is nothing to stream: the judged rows are read as ever")
+            self.report(at, "with `training: false` there are no training rows to stream; leave it out")
             return
-        for key, message in streaming_problems(
-            {**(self.task.training_defaults if self.task else {}), **self.fields.training}
-        ):
-            self.report(("training", key) if key in self.fields.training else at, message)
-
-    def _streamed_split_problem(self, role: str, expression: str) -> str:
-        train = self.fields.data.splits.get("train", "train").strip()
-        if role == "train":
-            sliced = "[" in expression or "+" in expression
-            return "a stream is one whole split; data.limit takes its first rows" if sliced else ""
-        if train in (part.partition("[")[0].strip() for part in expression.split("+")):
-            return f"{train} is streamed to train on, and these rows are read whole: name another split"
-        return ""
+        given_or_default = {**(self.task.training_defaults if self.task else {}), **self.fields.training}
+        for name, message in streaming.training_problems(given_or_default):
+            self.report(("training", name) if name in self.fields.training else at, message)
 
     def _check_best_metric(self, name: Any, metrics: tuple[str, ...]) -> None:
         if not isinstance(name, str) or self.task is None:
