@@ -9,7 +9,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import datasets
 import pytest
 
 from ftcheck.errors import DataError
@@ -26,6 +25,8 @@ def csv(rows: int = SIZE, prefix: str = "text") -> bytes:
 
 
 def parquet(rows: int = SIZE) -> bytes:
+    import datasets
+
     made = datasets.Dataset.from_dict(
         {"text": [f"text {n}" for n in range(rows)], "label": [n % 2 for n in range(rows)]}
     )
@@ -120,8 +121,7 @@ def test_a_download_that_breaks_off_is_one_sentence(
     for name, value in failure.items():
         setattr(hub, name, value)
     with pytest.raises(DataError) as raised:
-        for _ in range(150):
-            next(given)
+        list(islice(given, 150))
     assert str(raised.value).startswith(f"data.path: org/data at {commit} can't be fetched")
     assert "\n" not in str(raised.value)
 
