@@ -143,3 +143,27 @@ dataset_info:
     with pytest.raises(DataError, match="split train has 1,500 rows, but the data set's card declares 1,600"):
         texts(found, SIZE + 1)
     assert found.head.dataset.features["label"].names == ["NA", "007"]
+
+
+@pytest.mark.usefixtures("left_open")
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+def test_what_only_datasets_reads_is_streamed_once_it_is_here(hub: Hub) -> None:
+    card = b"""---
+configs:
+- config_name: default
+  skiprows: 1
+  data_files:
+  - {split: train, path: train.csv}
+  - {split: test, path: test.csv}
+---
+"""
+    files = {"README.md": card, "train.csv": b"# ours\n" + csv(), "test.csv": b"# ours\n" + csv(4)}
+    commit = hub.put("datasets", "org/data", files)
+    with pytest.raises(DataError) as raised:
+        stream(commit)
+    assert str(raised.value) == (
+        f"org/data@{commit[:8]} is read by `datasets` (csv), which streams only what is on this machine: fetch it "
+        "first (hf download --repo-type dataset org/data)"
+    )
+    load(job(Data(kind="hub", path="org/data"), data_revision=commit))
+    assert texts(stream(commit), 2) == ["text 0", "text 1"]

@@ -121,16 +121,19 @@ SOURCES: Mapping[str, Callable[[Path], Data]] = {
 }
 
 
-# `datasets` leaves a file open that it is not asked to read to its end.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.usefixtures("left_open")
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 @pytest.mark.parametrize("name", SOURCES)
 def test_a_stream_has_the_rows_that_are_read_at_once(name: str, tmp_path: Path) -> None:
     """Values, class names and places, whatever the form; and again from the start."""
-    stream = streamed(SOURCES[name](tmp_path))
+    found = load(job(SOURCES[name](tmp_path)))
+    stream = found.stream
+    assert stream is not None
     whole = load(job(Data(**{**vars_of(SOURCES[name](again(tmp_path))), "streaming": False}))).roles["train"]
     size = len(whole.dataset)
     assert rows(stream, 2 * size) == [*whole.dataset, *whole.dataset]
     assert stream.head.dataset.features == whole.dataset.features
+    assert found.roles["eval"].hashes == whole.hashes, "judged rows are read whole, and are the same"
     chunks = list(islice(stream, 2))
     assert [chunk.place(0).split(":")[1:] for chunk in chunks] == [
         whole.place(chunk.index[0]).split(":")[1:] for chunk in chunks

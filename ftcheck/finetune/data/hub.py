@@ -11,20 +11,19 @@ X. Of a split that is streamed nothing is kept: what isn't in the snapshot is fe
 from __future__ import annotations
 
 import dataclasses
-import io
 import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from ftcheck.errors import DataError, one_of, shown
-from ftcheck.finetune.data import readers
+from ftcheck.finetune.data import fetching, readers
 from ftcheck.finetune.data.files import CHUNK, File, ReadFile
-from ftcheck.finetune.data.source import Source, Split, Wanted, from_dataset, read_files, stream_files
+from ftcheck.finetune.data.source import Source, Split, Wanted, from_dataset, join, read_files, stream_files
 from ftcheck.keys.hub import remember
 from ftcheck.keys.roles import splits_read
 from ftcheck.spec import Data
@@ -57,16 +56,16 @@ class Found:
         local = self.folder / path
         opener = None
         if self.repo is not None and not local.is_file():
-            opener = partial(_fetching, self.repo, self.folder.name, path)
+            opener = partial(fetching.opened, self.repo, self.folder.name, path)
         return File(path=str(local), shown=shown(f"{self.shown}/{path}", 400), opener=opener)
 
 
 def from_hub(data: Data, *, revision: str | None, offline: bool, stack: ExitStack) -> Source:
     """The data set of a Hub repository at one commit. Raises DataError for what can't be had."""
-    fetch = partial(_snapshot, data.path, revision or data.revision, offline)
+    fetch = partial(fetching.snapshot, data.path, revision or data.revision, offline)
     folder = Path(fetch(CARD))
     name = f"{data.path}@{folder.name[:8]}"
-    listed = _listing(data.path, folder)
+    listed = fetching.listing(data.path, folder)
     outline = _temporary(stack)
     _outline(outline, folder, listed)
     builder = _builder(outline, data, name, stack)
@@ -114,8 +113,14 @@ def _source(found: Found, data: Data, stack: ExitStack) -> Source:
         else:
             if data.options:
                 raise DataError(f"data.options: {name} is read by `datasets` ({kind}), which takes none here")
-            read = _from_prepared(prepare, str(split), name)
+            if not all((found.folder / path).is_file() for path in paths):
+                raise DataError(
+                    f"{name} is read by `datasets` ({kind}), which streams only what is on this machine: fetch it "
+                    f"first (hf download --repo-type dataset {shown(data.path)})"
+                )
             stream = partial(_through_datasets, found, data, str(split))
+            # To prepare one split is to prepare all of them, which is what a stream is there to avoid.
+            read = partial(_all_of, stream, name) if data.streaming else _from_prepared(prepare, str(split), name)
         declared = (builder.info.splits or {}).get(split)
         rows = (declared.num_examples if declared is not None else None) or None
         splits[str(split)] = partial(_checked, read, features, rows, f"{name} split {split}")
@@ -171,22 +176,22 @@ def _prepare(found: Found, data: Data, stack: ExitStack) -> Mapping[str, Any]:
     import datasets
     import pyarrow as pa
 
-    temporary = _temporary(stack)
-    single = Path(data.path).name if Path(data.path).is_file() else None
     try:
-        builder = _literal(
-            datasets.load_dataset_builder(str(found.folder), data.name, data_files=single, cache_dir=str(temporary))
-        )
+        builder = _prepared_builder(found, data, _temporary(stack))
         builder.download_and_prepare()
         return dict(builder.as_dataset(in_memory=True))
     except (datasets.exceptions.DatasetGenerationError, pa.ArrowException, OSError, ValueError, TypeError) as error:
-        cause = error.__cause__ or error
-        raise DataError(f"{found.shown} can't be read: {_said(cause, found.folder, found.shown)}") from None
+        raise _unreadable(found, error) from None
 
 
-def _literal(builder: Any) -> Any:
-    """`builder`, if it is for CSV without the words that pandas makes None of, such as "NA" and "null"."""
+def _prepared_builder(found: Found, data: Data, temporary: Path) -> Any:
+    """The builder of `datasets` that reads what is there."""
+    import datasets
+
+    single = Path(data.path).name if Path(data.path).is_file() else None
+    builder = datasets.load_dataset_builder(str(found.folder), data.name, data_files=single, cache_dir=str(temporary))
     if _kind(builder) == "csv":
+        # pandas would make None of "NA" and "null"
         builder.config.keep_default_na = False
     return builder
 
@@ -196,23 +201,29 @@ def _through_datasets(found: Found, data: Data, split: str, wanted: Wanted) -> I
     import datasets
     import pyarrow as pa
 
-    place, single = f"{found.shown} split {shown(split)}", Path(data.path).name if Path(data.path).is_file() else None
-    here = found.repo is None or all((found.folder / path).is_file() for path in found.files[split])
-    source = {"path": str(found.folder)} if here else {"path": found.repo, "revision": found.folder.name}
-    with tempfile.TemporaryDirectory(prefix="ftcheck-data-") as temporary, _translated(found.shown, None, False):
+    place, start = f"{found.shown} split {shown(split)}", 0
+    with ExitStack() as stack:
         try:
-            builder = _literal(
-                datasets.load_dataset_builder(**source, name=data.name, data_files=single, cache_dir=temporary)
-            )
-            start = 0
+            builder = _prepared_builder(found, data, _temporary(stack))
             for table in builder.as_streaming_dataset(split).with_format("arrow").iter(CHUNK):
                 names = table.column_names
                 kept = table.select([name for name in names if wanted is None or name in wanted])
                 yield ReadFile(table=kept, names=tuple(names), shown=place, start=start)
                 start += len(table)
-        except (datasets.exceptions.DatasetGenerationError, pa.ArrowException, ValueError, TypeError) as error:
-            cause = error.__cause__ or error
-            raise DataError(f"{place} can't be read: {_said(cause, found.folder, found.shown)}") from None
+        except (datasets.exceptions.DatasetGenerationError, pa.ArrowException, OSError, ValueError, TypeError) as error:
+            raise _unreadable(found, error) from None
+
+
+def _all_of(stream: Callable[[Wanted], Iterator[ReadFile]], name: str, wanted: Wanted) -> Split:
+    """A split that is small enough, out of its stream."""
+    parts = list(stream(wanted))
+    if not parts:
+        raise DataError(f"{name}: a split that is read has no rows")
+    return join(parts)
+
+
+def _unreadable(found: Found, error: Exception) -> DataError:
+    return DataError(f"{found.shown} can't be read: {_said(error.__cause__ or error, found.folder, found.shown)}")
 
 
 def _builder(folder: Path, data: Data, name: str, stack: ExitStack, files: Sequence[str] | None = None) -> Any:
@@ -274,68 +285,6 @@ def _settings(builder: Any) -> dict[str, Any]:
     return given
 
 
-def _snapshot(repo: str, revision: str | None, offline: bool, patterns: Sequence[str]) -> str:
-    """The local folder of a commit, with the files that match `patterns`. Raises DataError in one sentence."""
-    from huggingface_hub import snapshot_download
-
-    with _translated(repo, revision, offline):
-        return str(
-            snapshot_download(
-                repo, repo_type="dataset", revision=revision, allow_patterns=list(patterns), local_files_only=offline
-            )
-        )
-
-
-def _fetching(repo: str, commit: str, file: str) -> BinaryIO:
-    """A file of a Hub repository, fetched in blocks as it is read. Raises DataError, then and now."""
-    from huggingface_hub import HfFileSystem
-
-    with _translated(repo, commit, False):
-        # Not the instance that the library keeps: it would belong to the Hub that it was made for.
-        remote = HfFileSystem(skip_instance_cache=True).open(f"datasets/{repo}@{commit}/{file}", "rb")
-        return io.BufferedReader(_Remote(remote, repo, commit))
-
-
-class _Remote(io.RawIOBase):
-    """What is fetched while it is read, with the client's exceptions translated."""
-
-    def __init__(self, remote: Any, repo: str, commit: str) -> None:
-        self._remote = remote
-        self._where = repo, commit, False
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        with _translated(*self._where):
-            return int(self._remote.readinto(buffer))
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return int(self._remote.seek(offset, whence))
-
-    def tell(self) -> int:
-        return int(self._remote.tell())
-
-    def close(self) -> None:
-        self._remote.close()
-        super().close()
-
-
-def _listing(repo: str, folder: Path) -> list[str]:
-    """All files of the commit: what the Hub told, kept beside the snapshot; else those that are here."""
-    import huggingface_hub
-    from huggingface_hub import errors
-
-    try:
-        tree = huggingface_hub.get_cached_repo_tree(repo, repo_type="dataset", revision=folder.name)
-    except errors.CachedRepoTreeNotFoundError:
-        return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-    return [file.path for file in tree]
-
-
 def _outline(outline: Path, folder: Path, listed: Sequence[str]) -> None:
     """The repository's shape before it is fetched: the card, and an empty file for every other one.
 
@@ -364,40 +313,3 @@ def _refuse_missing_shards(files: Sequence[str], name: str) -> None:
             raise DataError(
                 f"{name}: only {len(present)} of {count} parts of {shown(file)} are in the local cache; run once online"
             )
-
-
-@contextmanager
-def _translated(repo: str, revision: str | None, offline: bool) -> Iterator[None]:
-    """The Hub client's exceptions as one sentence each."""
-    from huggingface_hub import errors
-
-    where = f"data.path: {shown(repo)}" + (f" at {shown(revision)}" if revision else "")
-    try:
-        yield
-    except errors.GatedRepoError:
-        what = "is gated: accept its terms on its page and give a token (hf auth login, or HF_TOKEN)"
-    except errors.RevisionNotFoundError:
-        what = "isn't there: the data set has no such revision"
-    except errors.RepositoryNotFoundError:
-        what = "isn't on the Hub, or is private and needs a token (hf auth login, or HF_TOKEN)"
-    except errors.LocalEntryNotFoundError as error:
-        if offline or isinstance(error.__cause__, errors.OfflineModeIsEnabled):
-            what = "isn't in the local cache, and this run is offline; run once online to fetch it"
-        else:
-            what = f"can't be fetched: the Hub doesn't answer: {shown(error.__cause__ or error, 200)}"
-    except errors.HFValidationError as error:
-        what = f"is no Hub id: {shown(error, 200)}"
-    except (errors.HfHubHTTPError, OSError) as error:
-        what = f"can't be fetched: {shown(error, 200)}"
-    except Exception as error:
-        if not _of_http(error):
-            raise
-        what = f"can't be fetched: the Hub doesn't answer: {shown(error, 200)}"
-    else:
-        return
-    raise DataError(f"{where} {what}") from None
-
-
-def _of_http(error: Exception) -> bool:
-    """Whether the Hub client's HTTP library raised it: httpx2, and httpx in older versions, which let it through."""
-    return any(kind.__module__.partition(".")[0] in ("httpx", "httpx2") for kind in type(error).__mro__)
