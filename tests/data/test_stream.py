@@ -234,6 +234,13 @@ def test_a_large_file_is_never_in_memory(tmp_path: Path) -> None:
     assert peak < 8_000_000, "Python"
 
 
+def test_a_file_that_comes_in_one_piece_is_drawn_from_like_any_other(tmp_path: Path) -> None:
+    """JSON that is one value: the whole file is read, but only the buffer is drawn from."""
+    listed = json.dumps([json.loads(line) for line in jsonl().split("\n") if line])
+    stream = streamed(reader(tmp_path, "json", listed, shuffle_buffer=1_000))
+    assert max(next(iter(stream)).index) < 2 * CHUNK
+
+
 def test_no_more_is_read_than_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ftcheck.finetune.data.readers import delimited
 

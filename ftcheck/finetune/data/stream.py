@@ -161,7 +161,7 @@ class Stream:
         return role_rows(complete, tuple(self._selector.columns), pool.index[: self._size].tolist(), place)
 
     def _parts(self) -> Iterator[Pool]:
-        """What is read, in order, cut at the limit."""
+        """What is read, in order, cut at the limit, at most a chunk at a time: a file may come in one piece."""
         import numpy as np
 
         read, first = 0, None
@@ -172,11 +172,12 @@ class Stream:
             elif part.shown != first.shown:
                 refuse_unlike_classes(first, part)
             table = part.table if self._limit is None else part.table.slice(0, self._limit - read)
-            size = table.num_rows
-            if size:
-                places = np.array([part.place(row) for row in range(size)], dtype=object)
-                yield Pool(table=table, index=np.arange(read, read + size, dtype=np.int64), places=places)
-            read += size
+            for start in range(0, table.num_rows, CHUNK):
+                piece = table.slice(start, CHUNK)
+                size = piece.num_rows
+                places = np.array([part.place(start + row) for row in range(size)], dtype=object)
+                yield Pool(table=piece, index=np.arange(read, read + size, dtype=np.int64), places=places)
+                read += size
             if read == self._limit:
                 return
 
