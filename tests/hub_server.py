@@ -152,9 +152,11 @@ def serve() -> Iterator[Hub]:
             hub.requests.append(f"{self.command} {self.path}")
             status, headers, body = hub.answer(self.path)
             start = 0
-            if part := re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", "")):
+            if part := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")):
                 start, status = int(part[1]), 206
-                headers |= {"Content-Range": f"bytes {start}-{len(body) - 1}/{len(body)}"}
+                end = min(int(part[2] or len(body)), len(body) - 1)
+                headers |= {"Content-Range": f"bytes {start}-{end}/{len(body)}"}
+                body = body[: end + 1]
             self.send_response(status)
             for name, value in {"Content-Length": str(len(body) - start), **headers}.items():
                 self.send_header(name, value)

@@ -17,7 +17,7 @@ from ftcheck.finetune.environment import PeakMemory, describe, give_back
 from ftcheck.finetune.quiet import own_environment, own_randomness, quiet
 
 if TYPE_CHECKING:
-    from ftcheck.finetune.data import Loaded
+    from ftcheck.finetune.data import Loaded, RoleRows, Stream
     from ftcheck.finetune.predict import Answers
     from ftcheck.tasks import Meta, Rows, Task, Where
     from ftcheck.tasks.features import EncodedRows
@@ -73,7 +73,7 @@ class FineTuning:
             self._start(rows)
             outcome = None
             if self.job.case.training is not None:
-                features = self._encode(rows, "train")
+                features = self._encode(rows, "train") if rows.stream is None else self._streamed(rows.stream)
                 outcome = trainer.train(
                     self.job,
                     self.task,
@@ -96,7 +96,7 @@ class FineTuning:
             environment=describe(self.job.device),
             rows={role: counts for role, counts in rows.rows.items() if role != "eval"},
             first_losses=outcome.first_losses if outcome is not None else (),
-            row_hashes=tuple(rows.roles["train"].hashes) if "train" in rows.roles else (),
+            row_hashes=tuple(rows.roles["train"].hashes) if "train" in rows.roles and rows.stream is None else (),
             notes=tuple(dict.fromkeys(self._notes)),
             warnings=tuple(warnings),
         )
@@ -138,7 +138,7 @@ class FineTuning:
                 self._start(rows)
                 self._tune(rows)
             else:
-                self._notes.extend(rows.judged_notes)
+                self._notes.extend((*rows.judged_notes, *rows.streamed_notes))
                 self._check(rows, ("eval",), says=("eval",))
             features, prompts = self._encode(rows, "eval"), self._prompts(rows, "eval")
             start = time.perf_counter()
@@ -253,6 +253,19 @@ class FineTuning:
         )
         self._notes.extend(f"{role}: {note}" for note in features.notes)
         return features
+
+    def _streamed(self, stream: Stream) -> Any:
+        """The features of the training rows as the Trainer asks for them. The notes of the first rows stand for all."""
+        from ftcheck.finetune import streaming
+
+        task, options = self.task, self.job.case.task_options
+
+        def encode(chunk: RoleRows) -> EncodedRows:
+            task.check(chunk.dataset, "train", self.meta, options, chunk.place)
+            return task.encode(chunk.dataset, self.tokenizer, self.meta, options, training=True, where=chunk.place)
+
+        self._notes.extend(f"train: of the first rows, {note}" for note in encode(stream.head).notes)
+        return streaming.features(stream, encode)
 
     def _evaluation(self, rows: Loaded) -> Callable[[Any, int], dict[str, float]] | None:
         """What the Trainer calls to look at the tune split; None where the case has none."""

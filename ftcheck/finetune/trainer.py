@@ -59,12 +59,13 @@ def train(
     task: Task,
     model: Any,
     tokenizer: Any,
-    features: EncodedRows,
+    features: EncodedRows | Any,
     *,
     evaluate: Evaluate | None,
     on_progress: OnProgress,
 ) -> Outcome:
-    """Train `model` in place; afterwards it is in evaluation mode, with the plain forward it came with.
+    """Train `model` in place on `features`, which are a torch IterableDataset where rows are streamed; afterwards it is
+    in evaluation mode, with the plain forward it came with.
 
     Raises TrainingError: arguments that the Trainer refuses, a loss that isn't finite, out of memory.
     """
@@ -81,7 +82,8 @@ def train(
             on_progress=on_progress,
         )
         _add_early_stopping(trainer, job)
-        _refuse_dropping_all(trainer.args, len(features))
+        if not job.case.data.streaming:
+            _refuse_dropping_all(trainer.args, len(features))
         start = time.perf_counter()
         trainer.train()
         seconds = time.perf_counter() - start
@@ -116,6 +118,9 @@ def arguments(job: Job, task: Task, folder: str) -> Any:
     given = {**DEFAULTS, **task.training_defaults, **(job.case.training or {})}
     if not given.get("load_best_model_at_end"):
         given["save_strategy"] = "no"
+    if job.case.data.streaming:
+        # Else accelerate would put batches together anew, which takes nothing but tensors.
+        given["accelerator_config"] = {"dispatch_batches": False, **(given.get("accelerator_config") or {})}
     best = given.get("metric_for_best_model")
     if best is not None and "greater_is_better" not in given:
         given["greater_is_better"] = best != "eval_loss" and _greater_is_better(best.removeprefix("eval_"), job)

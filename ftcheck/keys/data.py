@@ -50,6 +50,8 @@ def data_identity(data: Data, roles: Collection[str], rows: Rows) -> dict[str, J
     }
     if "train" in roles:
         found["holdout"] = dict(data.holdout)
+    if data.streaming and "train" in roles:
+        found |= {"streaming": True, "shuffle_buffer": data.shuffle_buffer}
     if rows.splits is not None:
         found["rows"] = {name: rows.splits[name] for name in splits_read(data, roles, rows.splits)}
     return found
@@ -71,7 +73,7 @@ def local_rows(data: Data, digest: Digest) -> Rows:
 
 def called_rows(data: Data) -> Rows:
     """The rows that a callable returns, split by split: they are its identity, whatever its code. Raises DataError."""
-    from ftcheck.finetune.data.source import open_source
+    from ftcheck.finetune.data.opening import open_source
 
     with ExitStack() as stack:
         source = open_source(data, revision=None, offline=True, stack=stack)

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ftcheck.errors import TaskError, one_of, shown
+from ftcheck.spec import streaming
 from ftcheck.spec.case import EVAL_SPLITS, READERS, Checkpoint, Data, EarlyStopping, Gate, Margin, Mark, Slices
 from ftcheck.spec.catalogue import Catalogue, TaskFacts
 from ftcheck.spec.declaration import KeyPath
@@ -104,7 +105,7 @@ class Builder:
             return None
         single = data.kind == "local" and Path(data.path).is_file()
         self._check_splits(given, frozenset({"train"} if single else data.files))
-        shared = {name: getattr(given, name) for name in ("splits", "holdout", "limit")}
+        shared = {name: getattr(given, name) for name in ("splits", "holdout", "limit", "streaming", "shuffle_buffer")}
         return replace(data, columns=self._columns(given), **shared)
 
     def _callable_data(self, function: Callable[..., Any], given: DataFields) -> Data | None:
@@ -339,6 +340,25 @@ class Builder:
                 "data.holdout.tune (naming the judged split there says that you mean it)",
             )
         self._check_best_metric(given.get("metric_for_best_model"), metrics)
+
+    def check_streaming(self) -> None:
+        """What doesn't go with a stream of training rows."""
+        given = self.fields.data
+        if not given.streaming:
+            if "shuffle_buffer" in given.model_fields_set:
+                self.report(("data", "shuffle_buffer"), "goes with `streaming: true`; else all rows are shuffled")
+            return
+        for path, message in streaming.data_problems(given):
+            self.report(path, message)
+        if self.incomplete & {"data", "training", "task"}:
+            return
+        at: KeyPath = ("data", "streaming")
+        if self.fields.training is False:
+            self.report(at, "with `training: false` there are no training rows to stream; leave it out")
+            return
+        given_or_default = {**(self.task.training_defaults if self.task else {}), **self.fields.training}
+        for name, message in streaming.training_problems(given_or_default):
+            self.report(("training", name) if name in self.fields.training else at, message)
 
     def _check_best_metric(self, name: Any, metrics: tuple[str, ...]) -> None:
         if not isinstance(name, str) or self.task is None:

@@ -10,6 +10,10 @@ from typing import Any, Literal
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
+SHUFFLE_BUFFER = 10_000
+"""Rows that a stream is shuffled among unless the suite says otherwise."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
     """A model to start from: a Hub id (`local` is False) or the absolute path of a local folder."""
@@ -47,6 +51,10 @@ class Data:
     """Role -> the most rows used (a seeded, class-blind sample of the role's rows, in their order)."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of the reader (e.g. `delimiter`)."""
+    streaming: bool = False
+    """Training rows are read while training, never all at once."""
+    shuffle_buffer: int = SHUFFLE_BUFFER
+    """With `streaming`: among how many rows the next ones are drawn; 0: as they come."""
     factory: Callable[[], Any] | None = field(default=None, compare=False)
 
 

@@ -121,6 +121,7 @@ class _Expansion:
         build = Builder(fields, self.suite.parent, self.catalogue, report, incomplete)
         checkpoint, data, metrics = build.checkpoint(), build.data(), build.metrics()
         build.check_tuning(metrics)
+        build.check_streaming()
         options, training, gates, marks = build.task_options, build.training(), build.gates(), build.marks()
         seeds, max_seeds = build.seeds()
         if data is None:

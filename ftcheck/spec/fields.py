@@ -15,7 +15,7 @@ from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from ftcheck.errors import one_of, shown
-from ftcheck.spec.case import Precision
+from ftcheck.spec.case import SHUFFLE_BUFFER, Precision
 from ftcheck.spec.declaration import KeyPath
 
 MAX_SEEDS = 1000
@@ -159,6 +159,12 @@ class DataFields(Fields):
     options: Annotated[dict[str, Any], Field(description="Arguments of the reader, e.g. {delimiter: ';'} for csv.")] = (
         Field(default_factory=dict)
     )
+    streaming: Annotated[
+        bool, Field(description="Read training rows while training, never all at once; needs training.max_steps.")
+    ] = False
+    shuffle_buffer: Annotated[
+        int, Field(ge=0, description="With streaming: among how many rows the next ones are drawn; 0: as they come.")
+    ] = SHUFFLE_BUFFER
 
 
 def _margin(value: Any) -> Any:

@@ -130,8 +130,9 @@ class Task(ABC):
         training: bool,
         where: Where = "row {}".format,
     ) -> EncodedRows:
-        """Checked rows -> model inputs. One row may give several features (question answering) or be cut (notes say
-        so). Raises DataError for a row that can't be encoded at these lengths."""
+        """Checked rows -> model inputs; streamed training rows come a chunk at a time. One row may give several
+        features (question answering) or be cut (notes say so). Raises DataError for a row that can't be encoded at
+        these lengths."""
 
     def collator(self, tokenizer: Any, pad_to_multiple_of: int | None) -> Any:
         """A data collator with dynamic padding."""

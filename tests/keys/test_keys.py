@@ -82,6 +82,7 @@ TRAINED_ANEW = [
     pytest.param(of_data(holdout={"eval": 0.5}), "data.holdout.eval", id="a holdout to judge"),
     pytest.param(of_data(options={"delimiter": ";"}), "data.options.delimiter", id="a reader's option"),
     pytest.param(of_data(path="tsv"), "data.reader", id="the reader"),
+    pytest.param(of_data(streaming=True), "data.streaming", id="a stream"),
 ]
 
 
@@ -95,6 +96,21 @@ def test_what_can_change_the_model_changes_the_train_key_and_is_named(
     assert new[0].digest != old[0].digest
     assert new[1].digest != old[1].digest
     assert component in [found.path for found in diff(old[0].components, new[0].components)]
+
+
+def test_the_buffer_counts_where_rows_are_streamed_and_nowhere_else(tmp_path: Path) -> None:
+    """The key of a case that doesn't stream says nothing of streams: it is what it was before there were any."""
+    plain = case(tmp_path)
+    made = [
+        replace(plain, data=replace(plain.data, streaming=streaming, shuffle_buffer=buffer))
+        for streaming in (False, True)
+        for buffer in (5, 6)
+    ]
+    train, predict = zip(*(keys(each, tmp_path / "memo") for each in made), strict=True)
+    assert train[0] == train[1] == keys(plain, tmp_path / "memo")[0]
+    assert [str(change) for change in diff(train[2].components, train[3].components)] == ["data.shuffle_buffer 5 → 6"]
+    assert "streaming" not in train[0].components["data"]
+    assert predict[2].components["data"] == predict[0].components["data"], "judged rows aren't streamed"
 
 
 @pytest.mark.parametrize(

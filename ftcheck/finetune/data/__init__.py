@@ -7,7 +7,7 @@ file that changed is never served as it was. Importing this package imports no t
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Any
 from ftcheck import tasks
 from ftcheck.errors import DataError
 from ftcheck.finetune import Job
+from ftcheck.finetune.data.opening import open_source
 from ftcheck.finetune.data.selection import RoleRows, Selector
-from ftcheck.finetune.data.source import open_source
+from ftcheck.finetune.data.stream import Stream
 from ftcheck.spec import ROLES
 
 if TYPE_CHECKING:
     import datasets
 
-__all__ = ["Loaded", "RoleRows", "load"]
+__all__ = ["Loaded", "RoleRows", "Stream", "load"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,10 +31,13 @@ class Loaded:
     """What `load` found, by role. A role that the case doesn't have is absent."""
 
     roles: Mapping[str, RoleRows]
+    """Where training rows are streamed, `train` has the first of them."""
     notes: tuple[str, ...]
     """Said to the reader: what was carved out, limited, shared between roles."""
     judged_notes: tuple[str, ...] = ()
     """Those of `notes` that speak of the judged rows: another evaluation split of the same training has others."""
+    stream: Stream | None = None
+    """The training rows of a case that streams them."""
 
     @property
     def train(self) -> datasets.Dataset | None:
@@ -50,7 +54,13 @@ class Loaded:
     @property
     def rows(self) -> dict[str, dict[str, Any]]:
         """Role -> {"count": rows, "hashes": digest of the rows' own hashes}, as `Trained.rows` records it."""
-        return {role: {"count": len(r.hashes), "hashes": r.digest} for role, r in self.roles.items()}
+        whole = {role: {"count": len(r.hashes), "hashes": r.digest} for role, r in self.roles.items()}
+        return whole if self.stream is None else {**whole, "train": self.stream.rows}
+
+    @property
+    def streamed_notes(self) -> tuple[str, ...]:
+        """What is known of the judged rows once the stream was trained on."""
+        return tuple(_common(self.roles["eval"].hashes, self.stream.met, "trained on")) if self.stream else ()
 
     def _dataset(self, role: str) -> datasets.Dataset | None:
         return self.roles[role].dataset if role in self.roles else None
@@ -70,13 +80,21 @@ def load(job: Job) -> Loaded:
         selector = Selector(
             job.case.data, source, task.columns, limit=job.limit, stratify_by=classes, beside=job.case.columns_beside
         )
-        found = {role: picked for role in roles if (picked := selector.role(role)) is not None}
+        streams = job.case.data.streaming and "train" in roles
+        whole = [role for role in roles if role != "train" or not streams]
+        found = {role: picked for role in whole if (picked := selector.role(role)) is not None}
+        shared, stream = tuple(_shared(found)), None
+        if streams:
+            stream = Stream(selector, seed=job.seed, judged=found["eval"].hashes)
+            selector.notes.append(("train", stream.note))
+            found = {"train": stream.head, **found}
         _refuse_unlike_classes(found)
-        told = (*selector.notes, *(("eval", text) for text in _shared(found)))
+        told = (*selector.notes, *(("eval", text) for text in shared))
         return Loaded(
             roles=found,
             notes=tuple(text for _, text in told),
             judged_notes=tuple(text for role, text in told if role == "eval"),
+            stream=stream,
         )
 
 
@@ -105,9 +123,13 @@ def _shared(found: Mapping[str, RoleRows]) -> Iterator[str]:
     for role, what in (("train", "trained on"), ("tune", "used for tuning")):
         if role in found:
             known = set(found[role].hashes)
-            common = sum(row in known for row in judged)
-            if common:
-                yield f"{common:,} of {len(judged):,} judged rows are also {what}, word for word"
+            yield from _common(judged, known, what)
+
+
+def _common(judged: Sequence[str], known: Collection[str], what: str) -> Iterator[str]:
+    common = sum(row in known for row in judged)
+    if common:
+        yield f"{common:,} of {len(judged):,} judged rows are also {what}, word for word"
 
 
 @contextmanager

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import lzma
 import os
 import zlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 from ftcheck.errors import DataError, shown
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-COMPRESSIONS: Mapping[str, Callable[[bytes], bytes]] = {
-    ".gz": gzip.decompress,
-    ".bz2": bz2.decompress,
-    ".xz": lzma.decompress,
-}
+COMPRESSIONS: Mapping[str, Callable[[BinaryIO], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+"""Suffix -> a decompressing stream over a stream."""
+
+CHUNK = 1_000
+"""Rows that a streamed file is read by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +32,8 @@ class File:
 
     path: str
     shown: str
+    opener: Callable[[], BinaryIO] | None = field(default=None, compare=False)
+    """Opens what isn't on this machine, seekable; raises DataError, then and while it is read."""
 
     @classmethod
     def local(cls, path: str) -> File:
@@ -40,7 +44,7 @@ class File:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadFile:
-    """The rows of one file."""
+    """The rows of one file, or some of them."""
 
     table: pa.Table
     """The wanted columns."""
@@ -49,27 +53,39 @@ class ReadFile:
     shown: str
     lines: Sequence[int] = field(default=())
     """The line that each row starts at, from 1; empty where the format has no lines."""
+    start: int = 0
+    """How many rows of the file stand before these."""
 
     def place(self, row: int) -> str:
         """Where a row came from: `train.csv:17`, or `train.parquet row 17` (from 1)."""
-        return f"{self.shown}:{self.lines[row]}" if self.lines else f"{self.shown} row {row + 1}"
+        return f"{self.shown}:{self.lines[row]}" if self.lines else f"{self.shown} row {self.start + row + 1}"
+
+
+@contextmanager
+def opened(file: File) -> Iterator[BinaryIO]:
+    """The file's bytes as a stream, decompressed. Raises DataError where it can't be read, also from within the block:
+    what reads the stream finds out that it is damaged."""
+    decompress = COMPRESSIONS.get(Path(file.path).suffix.lower())
+    try:
+        with file.opener() if file.opener is not None else open(file.path, "rb") as raw:
+            if decompress is None:
+                yield raw
+                return
+            with decompress(raw) as stream:
+                try:
+                    yield stream
+                except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
+                    raise DataError(f"{file.shown}: the compressed file is damaged: {error}") from None
+    except FileNotFoundError:
+        raise DataError(f"{file.shown}: no such file") from None
+    except OSError as error:
+        raise DataError(f"{file.shown}: can't be read: {error.strerror or error}") from None
 
 
 def content(file: File) -> bytes:
     """The file's bytes, decompressed. Raises DataError where it can't be read."""
-    try:
-        raw = Path(file.path).read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{file.shown}: no such file") from None
-    except OSError as error:
-        raise DataError(f"{file.shown}: can't be read: {error.strerror}") from None
-    decompress = COMPRESSIONS.get(Path(file.path).suffix.lower())
-    if decompress is None:
-        return raw
-    try:
-        return decompress(raw)
-    except (EOFError, OSError, ValueError, lzma.LZMAError, zlib.error) as error:
-        raise DataError(f"{file.shown}: the compressed file is damaged: {error}") from None
+    with opened(file) as stream:
+        return stream.read()
 
 
 def text(file: File, encoding: str = "utf-8") -> str:
@@ -79,13 +95,36 @@ def text(file: File, encoding: str = "utf-8") -> str:
         decoded = raw.decode(encoding)
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"{file.shown}:{line}: byte 0x{raw[error.start]:02x} at offset {error.start} isn't {encoding}; "
-            "save the file as UTF-8 or set data.options.encoding"
-        ) from None
+        raise _undecodable(f"{file.shown}:{line}", error, encoding, f" at offset {error.start}") from None
     except LookupError:
-        raise DataError(f"data.options.encoding: Python knows no encoding {shown(repr(encoding))}") from None
+        raise _unknown(encoding) from None
     return decoded.removeprefix("\ufeff")
+
+
+def lines(file: File, encoding: str = "utf-8", *, newline: str = "\n") -> Iterator[str]:
+    """The same text line by line, line ends as they are; `newline` as `open` takes it. Raises as `text` does, but of a
+    wrong byte only the file is told: it is met before the lines in front of it are given out."""
+    with opened(file) as raw:
+        try:
+            with io.TextIOWrapper(raw, encoding, newline=newline) as stream:
+                if first := next(stream, "").removeprefix("\ufeff"):
+                    yield first
+                yield from stream
+        except UnicodeDecodeError as error:
+            raise _undecodable(file.shown, error, encoding) from None
+        except LookupError:
+            raise _unknown(encoding) from None
+
+
+def _undecodable(place: str, error: UnicodeDecodeError, encoding: str, where: str = "") -> DataError:
+    return DataError(
+        f"{place}: byte 0x{error.object[error.start]:02x}{where} isn't {encoding}; "
+        "save the file as UTF-8 or set data.options.encoding"
+    )
+
+
+def _unknown(encoding: str) -> DataError:
+    return DataError(f"data.options.encoding: Python knows no encoding {shown(repr(encoding))}")
 
 
 def table(

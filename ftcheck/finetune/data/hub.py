@@ -4,8 +4,8 @@
 so that a value is the same wherever its file lies and an error names its line. Other formats are prepared by `datasets`
 in a temporary cache: its usual one may serve rows of a file that has changed since.
 
-A Hub repository is always read from the local snapshot of one commit: offline, `load_dataset(id, revision=X)` ignores
-X.
+A Hub repository is always read at one commit, from its local snapshot: offline, `load_dataset(id, revision=X)` ignores
+X. Of a split that is streamed nothing is kept: what isn't in the snapshot is fetched in blocks as it is read.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from ftcheck.errors import DataError, one_of, shown
-from ftcheck.finetune.data import readers
-from ftcheck.finetune.data.files import File
-from ftcheck.finetune.data.source import Source, Split, Wanted, from_dataset, read_files
+from ftcheck.finetune.data import fetching, readers
+from ftcheck.finetune.data.files import CHUNK, File, ReadFile
+from ftcheck.finetune.data.source import Source, Split, Wanted, from_dataset, join, read_files, stream_files
 from ftcheck.keys.hub import remember
+from ftcheck.keys.roles import splits_read
 from ftcheck.spec import Data
 
 CARD = ("README.md", ".huggingface.yaml", "dataset_infos.json")
@@ -47,29 +48,42 @@ class Found:
     folder: Path
     files: Mapping[str, Sequence[str]]
     shown: str
+    repo: str | None = None
+    """Of which Hub repository `folder` is a snapshot, perhaps without the files that are streamed."""
+
+    def file(self, path: str) -> File:
+        """One of `files`."""
+        local = self.folder / path
+        opener = None
+        if self.repo is not None and not local.is_file():
+            opener = partial(fetching.opened, self.repo, self.folder.name, path)
+        return File(path=str(local), shown=shown(f"{self.shown}/{path}", 400), opener=opener)
 
 
 def from_hub(data: Data, *, revision: str | None, offline: bool, stack: ExitStack) -> Source:
     """The data set of a Hub repository at one commit. Raises DataError for what can't be had."""
-    fetch = partial(_snapshot, data.path, revision or data.revision, offline)
+    fetch = partial(fetching.snapshot, data.path, revision or data.revision, offline)
     folder = Path(fetch(CARD))
     name = f"{data.path}@{folder.name[:8]}"
-    listed = _listing(data.path, folder)
+    listed = fetching.listing(data.path, folder)
     outline = _temporary(stack)
     _outline(outline, folder, listed)
     builder = _builder(outline, data, name, stack)
     files = {
         split: [os.path.relpath(f, outline.resolve()) for f in found] for split, found in _data_files(builder).items()
     }
-    needed = sorted({file for found in files.values() for file in found})
-    _refuse_missing_shards(needed, name)
-    if any(not (folder / file).is_file() for file in needed):
+    named = sorted({file for found in files.values() for file in found})
+    _refuse_missing_shards(named, name)
+    read = splits_read(data, ("tune", "eval"), files) if data.streaming else files
+    needed = sorted({file for split in read for file in files[split]})
+    missing = [file for file in (named if offline else needed) if not (folder / file).is_file()]
+    if missing:
         if offline:
-            missing = next(file for file in needed if not (folder / file).is_file())
-            raise DataError(f"{name}: {shown(missing)} isn't in the local cache; run once online to fetch it")
+            how = "online, or once without data.streaming" if data.streaming else "once online to fetch it"
+            raise DataError(f"{name}: {shown(missing[0])} isn't in the local cache; run {how}")
         folder = Path(fetch([re.sub(r"([\[*?])", r"[\1]", file) for file in needed]))
     remember(data.path, "dataset", data.revision, folder.name)
-    return _source(Found(builder=builder, folder=folder, files=files, shown=name), data, stack)
+    return _source(Found(builder=builder, folder=folder, files=files, shown=name, repo=data.path), data, stack)
 
 
 def from_folder(folder: Path, name: str, data: Data, stack: ExitStack, files: Sequence[str] | None = None) -> Source:
@@ -87,43 +101,70 @@ def _source(found: Found, data: Data, stack: ExitStack) -> Source:
     features = builder.config.features if hasattr(builder.config, "features") else None
     features = features or builder.info.features
     splits: dict[str, Callable[[Wanted], Split]] = {}
+    streams: dict[str, Callable[[Wanted], Iterator[ReadFile]]] = {}
     prepare = cache(partial(_prepare, found, data, stack))
     for split, paths in found.files.items():
         if kind in _OWN and set(settings) <= set(_OWN[kind]):
             options = {**{_OWN[kind][key]: value for key, value in settings.items()}, **data.options}
             readers.options(kind, options)
-            named = [File(path=str(found.folder / path), shown=shown(f"{name}/{path}", 400)) for path in paths]
+            named = [found.file(path) for path in paths]
             read: Callable[[Wanted], Split] = partial(read_files, kind, named, options)
+            stream: Callable[[Wanted], Iterator[ReadFile]] = partial(stream_files, kind, named, options)
         else:
             if data.options:
                 raise DataError(f"data.options: {name} is read by `datasets` ({kind}), which takes none here")
-            read = _from_prepared(prepare, str(split), name)
+            if not all((found.folder / path).is_file() for path in paths):
+                raise DataError(
+                    f"{name} is read by `datasets` ({kind}), which streams only what is on this machine: fetch it "
+                    f"first (hf download --repo-type dataset {shown(data.path)})"
+                )
+            stream = partial(_through_datasets, found, data, str(split))
+            # To prepare one split is to prepare all of them, which is what a stream is there to avoid.
+            read = partial(_all_of, stream, name) if data.streaming else _from_prepared(prepare, str(split), name)
         declared = (builder.info.splits or {}).get(split)
-        rows = declared.num_examples if declared is not None else None
-        splits[str(split)] = partial(_checked, read, features, rows or None, f"{name} split {split}")
-    return Source(shown=name, splits=splits)
+        rows = (declared.num_examples if declared is not None else None) or None
+        splits[str(split)] = partial(_checked, read, features, rows, f"{name} split {split}")
+        streams[str(split)] = partial(_checked_stream, stream, features, rows, f"{name} split {split}")
+    return Source(shown=name, splits=splits, streams=streams)
 
 
 def _checked(read: Callable[[Wanted], Split], features: Any, rows: int | None, place: str, wanted: Wanted) -> Split:
     """A split with the features and of the size that the data set's card declares."""
+    split = read(wanted)
+    _refuse_other_size(split.table.num_rows, rows, place)
+    return dataclasses.replace(split, table=_as_declared(split.table, features, place))
+
+
+def _checked_stream(
+    stream: Callable[[Wanted], Iterator[ReadFile]], features: Any, rows: int | None, place: str, wanted: Wanted
+) -> Iterator[ReadFile]:
+    """The same for a stream, whose size is known at its end."""
+    count = 0
+    for part in stream(wanted):
+        count += part.table.num_rows
+        yield dataclasses.replace(part, table=_as_declared(part.table, features, place))
+    _refuse_other_size(count, rows, place)
+
+
+def _refuse_other_size(rows: int, declared: int | None, place: str) -> None:
+    if declared is not None and rows != declared:
+        raise DataError(f"{place} has {rows:,} rows, but the data set's card declares {declared:,}")
+
+
+def _as_declared(table: Any, features: Any, place: str) -> Any:
+    """`table` with the features that the card declares."""
     import datasets
     import pyarrow as pa
     from datasets.table import table_cast
 
-    split = read(wanted)
-    if rows is not None and split.table.num_rows != rows:
-        raise DataError(f"{place} has {split.table.num_rows:,} rows, but the data set's card declares {rows:,}")
-    declared = {name: features[name] for name in split.table.column_names if features and name in features}
+    declared = {name: features[name] for name in table.column_names if features and name in features}
     if not declared:
-        return split
-    own = datasets.Features.from_arrow_schema(split.table.schema)
+        return table
+    own = datasets.Features.from_arrow_schema(table.schema)
     try:
-        table = table_cast(
-            split.table.replace_schema_metadata(None), datasets.Features({**own, **declared}).arrow_schema
-        )
+        return table_cast(table.replace_schema_metadata(None), datasets.Features({**own, **declared}).arrow_schema)
     except (pa.ArrowException, ValueError, TypeError, KeyError) as error:
         raise DataError(f"{place}: the rows aren't what the data set's card declares: {shown(error, 300)}") from None
-    return dataclasses.replace(split, table=table)
 
 
 def _from_prepared(prepare: Callable[[], Mapping[str, Any]], split: str, name: str) -> Callable[[Wanted], Split]:
@@ -135,20 +176,54 @@ def _prepare(found: Found, data: Data, stack: ExitStack) -> Mapping[str, Any]:
     import datasets
     import pyarrow as pa
 
-    temporary = _temporary(stack)
-    single = Path(data.path).name if Path(data.path).is_file() else None
     try:
-        builder = datasets.load_dataset_builder(
-            str(found.folder), data.name, data_files=single, cache_dir=str(temporary)
-        )
-        if _kind(builder) == "csv":
-            # pandas would make None of "NA" and "null"
-            builder.config.keep_default_na = False
+        builder = _prepared_builder(found, data, _temporary(stack))
         builder.download_and_prepare()
         return dict(builder.as_dataset(in_memory=True))
     except (datasets.exceptions.DatasetGenerationError, pa.ArrowException, OSError, ValueError, TypeError) as error:
-        cause = error.__cause__ or error
-        raise DataError(f"{found.shown} can't be read: {_said(cause, found.folder, found.shown)}") from None
+        raise _unreadable(found, error) from None
+
+
+def _prepared_builder(found: Found, data: Data, temporary: Path) -> Any:
+    """The builder of `datasets` that reads what is there."""
+    import datasets
+
+    single = Path(data.path).name if Path(data.path).is_file() else None
+    builder = datasets.load_dataset_builder(str(found.folder), data.name, data_files=single, cache_dir=str(temporary))
+    if _kind(builder) == "csv":
+        # pandas would make None of "NA" and "null"
+        builder.config.keep_default_na = False
+    return builder
+
+
+def _through_datasets(found: Found, data: Data, split: str, wanted: Wanted) -> Iterator[ReadFile]:
+    """Rows of a format that only `datasets` reads, as it streams them."""
+    import datasets
+    import pyarrow as pa
+
+    place, start = f"{found.shown} split {shown(split)}", 0
+    with ExitStack() as stack:
+        try:
+            builder = _prepared_builder(found, data, _temporary(stack))
+            for table in builder.as_streaming_dataset(split).with_format("arrow").iter(CHUNK):
+                names = table.column_names
+                kept = table.select([name for name in names if wanted is None or name in wanted])
+                yield ReadFile(table=kept, names=tuple(names), shown=place, start=start)
+                start += len(table)
+        except (datasets.exceptions.DatasetGenerationError, pa.ArrowException, OSError, ValueError, TypeError) as error:
+            raise _unreadable(found, error) from None
+
+
+def _all_of(stream: Callable[[Wanted], Iterator[ReadFile]], name: str, wanted: Wanted) -> Split:
+    """A split that is small enough, out of its stream."""
+    parts = list(stream(wanted))
+    if not parts:
+        raise DataError(f"{name}: a split that is read has no rows")
+    return join(parts)
+
+
+def _unreadable(found: Found, error: Exception) -> DataError:
+    return DataError(f"{found.shown} can't be read: {_said(error.__cause__ or error, found.folder, found.shown)}")
 
 
 def _builder(folder: Path, data: Data, name: str, stack: ExitStack, files: Sequence[str] | None = None) -> Any:
@@ -210,30 +285,6 @@ def _settings(builder: Any) -> dict[str, Any]:
     return given
 
 
-def _snapshot(repo: str, revision: str | None, offline: bool, patterns: Sequence[str]) -> str:
-    """The local folder of a commit, with the files that match `patterns`. Raises DataError in one sentence."""
-    from huggingface_hub import snapshot_download
-
-    with _translated(repo, revision, offline):
-        return str(
-            snapshot_download(
-                repo, repo_type="dataset", revision=revision, allow_patterns=list(patterns), local_files_only=offline
-            )
-        )
-
-
-def _listing(repo: str, folder: Path) -> list[str]:
-    """All files of the commit: what the Hub told, kept beside the snapshot; else those that are here."""
-    import huggingface_hub
-    from huggingface_hub import errors
-
-    try:
-        tree = huggingface_hub.get_cached_repo_tree(repo, repo_type="dataset", revision=folder.name)
-    except errors.CachedRepoTreeNotFoundError:
-        return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-    return [file.path for file in tree]
-
-
 def _outline(outline: Path, folder: Path, listed: Sequence[str]) -> None:
     """The repository's shape before it is fetched: the card, and an empty file for every other one.
 
@@ -262,40 +313,3 @@ def _refuse_missing_shards(files: Sequence[str], name: str) -> None:
             raise DataError(
                 f"{name}: only {len(present)} of {count} parts of {shown(file)} are in the local cache; run once online"
             )
-
-
-@contextmanager
-def _translated(repo: str, revision: str | None, offline: bool) -> Iterator[None]:
-    """The Hub client's exceptions as one sentence each."""
-    from huggingface_hub import errors
-
-    where = f"data.path: {shown(repo)}" + (f" at {shown(revision)}" if revision else "")
-    try:
-        yield
-    except errors.GatedRepoError:
-        what = "is gated: accept its terms on its page and give a token (hf auth login, or HF_TOKEN)"
-    except errors.RevisionNotFoundError:
-        what = "isn't there: the data set has no such revision"
-    except errors.RepositoryNotFoundError:
-        what = "isn't on the Hub, or is private and needs a token (hf auth login, or HF_TOKEN)"
-    except errors.LocalEntryNotFoundError as error:
-        if offline or isinstance(error.__cause__, errors.OfflineModeIsEnabled):
-            what = "isn't in the local cache, and this run is offline; run once online to fetch it"
-        else:
-            what = f"can't be fetched: the Hub doesn't answer: {shown(error.__cause__ or error, 200)}"
-    except errors.HFValidationError as error:
-        what = f"is no Hub id: {shown(error, 200)}"
-    except (errors.HfHubHTTPError, OSError) as error:
-        what = f"can't be fetched: {shown(error, 200)}"
-    except Exception as error:
-        if not _of_http(error):
-            raise
-        what = f"can't be fetched: the Hub doesn't answer: {shown(error, 200)}"
-    else:
-        return
-    raise DataError(f"{where} {what}") from None
-
-
-def _of_http(error: Exception) -> bool:
-    """Whether the Hub client's HTTP library raised it: httpx2, and httpx in older versions, which let it through."""
-    return any(kind.__module__.partition(".")[0] in ("httpx", "httpx2") for kind in type(error).__mro__)

@@ -131,16 +131,22 @@ class Selector:
             return f"data.holdout.{role}: {self.data.holdout[role]}"
         return f"{shown(repr(self._expression(role)))} of {self.source.shown}"
 
-    def _split(self, name: str, key: str) -> Split:
+    @property
+    def wanted(self) -> set[str]:
+        """The columns to read."""
+        sources = {part for column in self.mapping.values() for part in (column, *rows.parents(column))}
+        return {*self.columns, *sources, *self.beside, rows.ID}
+
+    def require_split(self, name: str, key: str) -> None:
+        """Raise DataError where the data has no split `name`, which `key` asks for."""
         if name not in self.source.splits:
             there = rows.among("splits", name, list(self.source.splits))
             raise DataError(f"{key}: {self.source.shown} has no split {shown(repr(name))} {there}")
+
+    def _split(self, name: str, key: str) -> Split:
+        self.require_split(name, key)
         if name not in self._read:
-            sources = {part for column in self.mapping.values() for part in (column, *rows.parents(column))}
-            read, where = (
-                self.source.splits[name]({*self.columns, *sources, *self.beside, rows.ID}),
-                f"{shown(repr(name))} of {self.source.shown}",
-            )
+            read, where = self.source.splits[name](self.wanted), f"{shown(repr(name))} of {self.source.shown}"
             table = rows.unfold(read.table, self.mapping, where)
             # At once: a table that has none of the columns has no rows either, which would be said instead.
             rows.require(list(dict.fromkeys([*read.names, *table.column_names])), self.columns, self.mapping, where)
@@ -211,19 +217,8 @@ class Selector:
         beside = self._beside(whole, names) if role == "eval" else {}
         table = rows.rename(whole, self.columns, self.mapping)
         table = rows.refuse_nulls(table, self.columns, selection.place)
-        dataset = _dataset(table, "unhashed")
-        rows.refuse_unlabelled(dataset, selection.place)
-        row_hashes = rows.hashes(dataset, tuple(self.columns))
-        digest = rows.digest(row_hashes)
-        return RoleRows(
-            # the fingerprint is the content's, so that nothing computed from other rows can be found under it
-            dataset=_dataset(table, digest[:16]),
-            index=selection.rows.tolist(),
-            place=selection.place,
-            hashes=row_hashes,
-            digest=digest,
-            beside=beside,
-        )
+        found = role_rows(table, tuple(self.columns), selection.rows.tolist(), selection.place)
+        return replace(found, beside=beside)
 
     def _beside(self, table: pa.Table, names: Sequence[str]) -> dict[str, list[Any]]:
         """The columns that `cluster` and `slices` name, of all `names` that the data has. Raises DataError for one that
@@ -235,6 +230,22 @@ class Selector:
                     f"`slices` names {rows.among('columns', name, names)}"
                 )
         return {name: rows.named_values(table, name) for name in self.beside}
+
+
+def role_rows(table: pa.Table, columns: Sequence[str], index: Sequence[int], place: Callable[[int], str]) -> RoleRows:
+    """A table without nulls, under the task's names, as the rows of a role; hashed over `columns`."""
+    dataset = _dataset(table, "unhashed")
+    rows.refuse_unlabelled(dataset, place)
+    row_hashes = rows.hashes(dataset, columns)
+    digest = rows.digest(row_hashes)
+    return RoleRows(
+        # the fingerprint is the content's, so that nothing computed from other rows can be found under it
+        dataset=_dataset(table, digest[:16]),
+        index=index,
+        place=place,
+        hashes=row_hashes,
+        digest=digest,
+    )
 
 
 def _dataset(table: pa.Table, fingerprint: str) -> datasets.Dataset:

@@ -130,11 +130,27 @@ def _allot(counts: Positions, part: float, room: Positions) -> Positions:
     return take
 
 
+def shuffled(size: int, *told: int) -> Positions:
+    """All positions in an order that `told` (a seed, say, and a count of shuffles) decides."""
+    import numpy as np
+    from blake3 import blake3
+
+    start = int.from_bytes(blake3(repr(told).encode()).digest(8), "big")
+    return np.argsort(_mixed(size, np.uint64(start)), kind="stable")
+
+
 def _ranks(size: int, salt: int) -> npt.NDArray[np.uint64]:
     """SplitMix64 of each position: distinct for distinct positions."""
     import numpy as np
 
-    z = np.arange(size, dtype=np.uint64) + (np.uint64(salt) << np.uint64(40))
+    return _mixed(size, np.uint64(salt) << np.uint64(40))
+
+
+def _mixed(size: int, start: np.uint64) -> npt.NDArray[np.uint64]:
+    """SplitMix64's numbers from the state `start` on (modulo 2^64)."""
+    import numpy as np
+
+    z = np.arange(size, dtype=np.uint64) + start
     z = (z + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

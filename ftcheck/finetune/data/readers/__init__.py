@@ -1,13 +1,14 @@
 """Readers of single files. One module per family; adding a reader is adding a file and a line in `READERS`.
 
 A reader is a pair: `Options`, a frozen pydantic model of what `data.options` may hold, and
-`read(file, options, wanted) -> ReadFile`. Rows come straight from the file each time: nothing is cached, so nothing can
-be stale. Importing this package imports no pyarrow or datasets.
+`read(file, options, wanted) -> ReadFile`; where rows can be had one after the other there is also
+`stream(file, options, wanted)`, which yields the same rows, some at a time. Rows come straight from the file each time:
+nothing is cached, so nothing can be stale. Importing this package imports no pyarrow or datasets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
@@ -76,6 +77,15 @@ def options(reader: str, given: Mapping[str, Any]) -> BaseModel:
 def read(reader: str, file: File, given: Mapping[str, Any], wanted: Collection[str] | None) -> ReadFile:
     """The rows of `file`; of its columns only those in `wanted` (None: all). Raises DataError."""
     return cast("ReadFile", import_module(f"{__name__}.{MODULES[reader]}").read(file, options(reader, given), wanted))
+
+
+def stream(reader: str, file: File, given: Mapping[str, Any], wanted: Collection[str] | None) -> Iterator[ReadFile]:
+    """The same rows some at a time, in order; a file whose format can't be read so comes in one piece."""
+    module, checked = import_module(f"{__name__}.{MODULES[reader]}"), options(reader, given)
+    if hasattr(module, "stream"):
+        yield from module.stream(file, checked, wanted)
+    else:
+        yield module.read(file, checked, wanted)
 
 
 def _preset(reader: str, model: type[BaseModel]) -> dict[str, Any]:

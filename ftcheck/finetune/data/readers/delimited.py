@@ -9,7 +9,9 @@ from __future__ import annotations
 import csv
 import io
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, StringConstraints
@@ -37,7 +39,27 @@ class Options(BaseModel):
 
 def read(file: files.File, options: Options, wanted: Collection[str] | None) -> files.ReadFile:
     """Rows with one string per column. Raises DataError for a row with more or fewer fields than there are columns."""
-    records = _records(file, options)
+    # newline="" keeps the line breaks within quoted fields as they are
+    records = _records(io.StringIO(files.text(file, options.encoding), newline=""), file, options)
+    with _long_fields():
+        return _table(_names(records, file, options), records, file, options, wanted)
+
+
+def stream(file: files.File, options: Options, wanted: Collection[str] | None) -> Iterator[files.ReadFile]:
+    """The same, a number of rows at a time."""
+    records = _records(files.lines(file, options.encoding, newline=""), file, options)
+    with _long_fields():
+        names = _names(records, file, options)
+    while True:
+        with _long_fields():
+            part = list(islice(records, files.CHUNK))
+        if not part:
+            return
+        yield _table(names, part, file, options, wanted)
+
+
+def _names(records: Iterator[tuple[int, list[str]]], file: files.File, options: Options) -> list[str]:
+    """The columns, from the options or the first record."""
     names = options.column_names
     if names is None:
         header = next(records, None)
@@ -47,6 +69,16 @@ def read(file: files.File, options: Options, wanted: Collection[str] | None) -> 
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise DataError(f"{file.shown}:1: two columns are called {shown(repr(repeated[0]))}")
+    return names
+
+
+def _table(
+    names: Sequence[str],
+    records: Iterable[tuple[int, list[str]]],
+    file: files.File,
+    options: Options,
+    wanted: Collection[str] | None,
+) -> files.ReadFile:
     lines, rows = [], []
     for line, fields in records:
         if len(fields) != len(names):
@@ -66,17 +98,23 @@ def read(file: files.File, options: Options, wanted: Collection[str] | None) -> 
     )
 
 
-def _records(file: files.File, options: Options) -> Iterator[tuple[int, list[str]]]:
+@contextmanager
+def _long_fields() -> Iterator[None]:
+    """The limit (131,072 characters) is the module's, meant against broken quoting, which strict=True finds as well."""
+    limit = csv.field_size_limit(sys.maxsize)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _records(text: Iterable[str], file: files.File, options: Options) -> Iterator[tuple[int, list[str]]]:
     """(line the record starts at, its fields); blank lines are no records."""
-    # newline="" keeps the line breaks within quoted fields as they are
-    stream = io.StringIO(files.text(file, options.encoding), newline="")
     quoting: dict[str, Any] = (
         {"quoting": csv.QUOTE_NONE} if options.quotechar is None else {"quotechar": options.quotechar}
     )
-    reader = csv.reader(stream, delimiter=options.delimiter, strict=True, **quoting)
+    reader = csv.reader(text, delimiter=options.delimiter, strict=True, **quoting)
     start = 1
-    # the limit (131,072 characters) is the module's, meant against broken quoting, which strict=True finds as well
-    limit = csv.field_size_limit(sys.maxsize)
     try:
         for fields in reader:
             if fields:
@@ -86,8 +124,6 @@ def _records(file: files.File, options: Options) -> Iterator[tuple[int, list[str
         raise DataError(
             f"{file.shown}:{start}: {error}; if quotes are ordinary characters here, set data.options.quotechar to null"
         ) from None
-    finally:
-        csv.field_size_limit(limit)
 
 
 def _typed(column: Sequence[str], name: str, options: Options, file: files.File, lines: Sequence[int]) -> Sequence[Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import PurePath
 from typing import Any
 
@@ -28,6 +29,32 @@ def read(file: files.File, options: Options, wanted: Collection[str] | None) -> 
     """Rows with a column per key; a key that an object lacks is None there. Raises DataError."""
     content = files.text(file)
     rows, lines = _by_line(content, file) if options.lines else _whole(content, file, options)
+    return _table(rows, lines, file, wanted)
+
+
+def stream(file: files.File, options: Options, wanted: Collection[str] | None) -> Iterator[files.ReadFile]:
+    """The same, a number of rows at a time where the file has an object a line."""
+    if not options.lines and (options.field is not None or not _has_two_objects(file)):
+        yield read(file, options, wanted)
+        return
+    objects = _objects(files.lines(file), file)
+    while part := list(islice(objects, files.CHUNK)):
+        yield _table([row for _, row in part], [number for number, _ in part], file, wanted)
+
+
+def _has_two_objects(file: files.File) -> bool:
+    """Whether the first line that isn't blank is an object, and not the only one: what `_whole` takes for lines."""
+    told = (line for line in files.lines(file) if line.strip())
+    try:
+        first = json.loads(next(told, ""))
+    except (json.JSONDecodeError, RecursionError):
+        return False
+    return isinstance(first, dict) and next(told, None) is not None
+
+
+def _table(
+    rows: Sequence[dict[str, Any]], lines: Sequence[int], file: files.File, wanted: Collection[str] | None
+) -> files.ReadFile:
     columns: dict[str, list[Any]] = {}
     for number, row in enumerate(rows):
         for name in row:
@@ -45,8 +72,13 @@ def read(file: files.File, options: Options, wanted: Collection[str] | None) -> 
 
 
 def _by_line(content: str, file: files.File) -> tuple[list[dict[str, Any]], list[int]]:
-    rows, lines = [], []
-    for number, line in enumerate(content.split("\n"), start=1):
+    found = list(_objects(content.split("\n"), file))
+    return [row for _, row in found], [number for number, _ in found]
+
+
+def _objects(lines: Iterable[str], file: files.File) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line, the object on it); blank lines are none."""
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
@@ -55,9 +87,7 @@ def _by_line(content: str, file: files.File) -> tuple[list[dict[str, Any]], list
             raise DataError(f"{file.shown}:{number}: no JSON: {error}; every line must be one object") from None
         if not isinstance(row, dict):
             raise DataError(f"{file.shown}:{number}: {shown(line, 40)} is no JSON object; every line must be one")
-        rows.append(row)
-        lines.append(number)
-    return rows, lines
+        yield number, row
 
 
 def _whole(content: str, file: files.File, options: Options) -> tuple[list[dict[str, Any]], list[int]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
+from itertools import islice
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -24,6 +25,24 @@ def read(file: files.File, options: Options, wanted: Collection[str] | None) -> 
     """Rows without their line ends. Blank lines are rows of their own by line, and separate paragraphs."""
     content = files.text(file, options.encoding)
     rows, lines = _split(content, options.sample_by)
+    return _table(rows, lines, file, wanted)
+
+
+def stream(file: files.File, options: Options, wanted: Collection[str] | None) -> Iterator[files.ReadFile]:
+    """The same, a number of rows at a time where a row is a line."""
+    if options.sample_by != "line":
+        yield read(file, options, wanted)
+        return
+    start, told = 1, files.lines(file, options.encoding)
+    while part := list(islice(told, files.CHUNK)):
+        rows = [line.removesuffix("\n").removesuffix("\r") for line in part]
+        yield _table(rows, range(start, start + len(rows)), file, wanted)
+        start += len(rows)
+
+
+def _table(
+    rows: Sequence[str], lines: Sequence[int], file: files.File, wanted: Collection[str] | None
+) -> files.ReadFile:
     return files.ReadFile(
         table=files.table({"text": rows}, wanted, lambda row: f"{file.shown}:{lines[row]}"),
         names=("text",),
