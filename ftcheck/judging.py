@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ftcheck.metrics import FloatArray, Metric, Scale
     from ftcheck.references import Other
     from ftcheck.spec import Case
-    from ftcheck.statistics import Collapse
+    from ftcheck.statistics import Collapse, SeedNoise
     from ftcheck.store import Store
 
 
@@ -37,7 +37,7 @@ class Judgement:
 def judge(case: Case, scored: Scored, others: Mapping[str, Other | Missing], store: Store, *, smoke: bool) -> Judgement:
     """Judge a case by its scored runs. Raises FtcheckError for what keeps it from being judged."""
     notes = list(scored.left_out)
-    collapse, text = _collapse(case, scored)
+    collapse, text = collapsed(case, scored)
     failed: list[GateResult] = []
     if collapse is not None and any(collapse.runs):
         notes.append(text)
@@ -69,7 +69,7 @@ def judge(case: Case, scored: Scored, others: Mapping[str, Other | Missing], sto
         pairs=pairs,
         beside=rows.beside,
         names=rows.names,
-        prior=_prior(case, scored),
+        prior=prior(case, scored),
         clusters=clusters,
         looks=1 if case.max_seeds is None else case.max_seeds - len(case.seeds) + 1,
     )
@@ -79,7 +79,8 @@ def judge(case: Case, scored: Scored, others: Mapping[str, Other | Missing], sto
     results, said = gates.judge(case.gates, evidence)
     results = (*failed, *results)
     notes += said
-    notes += [pair.note for pair in pairs.values() if isinstance(pair, Pair) and pair.note and not pair.too_unlike]
+    usable = [pair for pair in pairs.values() if isinstance(pair, Pair) and not pair.too_unlike]
+    notes += [note for pair in usable for note in (pair.note, pair.unfit_note) if note]
     gated = [gate.metric for gate in case.gates if gate.compares]
     explained = tuple(
         references.Explanation(other=other, pair=pair, scored=scored, evidence=evidence, store=store).reference(gated)
@@ -182,19 +183,37 @@ def _no_interval(metric: Metric, rows: FloatArray) -> str:
     return metric.no_interval(rows) if isinstance(metric, metrics.WithoutInterval) else ""
 
 
-def _prior(case: Case, scored: Scored) -> Callable[[Scale, float], tuple[float, str]]:
+def seed_noise(case: Case, scored: Scored) -> dict[str, SeedNoise | None]:
+    """Metric -> what the runs tell of the seeds' noise; None where they don't: a single run, fixed weights, no value."""
+    clusters = None if case.cluster is None else Rows(scored.runs[0]).clusters(case.cluster)
+    found: dict[str, SeedNoise | None] = {}
+    for name, metric in scored.metrics.items():
+        known = statistics.estimate(
+            scored.statistics[name],
+            metric.aggregate,
+            scale=metric.scale,
+            binary=metric.binary,
+            fixed=case.training is None,
+            no_interval=_no_interval(metric, scored.statistics[name][0]),
+            clusters=clusters,
+        )
+        found[name] = None if known.spread is None else statistics.noise_of(known.spread, known.per_run)
+    return found
+
+
+def prior(case: Case, scored: Scored) -> Callable[[Scale, float], tuple[float, str]]:
     """The spread over seeds to assume for this case where none was seen."""
     trained = scored.runs[0].trained
     rows = trained.content["rows"].get("train", {}).get("count") if trained else None
     data = " ".join(filter(None, (case.data.path, case.data.name)))
 
-    def prior(scale: Scale, value: float) -> tuple[float, str]:
+    def assumed(scale: Scale, value: float) -> tuple[float, str]:
         return statistics.prior_sd(case.task, data, rows, scale=scale, value=value)
 
-    return prior
+    return assumed
 
 
-def _collapse(case: Case, scored: Scored) -> tuple[Collapse | None, str]:
+def collapsed(case: Case, scored: Scored) -> tuple[Collapse | None, str]:
     """Which runs learned nothing while the others did, by the first gated metric (or the first of all)."""
     gated = [gate.metric for gate in case.gates if gate.metric in scored.metrics]
     name = next(iter(gated or scored.metrics), None)
