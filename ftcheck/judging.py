@@ -184,7 +184,7 @@ def _no_interval(metric: Metric, rows: FloatArray) -> str:
 
 
 def seed_noise(case: Case, scored: Scored) -> dict[str, SeedNoise | None]:
-    """Metric -> what the runs tell of the seeds' noise; None where they don't: a single run, fixed weights, no value."""
+    """Metric -> what the runs tell of the seeds' noise; None where they don't: one run, fixed weights, no value."""
     clusters = None if case.cluster is None else Rows(scored.runs[0]).clusters(case.cluster)
     found: dict[str, SeedNoise | None] = {}
     for name, metric in scored.metrics.items():

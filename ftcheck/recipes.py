@@ -1,5 +1,7 @@
-"""What a baseline keeps of the case itself, as plain JSON: the values that `ftcheck bisect` puts back. Paths are relative
-to the suite, and of a Hub name the commit that was used is kept."""
+"""What a baseline keeps of the case itself, as plain JSON: the values that `ftcheck bisect` puts back.
+
+Paths are relative to the suite, and of a Hub name the commit that was used is kept.
+"""
 
 from __future__ import annotations
 
