@@ -329,6 +329,33 @@ def calibrate(
         print(line)
 
 
+@app.command()
+def bisect(
+    case: CaseNode,
+    metric: Annotated[str | None, typer.Option("--metric", help="Default: the first with a margin.")] = None,
+    device: Device = None,
+    cache_dir: CacheDir = None,
+) -> None:
+    """Say which of the changes since a case's baseline moved it, by putting them back one at a time."""
+    from ftcheck import bisecting
+    from ftcheck.report.aside import Aside
+    from ftcheck.validate import with_case
+
+    def work(session: FtSession, found: Case) -> bisecting.Bisection:
+        with Aside(found.id).showing() as shown:
+            return bisecting.bisect(
+                session.pipeline,
+                found,
+                metric=metric,
+                on_variant=shown.of,
+                on_progress=shown.progress,
+                on_wait=shown.waiting,
+            )
+
+    for line in bisecting.report(with_case(case, _passed_on(device, cache_dir), work), case):
+        print(line)
+
+
 def _passed_on(device: str | None, cache_dir: Path | None) -> list[str]:
     """The options of pytest that a command's own stand for."""
     found = [] if device is None else [f"--ft-device={device}"]

@@ -45,49 +45,52 @@ def judge(case: Case, scored: Scored, others: Mapping[str, Other | Missing], sto
             failed.append(_collapsed_gate(scored, collapse, text))
         if case.collapsed == "drop" and not all(collapse.runs):
             scored = scored.without(collapse.runs)
-    rows = Rows(scored.runs[0])
-    clusters = None if case.cluster is None else rows.clusters(case.cluster)
-    values = _values(case, scored, clusters)
+    known = evidence(case, scored, others)
     notes += [
         f"{name} has no interval: {why}"
         for name, metric in scored.metrics.items()
         if (why := _no_interval(metric, scored.statistics[name][0]))
     ]
     if smoke:
-        return Judgement(scored=scored, values=values, gates=(), references=(), notes=tuple(notes))
+        return Judgement(scored=scored, values=known.values, gates=(), references=(), notes=tuple(notes))
+    for other in others.values():
+        if not isinstance(other, Missing):
+            references.check(other, known)
+    results, said = gates.judge(case.gates, known)
+    results = (*failed, *results)
+    notes += said
+    usable = [pair for pair in known.pairs.values() if isinstance(pair, Pair) and not pair.too_unlike]
+    notes += [note for pair in usable for note in (pair.note, pair.unfit_note) if note]
+    gated = [gate.metric for gate in case.gates if gate.compares]
+    explained = tuple(
+        references.Explanation(other=other, pair=pair, scored=scored, evidence=known, store=store).reference(gated)
+        for side, other in _distinct(others).items()
+        if isinstance(pair := known.pairs[side], Pair)
+    )
+    return Judgement(scored=scored, values=known.values, gates=results, references=explained, notes=tuple(notes))
+
+
+def evidence(case: Case, scored: Scored, others: Mapping[str, Other | Missing]) -> Evidence:
+    """What is known of scored runs by themselves and beside `others`."""
+    rows = Rows(scored.runs[0])
+    clusters = None if case.cluster is None else rows.clusters(case.cluster)
     candidate = references.arm(scored, fixed=case.training is None)
-    pairs = {
-        side: other
-        if isinstance(other, Missing)
-        else Pair(against=other.against, reference=other.arm, candidate=candidate)
-        for side, other in others.items()
-    }
-    evidence = Evidence(
+    return Evidence(
         metrics=scored.metrics,
         candidate=candidate,
-        values=values,
-        pairs=pairs,
+        values=_values(case, scored, clusters),
+        pairs={
+            side: other
+            if isinstance(other, Missing)
+            else Pair(against=other.against, reference=other.arm, candidate=candidate)
+            for side, other in others.items()
+        },
         beside=rows.beside,
         names=rows.names,
         prior=prior(case, scored),
         clusters=clusters,
         looks=1 if case.max_seeds is None else case.max_seeds - len(case.seeds) + 1,
     )
-    for other in others.values():
-        if not isinstance(other, Missing):
-            references.check(other, evidence)
-    results, said = gates.judge(case.gates, evidence)
-    results = (*failed, *results)
-    notes += said
-    usable = [pair for pair in pairs.values() if isinstance(pair, Pair) and not pair.too_unlike]
-    notes += [note for pair in usable for note in (pair.note, pair.unfit_note) if note]
-    gated = [gate.metric for gate in case.gates if gate.compares]
-    explained = tuple(
-        references.Explanation(other=other, pair=pair, scored=scored, evidence=evidence, store=store).reference(gated)
-        for side, other in _distinct(others).items()
-        if isinstance(pair := pairs[side], Pair)
-    )
-    return Judgement(scored=scored, values=values, gates=results, references=explained, notes=tuple(notes))
 
 
 def _distinct(others: Mapping[str, Other | Missing]) -> dict[str, Other]:

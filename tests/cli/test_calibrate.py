@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from ftcheck import calibrating
+from ftcheck import calibrating, power
+from ftcheck.baselines import Accepted, Entry, MetricRecord, Noise, Power, examples_digest
+from ftcheck.evidence import Arm, Pair
+from ftcheck.spec import Case, Checkpoint, Data, Gate, Margin
 from tests.cli.conftest import Command
 from tests.plugin.conftest import Project
 
@@ -30,14 +35,15 @@ def entry(project: Project) -> dict[str, Any]:
     return found
 
 
-def verdict(project: Project) -> dict[str, Any]:
-    """The case's result now."""
+def verdict(project: Project) -> tuple[str, str]:
+    """The case's verdict now, and where the seeds' noise was taken from."""
     project.run("--ft-json=out.json")
-    return project.results()["good"]
+    found: Any = project.results()["good"]
+    return found["verdict"], found["gates"][0]["comparison"]["seed_source"]
 
 
-def test_fresh_seeds_are_measured_and_the_estimate_is_kept_beside_the_rest(project: Project, ftcheck: Command) -> None:
-    project.suite(good(seeds=2))
+def test_fresh_seeds_are_measured_reported_and_kept_beside_the_rest(project: Project, ftcheck: Command) -> None:
+    project.suite(good(seeds=2, margin="0.001"))
     ftcheck.accept()
     before = entry(project)
     done = ftcheck("calibrate", CASE, "--seeds", "4")
@@ -46,103 +52,82 @@ def test_fresh_seeds_are_measured_and_the_estimate_is_kept_beside_the_rest(proje
     after = entry(project)
     noise = after.pop("calibration")
     assert noise["accuracy"]["runs"] == 4
-    # 44 to 47: 0.91, 0.89, 0.90, 0.91
-    assert noise["accuracy"]["s2"] == pytest.approx(9.16667e-05, rel=1e-5)
+    assert noise["accuracy"]["s2"] == pytest.approx(np.var([0.91, 0.89, 0.90, 0.91], ddof=1), rel=1e-5)
     assert noise["accuracy"]["signature"] == before["metrics"]["accuracy"]["signature"]
-    assert {name: value for name, value in after.items() if name != "power"} == {
-        name: value for name, value in before.items() if name != "power"
-    }
+    assert {**after, "power": None} == {**before, "power": None}
     assert after["power"]["accuracy"]["provable"] < before["power"]["accuracy"]["provable"]
-
-
-def test_the_report_names_seeds_spread_prospects_and_a_margin(project: Project, ftcheck: Command) -> None:
-    project.suite(good(margin="0.001"))
-    ftcheck.accept()
-    out = ftcheck("calibrate", CASE, "--seeds", "4").stdout
     for expected in (
-        "suite.ft.yaml::good on cpu: 4 seeds (43 to 46), 100 examples",
+        "suite.ft.yaml::good on cpu: 4 seeds (44 to 47), 100 examples",
         "none of them collapsed: a rate of 0 to 60 %",
-        "(43: 0.9000, 44: 0.9100, 45: 0.8900, 46: 0.9000)",
-        "mean 0.9000, 0.8900 to 0.9100",
-        "1 + 1 (now)",
+        "mean 0.9025, 0.8900 to 0.9100 (44: 0.9100, 45: 0.8900, 46: 0.9000, 47: 0.9100)",
+        "2 + 2 (now)",
         "10 + 10",
         "proposed margin: max_regression: 0.0",
         "the gate's max_regression: 0.001 can't be proven",
         "stored in __baselines__/suite.ft/good.json",
     ):
-        assert expected in out
+        assert expected in done.stdout
 
 
-def test_more_seeds_reuse_those_that_were_measured(project: Project, ftcheck: Command) -> None:
+def test_a_dry_run_writes_nothing_and_what_it_measured_is_found_again(project: Project, ftcheck: Command) -> None:
     project.suite(good())
     ftcheck.accept()
-    ftcheck("calibrate", CASE, "--seeds", "2")
+    before = entry(project)
+    assert ftcheck("calibrate", CASE, "--seeds", "2", "--dry-run").returncode == 0
+    assert entry(project) == before
     project.stages()
     ftcheck("calibrate", CASE, "--seeds", "3")
     assert [line for line in project.stages() if "train" in line] == ["train good 45"]
     assert entry(project)["calibration"]["accuracy"]["runs"] == 3
 
 
-@pytest.mark.parametrize(
-    ("now", "expected"),
-    [
-        pytest.param(good(more=", weight_decay: 0.1"), "pass", id="equal"),
-        pytest.param(good(0.7), "fail", id="worse"),
-    ],
-)
-def test_one_seed_decides_once_its_baseline_is_calibrated(
-    project: Project, ftcheck: Command, now: str, expected: str
-) -> None:
-    project.suite(good(0.9))
+def test_one_seed_decides_once_its_baseline_is_calibrated(project: Project, ftcheck: Command) -> None:
+    project.suite(good())
     ftcheck.accept()
-    assert ftcheck("calibrate", CASE, "--seeds", "5").returncode == 0
-    project.suite(now)
-    found = verdict(project)
-    assert found["verdict"] == expected
-    assert found["gates"][0]["comparison"]["seed_source"] == "calibration"
-
-
-def test_one_seed_does_not_decide_without(project: Project, ftcheck: Command) -> None:
-    project.suite(good(0.9))
-    ftcheck.accept()
-    project.suite(good(more=", weight_decay: 0.1"))
-    found = verdict(project)
-    assert found["verdict"] == "inconclusive"
-    assert found["gates"][0]["comparison"]["seed_source"] == "prior"
-
-
-@pytest.mark.parametrize(
-    ("field", "told"),
-    [
-        pytest.param("examples", "accuracy on other examples", id="other-examples"),
-        pytest.param("signature", "accuracy by another definition", id="other-definition"),
-    ],
-)
-def test_a_calibration_of_something_else_is_not_used_and_that_is_said(
-    project: Project, ftcheck: Command, field: str, told: str
-) -> None:
-    project.suite(good(0.9))
-    ftcheck.accept()
-    ftcheck("calibrate", CASE)
-    path = project.path / "__baselines__" / "suite.ft" / "good.json"
-    document = json.loads(path.read_text())
-    document["entries"]["cpu"]["calibration"]["accuracy"][field] = "other"
-    path.write_text(json.dumps(document))
-    project.suite(good(0.9, more=", weight_decay: 0.1"))
-    found = verdict(project)
-    assert found["gates"][0]["comparison"]["seed_source"] == "prior"
-    assert [note for note in found["notes"] if told in note]
-
-
-def test_an_update_carries_the_calibration_on(project: Project, ftcheck: Command) -> None:
-    project.suite(good(0.9))
-    ftcheck.accept()
+    equal, worse = good(more=", weight_decay: 0.1"), good(0.7)
+    project.suite(equal)
+    assert verdict(project) == ("inconclusive", "prior")
     ftcheck("calibrate", CASE)
     calibrated = entry(project)
+    assert verdict(project) == ("pass", "calibration")
+    project.suite(worse)
+    assert verdict(project) == ("fail", "calibration")
+    # An update carries it on, also into what the new baseline says can be proven.
     project.suite(good(0.91))
     ftcheck.accept()
     assert entry(project)["calibration"] == calibrated["calibration"]
     assert entry(project)["power"]["accuracy"] == pytest.approx(calibrated["power"]["accuracy"], rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        pytest.param({"examples": "other"}, "accuracy on other examples", id="other-examples"),
+        pytest.param({"signature": "other"}, "accuracy by another definition", id="other-definition"),
+        pytest.param({}, "", id="the-same"),
+    ],
+)
+def test_a_calibration_of_something_else_is_not_used_and_that_is_said(change: dict[str, str], told: str) -> None:
+    ids = np.arange(64, dtype=np.uint8).reshape(4, 16)
+    noise = Noise(runs=5, s2=0.01, d=0.001, examples=examples_digest(ids[::-1]), signature="accuracy|1")
+    arm = Arm(ids=ids, metrics={}, signatures={"accuracy": "accuracy|1"}, fixed=False, keys=())
+    reference = replace(arm, calibration={"accuracy": replace(noise, **change)})  # type: ignore[arg-type]
+    pair = Pair(against="the baseline", reference=reference, candidate=arm)
+    assert (pair.calibration("accuracy") is None) == bool(told)
+    assert told in pair.unfit_note
+    assert bool(pair.unfit_note) == bool(told)
+
+
+def test_a_calibration_speaks_of_all_its_examples_not_of_some() -> None:
+    ids = np.arange(64, dtype=np.uint8).reshape(4, 16)
+    noise = Noise(runs=5, s2=0.01, d=0.001, examples=examples_digest(ids), signature="accuracy|1")
+    arm = Arm(ids=ids, metrics={}, signatures={"accuracy": "accuracy|1"}, fixed=False, keys=())
+    pair = Pair(
+        against="the baseline",
+        reference=replace(arm, calibration={"accuracy": noise}),
+        candidate=replace(arm, ids=ids[:3]),
+    )
+    assert pair.calibration("accuracy") is None
 
 
 def test_a_collapsed_run_is_named_and_left_out(
@@ -156,28 +141,18 @@ def test_a_collapsed_run_is_named_and_left_out(
     assert entry(project)["calibration"]["accuracy"]["runs"] == 3
 
 
-@pytest.mark.parametrize("options", [pytest.param([], id="refused"), pytest.param(["--dry-run"], id="dry-run")])
-def test_without_a_baseline_there_is_only_the_report(project: Project, ftcheck: Command, options: list[str]) -> None:
+def test_without_a_baseline_there_is_only_the_report(project: Project, ftcheck: Command) -> None:
     project.suite(good())
-    done = ftcheck("calibrate", CASE, "--seeds", "3", *options)
-    if options:
-        assert done.returncode == 0
-        assert "1 + 1 (now)" in done.stdout
-        assert "stored" not in done.stdout
-        assert not (project.path / "__baselines__").exists()
-    else:
-        assert done.returncode == 1
-        assert "has no baseline for cpu" in done.stderr
-        assert "--ft-update" in done.stderr
-        assert project.stages() == []
-
-
-def test_a_dry_run_writes_nothing(project: Project, ftcheck: Command) -> None:
-    project.suite(good())
-    ftcheck.accept()
-    before = entry(project)
-    assert ftcheck("calibrate", CASE, "--dry-run").returncode == 0
-    assert entry(project) == before
+    refused = ftcheck("calibrate", CASE, "--seeds", "3")
+    assert refused.returncode == 1
+    assert "has no baseline for cpu" in refused.stderr
+    assert "--ft-update" in refused.stderr
+    assert project.stages() == []
+    done = ftcheck("calibrate", CASE, "--seeds", "3", "--dry-run")
+    assert done.returncode == 0
+    assert "1 + 1 (now)" in done.stdout
+    assert "stored" not in done.stdout
+    assert not (project.path / "__baselines__").exists()
 
 
 @pytest.mark.parametrize(
@@ -224,34 +199,46 @@ def test_a_proposed_margin_has_two_digits_and_is_enough(number: float, expected:
     assert calibrating.rounded_up(number) == expected
 
 
-TOLD = "note: good: accuracy: margin 0.001 can't be proven with 3 + 3 seeds and 100 examples (0.025 can): an equal"
+TOLD = "good: accuracy: margin 0.001 can't be proven with 3 + 3 seeds and 100 examples (0.025 can): an equal retrain"
+
+
+def test_a_margin_that_cannot_be_proven_is_told_at_collection(project: Project, ftcheck: Command) -> None:
+    project.suite(good(seeds=3, margin="0.001"))
+    ftcheck.accept()
+    assert f"note: {TOLD}" in project.run("--collect-only", "-q").stdout.str()
+
+
+def case_with(margin: Margin, **changes: Any) -> Case:
+    """A case with three seeds and one margin."""
+    bare = Case(
+        id="good", suite=Path("/suite.ft.yaml"), line=1, checkpoint=Checkpoint(path="/c", local=True), task="t",
+        data=Data(kind="reader", path="csv"), seeds=(1, 2, 3), gates=(Gate(metric="accuracy", max_regression=margin),),
+    )  # fmt: skip
+    return replace(bare, **changes)
 
 
 @pytest.mark.parametrize(
-    ("now", "options", "expected"),
+    ("case", "expected"),
     [
-        pytest.param(good(seeds=3, margin="0.001"), [], True, id="too-small"),
-        pytest.param(good(seeds=3, margin="0.001"), ["--collect-only", "-q"], True, id="collected-only"),
-        pytest.param(good(seeds=3, margin="0.04"), [], False, id="large-enough"),
-        pytest.param(good(seeds=2, margin="0.001"), [], False, id="other-seeds"),
-        pytest.param(good(seeds=3, margin="0.001") + "    vs: base-checkpoint\n", [], False, id="other-reference"),
-        pytest.param(good(seeds=3, margin='"0.01%"'), [], False, id="a-percentage"),
+        pytest.param(case_with(Margin(value=0.001)), TOLD, id="too-small"),
+        pytest.param(case_with(Margin(value=0.025)), "", id="just-enough"),
+        pytest.param(case_with(Margin(value=0.001), seeds=(1, 2)), "", id="other-seeds-than-planned"),
+        pytest.param(case_with(Margin(value=0.001), max_seeds=8), "", id="more-seeds-than-planned"),
+        pytest.param(case_with(Margin(value=0.001, relative=True)), "margin 0.1% can't", id="a-part-of-the-baseline"),
+        pytest.param(case_with(Margin(value=0.05, relative=True)), "", id="a-part-that-is-enough"),
+        pytest.param(case_with(Margin(value=0.001), gates=()), "", id="no-margin"),
     ],
 )
-def test_a_margin_that_cannot_be_proven_is_told_at_collection(
-    project: Project, ftcheck: Command, now: str, options: list[str], expected: bool
-) -> None:
-    project.suite(good(seeds=3, margin="0.04"))
-    ftcheck.accept()
-    project.suite(now)
-    out = project.run(*options).stdout.str()
-    assert (TOLD in out) == expected
-
-
-def test_a_percentage_is_taken_of_the_baseline(project: Project, ftcheck: Command) -> None:
-    project.suite(good(seeds=3, margin='"0.1%"'))
-    ftcheck.accept()
-    assert "margin 0.1% can't be proven with 3 + 3 seeds" in project.run("--collect-only").stdout.str()
+def test_only_a_margin_that_is_known_to_be_too_small_is_told(case: Case, expected: str) -> None:
+    record = MetricRecord(value=0.9, per_seed=(0.9,) * 3, signature="accuracy|1", greater_is_better=True)
+    entry = Entry(
+        device="cpu", accepted=Accepted(date="2026-11-02"), metrics={"accuracy": record}, seeds=(1, 2, 3),
+        examples=100, fixed=False, components={}, keys={}, statistics="", digest="",
+        power={"accuracy": Power(runs=3, provable=0.025)},
+    )  # fmt: skip
+    told = power.unprovable(case, entry)
+    assert expected in told
+    assert bool(told) == bool(expected)
 
 
 def test_a_damaged_baseline_does_not_end_the_collection(project: Project, ftcheck: Command) -> None:
