@@ -261,7 +261,7 @@ def report(found: Calibration, nodeid: str) -> Iterator[str]:
     yield ""
     yield from (f"note: {note}" for note in found.notes)
     if found.stored:
-        yield f"stored in {found.stored}: from now on one seed of a candidate is enough for a verdict"
+        yield f"stored in {found.stored}: from now on a single trained seed can be judged"
 
 
 def _told_of_collapse(found: Calibration) -> str:
@@ -299,7 +299,7 @@ def _told_of_metric(metric: MetricSpread, seeds: list[int]) -> Iterator[str]:
     yield f"  {'seeds':>16}  smallest provable margin  detectable regression (margin {at:.3g})"
     for index, prospect in enumerate(metric.prospects):
         runs = f"{prospect.runs[0]} + {prospect.runs[1]}" + ("" if index else " (now)")
-        yield f"  {runs:>16}  {prospect.provable:>24.2g}  {prospect.detectable:>21.2g}"
+        yield f"  {runs:>16}  {prospect.provable:>24.3g}  {prospect.detectable:>21.3g}"
     yield f"  {_advice(metric)}"
 
 

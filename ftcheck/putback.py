@@ -41,7 +41,7 @@ def cause_of(path: str) -> str:
     if stage == "decoding" or (stage == "task" and part == "options"):
         return f"task.{part if stage == 'decoding' else below[1]}"
     if stage == "data":
-        return "data.files" if part in ("rows", "files", "cards") else f"data.{part}"
+        return f"data.rows.{below[1]}" if part == "rows" else f"data.{part}"
     return stage
 
 
@@ -98,37 +98,31 @@ _SELECTION = {
 
 
 def _data(part: str, old: Mapping[str, Json], entry: Entry, past: Past) -> Variant:
-    if part == "files":
-        return partial(_data_files, kind=old["kind"], **_files(old, entry, past))
+    whole, _, split = part.partition(".")
+    components = [entry.components.get(stage, {}).get("data", {}) for stage in ("train", "predict")]
+    if whole == "rows" and old["kind"] == "reader":
+        known: list[Json] = next((one["rows"][split] for one in components if split in one.get("rows", {})), [])
+        names = old["files"].get(split, [])
+        # Nothing read a split without an identity, so that it need not be what it was.
+        files = [past.file(name, known[index]["blake3"] if known else "") for index, name in enumerate(names)]
+        return partial(_split, split=split, files=tuple(map(str, files)))
+    if whole == "rows" and old["kind"] == "local" and Path(old["path"]).suffix:
+        return partial(_data_path, path=str(past.file(old["path"], components[0]["rows"][split][0]["blake3"])))
+    if whole == "files" and old["kind"] == "local":
+        return partial(_data_path, path=str(past.tree(old["path"], components[0]["files"])))
     if part not in _SELECTION or old["kind"] == "callable":
-        raise BaselineError("where the rows come from has changed in a way that can't be put back alone")
+        raise BaselineError("where the rows come from has changed in a way that can't be put back by itself")
     fields = {name: old[name] for name in _SELECTION[part]}
     return lambda case: replace(case, data=replace(case.data, **fields))
 
 
-def _data_files(case: Case, *, kind: str, path: str | None, files: Mapping[str, tuple[str, ...]]) -> Case:
-    data = replace(case.data, files=files) if path is None else replace(case.data, kind="local", path=path)
-    return replace(case, data=data)
+def _split(case: Case, *, split: str, files: tuple[str, ...]) -> Case:
+    others = {name: paths for name, paths in case.data.files.items() if name != split}
+    return replace(case, data=replace(case.data, files={**others, split: files} if files else others))
 
 
-def _files(old: Mapping[str, Json], entry: Entry, past: Past) -> dict[str, Any]:
-    """The data's files as they were. What was read is told by its content, so that it may lie elsewhere now."""
-    components = [entry.components.get(stage, {}).get("data", {}) for stage in ("train", "predict")]
-    rows: dict[str, Json] = {}
-    for component in components:
-        rows |= component.get("rows", {})
-    if old["kind"] == "reader":
-        files = {}
-        for split, names in old["files"].items():
-            # A split that nothing read has no identity, and need not be what it was.
-            known = rows.get(split, [{"blake3": ""}] * len(names))
-            files[split] = tuple(str(past.file(n, one["blake3"])) for n, one in zip(names, known, strict=True))
-        return {"path": None, "files": files}
-    if old["kind"] == "local" and isinstance(rows.get("train"), list):
-        return {"path": str(past.file(old["path"], rows["train"][0]["blake3"])), "files": {}}
-    if old["kind"] == "local" and isinstance(components[0].get("files"), dict):
-        return {"path": str(past.tree(old["path"], components[0]["files"])), "files": {}}
-    raise BaselineError("the rows don't come from files: what they were isn't kept anywhere")
+def _data_path(case: Case, *, path: str) -> Case:
+    return replace(case, data=replace(case.data, kind="local", path=path))
 
 
 def _checkpoint(old: Mapping[str, Json], entry: Entry, past: Past) -> Checkpoint:
