@@ -76,6 +76,8 @@ class _Measuring:
     pipeline: Pipeline
     case: Case
     metric: str
+    before: Other
+    """The baseline, whose calibration tells of all variants' seeds."""
     on_progress: Callable[[int, Progress], None]
     on_wait: Callable[[str], None]
 
@@ -83,6 +85,11 @@ class _Measuring:
         """All runs of a variant, by the seeds of the case."""
         finished = self.pipeline.finish(case, on_progress=self.on_progress, on_wait=self.on_wait)
         return self.pipeline.scored(case, finished, named=self.case)
+
+    def other(self, case: Case) -> Other:
+        """A variant as what the case is compared with."""
+        found = references.of_scored(self.scored(case), "the variant", fixed=case.training is None)
+        return replace(found, arm=replace(found.arm, calibration=self.before.arm.calibration))
 
     def compared(self, reference: Other, case: Case, scored: Scored) -> Comparison:
         """How much worse `scored` is than `reference`. Raises BaselineError where they can't be compared."""
@@ -124,9 +131,14 @@ def bisect(
     if entry is None:
         raise BaselineError(f"{case.id} has no baseline for {device}: accept one with pytest --ft-update")
     measuring = _Measuring(
-        pipeline=pipeline, case=case, metric=_metric(case, metric), on_progress=on_progress, on_wait=on_wait
+        pipeline=pipeline,
+        case=case,
+        metric=_metric(case, metric),
+        before=(before := references.of_entry(baseline, entry, "the baseline")),
+        on_progress=on_progress,
+        on_wait=on_wait,
     )
-    before, now = references.of_entry(baseline, entry, "the baseline"), measuring.scored(case)
+    now = measuring.scored(case)
     total = measuring.compared(before, case, now)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="ftcheck-bisect-")))
@@ -136,7 +148,7 @@ def bisect(
             for cause in causes
         ]
         usable = [variants[cause.name] for cause in measured if cause.explains is not None]
-        together, remaining = _all_back(measuring, before, usable, now, on_variant)
+        together, remaining = _all_back(measuring, usable, now, on_variant)
     sign = -1 if total.difference < 0 else 1
     ranked = sorted(measured, key=lambda cause: -sign * cause.explains.worse if cause.explains else math.inf)
     return Bisection(
@@ -217,9 +229,8 @@ def _measured(
 ) -> Cause:
     """`cause` with how much it explains."""
     on_variant(f"{cause.name} put back")
-    case = variant(measuring.case)
     try:
-        other = references.of_scored(measuring.scored(case), f"{cause.name} put back", fixed=case.training is None)
+        other = measuring.other(variant(measuring.case))
         return replace(cause, explains=_difference(measuring.compared(other, measuring.case, now)))
     except FtcheckError as error:
         return replace(cause, why_not=str(error))
@@ -227,7 +238,6 @@ def _measured(
 
 def _all_back(
     measuring: _Measuring,
-    before: Other,
     variants: Sequence[Variant],
     now: Scored,
     on_variant: Callable[[str], None],
@@ -239,11 +249,9 @@ def _all_back(
     case = measuring.case
     for variant in variants:
         case = variant(case)
-    scored = measuring.scored(case)
-    other = references.of_scored(scored, f"{ALL} put back", fixed=case.training is None)
     return (
-        _difference(measuring.compared(other, measuring.case, now)),
-        _difference(measuring.compared(before, case, scored)),
+        _difference(measuring.compared(measuring.other(case), measuring.case, now)),
+        _difference(measuring.compared(measuring.before, case, measuring.scored(case))),
     )
 
 
