@@ -103,9 +103,9 @@ def _told(case: Case, entry: Entry, found: Sequence[tuple[str, str, float]]) -> 
     (metric, margin, least), *others = found
     told = (
         f"{case.id}: {metric}: margin {margin} can't be proven with {len(entry.seeds)} + {most_seeds(case)} seeds and "
-        f"{entry.examples:,} examples ({least:.2g} can)"
+        f"{entry.examples:,} examples ({least:.3g} can)"
     )
-    more = "".join(f", nor {metric}'s {margin} ({least:.2g})" for metric, margin, least in others)
+    more = "".join(f", nor {metric}'s {margin} ({least:.3g})" for metric, margin, least in others)
     return f"{told}{more}: an equal retrain will mostly be inconclusive"
 
 

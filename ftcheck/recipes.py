@@ -10,8 +10,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ftcheck import keys
-
 if TYPE_CHECKING:
     from ftcheck.finetune import Job
     from ftcheck.results import Json
@@ -19,6 +17,8 @@ if TYPE_CHECKING:
 
 def recorded(job: Job) -> dict[str, Json]:
     """The recipe of a run's case. Raises IdentityError for a value that JSON has none for: there is no key either."""
+    from ftcheck import keys  # 12 ms, which a collection needn't pay
+
     case, folder = job.case, job.case.suite.parent
     checkpoint, data = case.checkpoint, case.data
     found = {

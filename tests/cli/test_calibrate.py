@@ -35,9 +35,9 @@ def entry(project: Project) -> dict[str, Any]:
     return found
 
 
-def verdict(project: Project) -> tuple[str, str]:
+def verdict(project: Project, ftcheck: Command) -> tuple[str, str]:
     """The case's verdict now, and where the seeds' noise was taken from."""
-    project.run("--ft-json=out.json")
+    ftcheck.run("--ft-json=out.json")
     found: Any = project.results()["good"]
     return found["verdict"], found["gates"][0]["comparison"]["seed_source"]
 
@@ -86,12 +86,12 @@ def test_one_seed_decides_once_its_baseline_is_calibrated(project: Project, ftch
     ftcheck.accept()
     equal, worse = good(more=", weight_decay: 0.1"), good(0.7)
     project.suite(equal)
-    assert verdict(project) == ("inconclusive", "prior")
+    assert verdict(project, ftcheck) == ("inconclusive", "prior")
     ftcheck("calibrate", CASE)
     calibrated = entry(project)
-    assert verdict(project) == ("pass", "calibration")
+    assert verdict(project, ftcheck) == ("pass", "calibration")
     project.suite(worse)
-    assert verdict(project) == ("fail", "calibration")
+    assert verdict(project, ftcheck) == ("fail", "calibration")
     # An update carries it on, also into what the new baseline says can be proven.
     project.suite(good(0.91))
     ftcheck.accept()
@@ -205,7 +205,7 @@ TOLD = "good: accuracy: margin 0.001 can't be proven with 3 + 3 seeds and 100 ex
 def test_a_margin_that_cannot_be_proven_is_told_at_collection(project: Project, ftcheck: Command) -> None:
     project.suite(good(seeds=3, margin="0.001"))
     ftcheck.accept()
-    assert f"note: {TOLD}" in project.run("--collect-only", "-q").stdout.str()
+    assert f"note: {TOLD}" in ftcheck.run("--collect-only", "-q").stdout.str()
 
 
 def case_with(margin: Margin, **changes: Any) -> Case:
@@ -245,6 +245,6 @@ def test_a_damaged_baseline_does_not_end_the_collection(project: Project, ftchec
     project.suite(good())
     ftcheck.accept()
     (project.path / "__baselines__" / "suite.ft" / "good.json").write_text("{")
-    result = project.run("--collect-only", "-q")
+    result = ftcheck.run("--collect-only", "-q")
     assert result.ret == 0
     assert "note: good" not in result.stdout.str()
