@@ -69,6 +69,22 @@ class Noise:
     runs: int
     s2: float
     d: float
+    examples: str
+    """The digest of the judged examples (see `examples_digest`): on others the figures are others."""
+    signature: str
+    """The metric's definition."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Power:
+    """What a later result of one metric can be told by, as planned when the baseline was written."""
+
+    runs: int
+    """The later result's seeds."""
+    provable: float
+    """The smallest margin that an equal recipe passes in 80 of 100 runs: at least that."""
+    detectable: float | None = None
+    """The smallest regression that fails at the case's margin in 80 of 100 runs; None without a margin."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +110,9 @@ class Entry:
     trace: tuple[tuple[float, ...], ...] = ()
     """The first losses of each run's training."""
     calibration: Mapping[str, Noise] = field(default_factory=dict)
+    power: Mapping[str, Power] = field(default_factory=dict)
+    recipe: Mapping[str, Json] = field(default_factory=dict)
+    """What of the case `ftcheck bisect` can put back (see `recipes`)."""
     anchor: Entry | None = None
     """The first accepted result, once another has taken its place."""
     history: tuple[Mapping[str, Json], ...] = ()
@@ -233,6 +252,11 @@ def _short(name: str, value: Json) -> Json:
     return str(blake3(json.dumps(value, sort_keys=True).encode()).hexdigest())
 
 
+def examples_digest(ids: Ids) -> str:
+    """The blake3 of examples' hashes (n, 16), whatever their order."""
+    return str(blake3(b"".join(sorted(row.tobytes() for row in ids))).hexdigest())
+
+
 def described(baseline: Baseline, device: str) -> str:
     """What a reader is told of the match: `cpu, accepted 2026-11-02 by Ada (a1b2c3d)`."""
     return f"{device}, {baseline.entries[device].accepted}"
@@ -243,7 +267,8 @@ def successor(old: Entry | None, new: Entry) -> Entry:
     if old is None:
         return new
     past = {"accepted": asdict(old.accepted), "metrics": {name: record.value for name, record in old.metrics.items()}}
-    anchor = replace(old.first, anchor=None, history=(), calibration={}, statistics=_anchor_name(new.statistics))
+    bare = replace(old.first, anchor=None, history=(), calibration={}, power={}, recipe={})
+    anchor = replace(bare, statistics=_anchor_name(new.statistics))
     # What is known of the seeds' noise holds while the recipe is judged on the same examples by the same definitions.
     kept = {
         name: noise
@@ -361,6 +386,8 @@ def _entry(device: str, value: Mapping[str, Any]) -> Entry:
         environment=value["environment"],
         trace=tuple(tuple(float(v) for v in losses) for losses in value["trace"]),
         calibration={str(name): Noise(**noise) for name, noise in value.get("calibration", {}).items()},
+        power={str(name): Power(**power) for name, power in value.get("power", {}).items()},
+        recipe=value.get("recipe", {}),
         anchor=_entry(device, value["anchor"]) if value.get("anchor") else None,
         history=tuple(value.get("history", ())),
     )
@@ -395,7 +422,14 @@ def _to_json(entry: Entry) -> dict[str, Json]:
         "trace": [[rounded(v) for v in losses] for losses in entry.trace],
     }
     if entry.calibration:
-        value["calibration"] = {name: asdict(noise) for name, noise in entry.calibration.items()}
+        value["calibration"] = {
+            name: {**asdict(noise), "s2": rounded(noise.s2), "d": rounded(noise.d)}
+            for name, noise in entry.calibration.items()
+        }
+    if entry.power:
+        value["power"] = {name: asdict(power) for name, power in entry.power.items()}
+    if entry.recipe:
+        value["recipe"] = entry.recipe
     if entry.anchor is not None:
         value["anchor"] = _to_json(entry.anchor)
     if entry.history:
@@ -408,7 +442,7 @@ def rounded(number: float) -> float:
     return float(f"{number:.6g}")
 
 
-_ONE_LINE = ("metrics", "history", "calibration")
+_ONE_LINE = ("metrics", "history", "calibration", "power", "recipe")
 """What stands below these is written a line each."""
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ftcheck import statistics
+from ftcheck.baselines import examples_digest
 from ftcheck.metrics import WithoutInterval
 from ftcheck.results import MetricResult
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from ftcheck.baselines import Noise
     from ftcheck.metrics import FloatArray, Metric, Scale
     from ftcheck.spec import Slices
-    from ftcheck.statistics import Comparison
+    from ftcheck.statistics import Comparison, SeedNoise
 
     Ids = npt.NDArray[np.uint8]
     Places = npt.NDArray[np.int64]
@@ -110,6 +111,33 @@ class Pair:
             f"compared with {self.against} on the {self.common:,} examples that both judged "
             f"({only[0]:,} are gone, {only[1]:,} are new)"
         )
+
+    @cached_property
+    def unfit(self) -> dict[str, str]:
+        """Calibrated metrics whose calibration says nothing of this comparison, and why."""
+        if not self.reference.calibration:
+            return {}
+        judged = examples_digest(self.candidate.ids[self.places[1]])
+        found = {}
+        for metric, noise in self.reference.calibration.items():
+            if noise.signature != self.candidate.signatures.get(metric, noise.signature):
+                found[metric] = "by another definition"
+            elif noise.examples != judged:
+                found[metric] = "on other examples"
+        return found
+
+    def calibration(self, metric: str) -> SeedNoise | None:
+        """What `ftcheck calibrate` learned of the seeds, where that was on these examples."""
+        known = self.reference.calibration.get(metric)
+        if known is None or metric in self.unfit:
+            return None
+        return statistics.SeedNoise(s2=known.s2, d=known.d, nu=known.runs - 1)
+
+    @property
+    def unfit_note(self) -> str:
+        """What a reader must know of calibrations that are not used; empty where there are none."""
+        told = ", ".join(f"{metric} {why}" for metric, why in self.unfit.items())
+        return f"the calibration is not used: it judged {told} (`ftcheck calibrate` makes a new one)" if told else ""
 
     @property
     def same(self) -> bool:
@@ -214,7 +242,6 @@ class Evidence:
                     verdict="incomparable",
                     why=f"{pair.against} has {before:g}, of which a percentage says nothing: give an absolute margin",
                 )
-        calibration = pair.reference.calibration.get(metric)
         value = self.values[metric].value
         return statistics.compare(
             [rows[theirs] for rows in pair.reference.metrics[metric]],
@@ -226,9 +253,7 @@ class Evidence:
             fixed_candidate=pair.candidate.fixed,
             confidence=confidence,
             relative=relative,
-            calibration=None
-            if calibration is None or part.rows is not None
-            else statistics.SeedNoise(s2=calibration.s2, d=calibration.d, nu=calibration.runs - 1),
+            calibration=pair.calibration(metric) if part.rows is None else None,
             prior_sd=self.prior(known.scale, value)[0],
             clusters=None if self.clusters is None else self.clusters[ours],
             looks=self.looks,

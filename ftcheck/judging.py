@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ftcheck.metrics import FloatArray, Metric, Scale
     from ftcheck.references import Other
     from ftcheck.spec import Case
-    from ftcheck.statistics import Collapse
+    from ftcheck.statistics import Collapse, SeedNoise
     from ftcheck.store import Store
 
 
@@ -37,7 +37,7 @@ class Judgement:
 def judge(case: Case, scored: Scored, others: Mapping[str, Other | Missing], store: Store, *, smoke: bool) -> Judgement:
     """Judge a case by its scored runs. Raises FtcheckError for what keeps it from being judged."""
     notes = list(scored.left_out)
-    collapse, text = _collapse(case, scored)
+    collapse, text = collapsed(case, scored)
     failed: list[GateResult] = []
     if collapse is not None and any(collapse.runs):
         notes.append(text)
@@ -45,61 +45,63 @@ def judge(case: Case, scored: Scored, others: Mapping[str, Other | Missing], sto
             failed.append(_collapsed_gate(scored, collapse, text))
         if case.collapsed == "drop" and not all(collapse.runs):
             scored = scored.without(collapse.runs)
-    rows = Rows(scored.runs[0])
-    clusters = None if case.cluster is None else rows.clusters(case.cluster)
-    values = _values(case, scored, clusters)
+    known = evidence(case, scored, others)
     notes += [
         f"{name} has no interval: {why}"
         for name, metric in scored.metrics.items()
         if (why := _no_interval(metric, scored.statistics[name][0]))
     ]
     if smoke:
-        return Judgement(scored=scored, values=values, gates=(), references=(), notes=tuple(notes))
+        return Judgement(scored=scored, values=known.values, gates=(), references=(), notes=tuple(notes))
+    for other in others.values():
+        if not isinstance(other, Missing):
+            references.check(other, known)
+    results, said = gates.judge(case.gates, known)
+    results = (*failed, *results)
+    notes += said
+    usable = [pair for pair in known.pairs.values() if isinstance(pair, Pair) and not pair.too_unlike]
+    notes += [note for pair in usable for note in (pair.note, pair.unfit_note) if note]
+    notes += _said_of_comparisons(results, known)
+    gated = [gate.metric for gate in case.gates if gate.compares]
+    explained = tuple(
+        references.Explanation(other=other, pair=pair, scored=scored, evidence=known, store=store).reference(gated)
+        for side, other in _distinct(others).items()
+        if isinstance(pair := known.pairs[side], Pair)
+    )
+    return Judgement(scored=scored, values=known.values, gates=results, references=explained, notes=tuple(notes))
+
+
+def evidence(case: Case, scored: Scored, others: Mapping[str, Other | Missing]) -> Evidence:
+    """What is known of scored runs by themselves and beside `others`."""
+    rows = Rows(scored.runs[0])
+    clusters = None if case.cluster is None else rows.clusters(case.cluster)
     candidate = references.arm(scored, fixed=case.training is None)
-    pairs = {
-        side: other
-        if isinstance(other, Missing)
-        else Pair(against=other.against, reference=other.arm, candidate=candidate)
-        for side, other in others.items()
-    }
-    evidence = Evidence(
+    return Evidence(
         metrics=scored.metrics,
         candidate=candidate,
-        values=values,
-        pairs=pairs,
+        values=_values(case, scored, clusters),
+        pairs={
+            side: other
+            if isinstance(other, Missing)
+            else Pair(against=other.against, reference=other.arm, candidate=candidate)
+            for side, other in others.items()
+        },
         beside=rows.beside,
         names=rows.names,
-        prior=_prior(case, scored),
+        prior=prior(case, scored),
         clusters=clusters,
         looks=1 if case.max_seeds is None else case.max_seeds - len(case.seeds) + 1,
     )
-    for other in others.values():
-        if not isinstance(other, Missing):
-            references.check(other, evidence)
-    results, said = gates.judge(case.gates, evidence)
-    results = (*failed, *results)
-    notes += said
-    notes += [pair.note for pair in pairs.values() if isinstance(pair, Pair) and pair.note and not pair.too_unlike]
-    notes += _said_of_comparisons(results, values, evidence)
-    gated = [gate.metric for gate in case.gates if gate.compares]
-    explained = tuple(
-        references.Explanation(other=other, pair=pair, scored=scored, evidence=evidence, store=store).reference(gated)
-        for side, other in _distinct(others).items()
-        if isinstance(pair := pairs[side], Pair)
-    )
-    return Judgement(scored=scored, values=values, gates=results, references=explained, notes=tuple(notes))
 
 
-def _said_of_comparisons(
-    results: Sequence[GateResult], values: Mapping[str, MetricResult], evidence: Evidence
-) -> Iterator[str]:
+def _said_of_comparisons(results: Sequence[GateResult], known: Evidence) -> Iterator[str]:
     """Whose seed noise is assumed, and which metrics are so much better that the baseline is behind."""
     for result in results:
         found = result.comparison
         if found is None or result.part or result.bound != "max_regression":
             continue
         if found.seed_source == "prior":
-            sd, source = evidence.prior(evidence.metrics[result.metric].scale, values[result.metric].value)
+            sd, source = known.prior(known.metrics[result.metric].scale, known.values[result.metric].value)
             yield (
                 f"{result.metric}: one run a side, so seeds are assumed to move it by a standard deviation of up to "
                 f"{statistics.PRIOR_FACTOR * sd:.2g} ({source}); more seeds or `ftcheck calibrate` measure it"
@@ -204,19 +206,37 @@ def _no_interval(metric: Metric, rows: FloatArray) -> str:
     return metric.no_interval(rows) if isinstance(metric, metrics.WithoutInterval) else ""
 
 
-def _prior(case: Case, scored: Scored) -> Callable[[Scale, float], tuple[float, str]]:
+def seed_noise(case: Case, scored: Scored) -> dict[str, SeedNoise | None]:
+    """Metric -> what the runs tell of the seeds' noise; None where they don't: one run, fixed weights, no value."""
+    clusters = None if case.cluster is None else Rows(scored.runs[0]).clusters(case.cluster)
+    found: dict[str, SeedNoise | None] = {}
+    for name, metric in scored.metrics.items():
+        known = statistics.estimate(
+            scored.statistics[name],
+            metric.aggregate,
+            scale=metric.scale,
+            binary=metric.binary,
+            fixed=case.training is None,
+            no_interval=_no_interval(metric, scored.statistics[name][0]),
+            clusters=clusters,
+        )
+        found[name] = None if known.spread is None else statistics.noise_of(known.spread, known.per_run)
+    return found
+
+
+def prior(case: Case, scored: Scored) -> Callable[[Scale, float], tuple[float, str]]:
     """The spread over seeds to assume for this case where none was seen."""
     trained = scored.runs[0].trained
     rows = trained.content["rows"].get("train", {}).get("count") if trained else None
     data = " ".join(filter(None, (case.data.path, case.data.name)))
 
-    def prior(scale: Scale, value: float) -> tuple[float, str]:
+    def assumed(scale: Scale, value: float) -> tuple[float, str]:
         return statistics.prior_sd(case.task, data, rows, scale=scale, value=value)
 
-    return prior
+    return assumed
 
 
-def _collapse(case: Case, scored: Scored) -> tuple[Collapse | None, str]:
+def collapsed(case: Case, scored: Scored) -> tuple[Collapse | None, str]:
     """Which runs learned nothing while the others did, by the first gated metric (or the first of all)."""
     gated = [gate.metric for gate in case.gates if gate.metric in scored.metrics]
     name = next(iter(gated or scored.metrics), None)

@@ -119,9 +119,7 @@ class Pipeline:
 
         from ftcheck.judging import judge
 
-        def finish(other: Case, seeds: Sequence[int] | None = None) -> tuple[Finished, ...]:
-            runs = self.runs(other, seeds)
-            return tuple(self._finish(run, partial(on_progress, run.job.seed), on_wait) for run in runs)
+        finish = partial(self.finish, on_progress=on_progress, on_wait=on_wait)
 
         finished = finish(case)
         smoke = self.settings.limit is not None
@@ -168,6 +166,19 @@ class Pipeline:
             confusions, worst = self._errors(case, finished)
             result = replace(result, confusions=confusions, worst=worst)
         return Measured(result=result, runs=finished, scored=judgement.scored, proposal=proposal)
+
+    def finish(
+        self,
+        case: Case,
+        seeds: Sequence[int] | None = None,
+        *,
+        on_progress: Callable[[int, Progress], None],
+        on_wait: Callable[[str], None],
+    ) -> tuple[Finished, ...]:
+        """The runs of `case` of these seeds (or those that it asks for), each brought into the store where it isn't
+        there. Raises FtcheckError for whatever keeps one from being made."""
+        runs = self.runs(case, seeds)
+        return tuple(self._finish(run, partial(on_progress, run.job.seed), on_wait) for run in runs)
 
     def _others(
         self,

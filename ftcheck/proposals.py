@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
-from ftcheck import baselines, gates, git
-from ftcheck.baselines import Accepted, Entry, MetricRecord, Statistics
+from ftcheck import baselines, gates, git, power, recipes
+from ftcheck.baselines import Accepted, Entry, MetricRecord, Power, Statistics
 from ftcheck.errors import BaselineError
 
 if TYPE_CHECKING:
@@ -71,8 +71,43 @@ def propose(case: Case, device: str, scored: Scored, values: Mapping[str, Metric
         digest=str(blake3(content).hexdigest()),
         environment=dict(scored.runs[0].trained.content.get("environment", {})) if scored.runs[0].trained else {},
         trace=tuple(run.first_losses for run in scored.runs),
+        power=_power(case, device, scored, known) if case.training is not None else {},
+        recipe=recipes.recorded(first.job),
     )
     return Proposal(path=baselines.place(case.suite, case.id), entry=entry, statistics=content)
+
+
+def _power(case: Case, device: str, scored: Scored, values: Mapping[str, MetricResult]) -> dict[str, Power]:
+    """What results compared with this one can be told by. Metrics without an interval have no known noise."""
+    from ftcheck import judging
+
+    calibration = power.calibrated(
+        _existing(baselines.place(case.suite, case.id), device),
+        baselines.examples_digest(scored.ids),
+        {name: metric.signature for name, metric in scored.metrics.items()},
+    )
+    own, prior = judging.seed_noise(case, scored), judging.prior(case, scored)
+    found = {
+        name: power.of_metric(
+            case,
+            name,
+            value.value,
+            own=own[name],
+            calibration=calibration.get(name),
+            runs_baseline=len(scored.runs),
+            prior_sd=prior(scored.metrics[name].scale, value.value)[0],
+        )
+        for name, value in values.items()
+        if value.interval is not None
+    }
+    return {name: planned for name, planned in found.items() if planned is not None}
+
+
+def _existing(path: Path, device: str) -> Entry | None:
+    try:
+        return baselines.read(path).entries.get(device)
+    except BaselineError:
+        return None  # accepting anew is what the error advises
 
 
 def _stacked(rows: tuple[FloatArray, ...]) -> FloatArray:
@@ -101,10 +136,7 @@ def settled(
     Nothing is proposed where the baseline is this result already, where --ft-update-new finds an entry, and where it
     would be loosened without --ft-reason.
     """
-    try:
-        old = baselines.read(proposal.path).entries.get(proposal.entry.device)
-    except BaselineError:
-        old = None  # accepting anew is what the error advises
+    old = _existing(proposal.path, proposal.entry.device)
     if old is not None and not settings.update:
         return replace(result, update="kept: --ft-update-new writes new ones only"), None
     unusable = result.verdict == "incomparable"  # the one that is there may be damaged

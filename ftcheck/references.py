@@ -128,7 +128,8 @@ def _of_baseline(baseline: Baseline, device: str, against: str, *, first: bool =
             verdict="new", why=f"{against} has no entry for {device} yet{known}: accept one with --ft-update"
         )
     if first:
-        return of_entry(baseline, entry.first, "the first accepted")
+        # What is known of the seeds' noise holds for both.
+        return of_entry(baseline, replace(entry.first, calibration=entry.calibration), "the first accepted")
     return of_entry(baseline, entry, against)
 
 

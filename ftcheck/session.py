@@ -203,6 +203,14 @@ class FtSession:
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self.items = [item for item in session.items if self.owns(item)]
 
+    def pytest_report_collectionfinish(self, items: list[pytest.Item]) -> list[str]:
+        """Margins that can't be proven, where a baseline knows it. Told under xdist by the results alone: there the
+        process with the terminal collects nothing."""
+        if self.settings.compare is not None or self.settings.seeds is not None or self.settings.limit is not None:
+            return []
+        cases = [item.stash[CASE] for item in items if self.owns(item)]
+        return [f"note: {told}" for told in updating.unprovable(cases, lambda: self.device.kind)]
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
         if not self.settings.plan:

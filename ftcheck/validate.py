@@ -1,16 +1,26 @@
-"""`ftcheck validate`: a collection by pytest with a plugin that gathers cases and errors. Imports no torch, trains
-nothing."""
+"""Collections by pytest outside of a test run: for `ftcheck validate`, and for commands that work on one case.
+
+Imports no torch, trains nothing by itself.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from io import StringIO
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import pytest
 
-from ftcheck.session import FtSession
+from ftcheck.errors import FtcheckError, UsageError, shown
+from ftcheck.plugin import ensure_session
+from ftcheck.session import CASE, FtSession
+
+if TYPE_CHECKING:
+    from ftcheck.spec import Case
+
+T = TypeVar("T")
 
 
 @dataclass(eq=False)  # pytest keeps plugins in sets
@@ -33,6 +43,52 @@ class Gathered:
 def gather(paths: Sequence[str]) -> Gathered:
     """Collect `paths` (files, folders or node ids; none: what pytest's configuration says)."""
     gathered = Gathered()
+    gathered.exit_code = _collect(paths, gathered)
+    return gathered
+
+
+def with_case(nodeid: str, options: Sequence[str], work: Callable[[FtSession, Case], T]) -> T:
+    """What `work` makes of the case that `nodeid` names, while pytest's session with these options lasts: what the
+    project sets up for its tests is there.
+
+    Raises UsageError where it isn't one case, FtcheckError for mistakes in its suite, and whatever `work` raises.
+    """
+    one: _One[T] = _One(work=work)
+    code = _collect([*options, nodeid], one)
+    if one.errors:
+        raise FtcheckError("\n".join(one.errors))
+    if one.raised is not None:
+        raise one.raised
+    if one.made:
+        return one.made[0]
+    if code == pytest.ExitCode.USAGE_ERROR:
+        raise SystemExit(code)  # pytest itself has said why, on stderr
+    several = f"{len(one.cases)} cases: name one of {', '.join(one.cases[:10])}" if one.cases else "no case"
+    raise UsageError(f"{shown(nodeid)} is {several}")
+
+
+@dataclass(eq=False)
+class _One(Gathered, Generic[T]):
+    """Does its work once there is exactly one case, and keeps what came of it: what a hook raises ends pytest."""
+
+    work: Callable[[FtSession, Case], T] = field(kw_only=True)
+    made: list[T] = field(default_factory=list)
+    raised: BaseException | None = None
+
+    @pytest.hookimpl(trylast=True)  # once the session knows its items
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        super().pytest_collection_finish(session)
+        if self.errors or len(self.cases) != 1:
+            return
+        (item,) = (item for item in session.items if FtSession.owns(item))
+        try:
+            self.made.append(self.work(ensure_session(session.config), item.stash[CASE]))
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  `with_case` raises it again
+            self.raised = error
+
+
+def _collect(arguments: Sequence[str], plugin: Gathered) -> int:
+    """Collect with pytest, quietly. Returns its exit code."""
     # ftcheck is imported already, which pytest warns of: it can't rewrite its assertions. It has none to rewrite.
     ignored = ["-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning"]
     quiet = ["--collect-only", "-p", "no:cacheprovider", "--continue-on-collection-errors"]
@@ -40,5 +96,4 @@ def gather(paths: Sequence[str]) -> Gathered:
     everything = ["-m", "", "-k", ""]
     # Not without pytest's terminal plugin: a project's addopts may hold its options.
     with redirect_stdout(StringIO()):
-        gathered.exit_code = int(pytest.main([*quiet, *ignored, *everything, *paths], plugins=[gathered]))
-    return gathered
+        return int(pytest.main([*quiet, *ignored, *everything, *arguments], plugins=[plugin]))

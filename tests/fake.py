@@ -1,7 +1,7 @@
 """The one fake: an executor that "trains" text classifiers in microseconds. Everything before and after it is real.
 
 Its model is right on as many of 100 examples as the case's `learning_rate` says (0.9: 90, give or take one by
-seed). What
+seed); of a seed named by FAKE_COLLAPSED on half of them. What
 it did is written to the file named by FAKE_LOG, a line per stage, so that a test can count.
 """
 

@@ -1,0 +1,61 @@
+"""Progress of a command outside pytest's terminal, on stderr: a transient row on a terminal, a plain line now and then
+elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from ftcheck.report import live
+
+if TYPE_CHECKING:
+    from rich.status import Status
+
+    from ftcheck.finetune import Progress
+
+
+class Aside:
+    """What a command measures, as it goes."""
+
+    def __init__(self, case_id: str) -> None:
+        from rich.console import Console
+
+        self._console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+        self._case = case_id
+        self._doing = ""
+        self._status: Status | None = None
+        self._next = time.monotonic() + live.ELSEWHERE
+
+    @contextmanager
+    def showing(self) -> Generator[Aside]:
+        """Progress is shown until the block ends."""
+        if not self._console.is_terminal:
+            yield self
+            return
+        with self._console.status("") as self._status:
+            yield self
+
+    def of(self, what: str) -> None:
+        """What is measured from here on, besides the case itself: `learning_rate put back`."""
+        self._doing = f" ({what})" if what else ""
+
+    def progress(self, seed: int, progress: Progress) -> None:
+        """Show where a stage stands, if the last word was long enough ago."""
+        if self._status is not None or time.monotonic() >= self._next:
+            self._next = time.monotonic() + live.ELSEWHERE
+            self.say(live.row(f"{self._case}{self._doing}", seed, progress))
+
+    def waiting(self, message: str) -> None:
+        """Another process is making what this one needs."""
+        self.say(f"{self._case}{self._doing}: {message}")
+
+    def say(self, text: str) -> None:
+        """Show `text` now."""
+        from rich.text import Text
+
+        if self._status is not None:
+            self._status.update(Text(text))
+        else:
+            self._console.print(Text(text))
