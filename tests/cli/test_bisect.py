@@ -110,6 +110,7 @@ def test_what_cannot_be_explained_is_one_sentence(project: Project, ftcheck: Com
         pytest.param("task.options.labels[0]", "task.labels", id="task-option"),
         pytest.param("decoding.threshold", "task.threshold", id="how-answers-are-read"),
         pytest.param("data.rows.train[0].blake3", "data.rows.train", id="rows"),
+        pytest.param("data.rows", "data.rows.", id="rows-of-one-side"),
         pytest.param("data.limit.train", "data.limit", id="limit"),
         pytest.param("early_stopping.patience", "early_stopping", id="early-stopping"),
         pytest.param("transformers", "transformers", id="version"),
@@ -174,7 +175,7 @@ def test_hub_names_are_put_back_at_the_commit_that_was_used(tmp_path: Path) -> N
     assert (back.data.path, back.data.revision) == ("org/data", "d1")
 
 
-@pytest.mark.parametrize("name", ["transformers", "code", "device_type", "data.reader", "task"])
+@pytest.mark.parametrize("name", ["transformers", "code", "device_type", "data.reader", "data.files", "task"])
 def test_what_no_suite_says_is_not_put_back(tmp_path: Path, name: str) -> None:
     old = case(tmp_path)
     with pytest.raises(BaselineError, match="put"):
