@@ -43,11 +43,16 @@ class Command:
         return self.project.pytester.runpytest_inprocess(*arguments)
 
 
-@pytest.fixture
-def faked(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """An empty project whose fine-tuning is faked, outside CI."""
+@pytest.fixture(scope="session")
+def preloaded() -> None:
+    """What stays in this process."""
     for name in PRELOADED:
         import_module(name)
+
+
+@pytest.fixture
+def faked(preloaded: None, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """An empty project whose fine-tuning is faked, outside CI."""
     made = Project(pytester)
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     monkeypatch.setenv("FAKE_LOG", str(made.log))
