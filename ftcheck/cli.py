@@ -320,9 +320,9 @@ def calibrate(
     from ftcheck.validate import with_case
 
     def work(session: FtSession, found: Case) -> calibrating.Calibration:
-        with Aside(found.id).showing() as shown:
+        with Aside(found.id).showing() as aside:
             return calibrating.calibrate(
-                session.pipeline, found, seeds, dry_run=dry_run, on_progress=shown.progress, on_wait=shown.waiting
+                session.pipeline, found, seeds, dry_run=dry_run, on_progress=aside.progress, on_wait=aside.waiting
             )
 
     for line in calibrating.report(with_case(case, _passed_on(device, cache_dir), work), case):
@@ -342,14 +342,14 @@ def bisect(
     from ftcheck.validate import with_case
 
     def work(session: FtSession, found: Case) -> bisecting.Bisection:
-        with Aside(found.id).showing() as shown:
+        with Aside(found.id).showing() as aside:
             return bisecting.bisect(
                 session.pipeline,
                 found,
                 metric=metric,
-                on_variant=shown.of,
-                on_progress=shown.progress,
-                on_wait=shown.waiting,
+                on_variant=aside.of,
+                on_progress=aside.progress,
+                on_wait=aside.waiting,
             )
 
     for line in bisecting.report(with_case(case, _passed_on(device, cache_dir), work), case):

@@ -161,6 +161,7 @@ class Pipeline:
             proposal = proposals.propose(
                 case, self.device.kind, judgement.scored, judgement.values, reason=self.settings.reason or ""
             )
+            proposal = proposals.with_outlook(proposal, case, judgement.scored, judgement.values)
             result, proposal = proposals.settled(case, result, proposal, self.settings)
         if result.verdict == "fail":
             confusions, worst = self._errors(case, finished)

@@ -71,10 +71,22 @@ def propose(case: Case, device: str, scored: Scored, values: Mapping[str, Metric
         digest=str(blake3(content).hexdigest()),
         environment=dict(scored.runs[0].trained.content.get("environment", {})) if scored.runs[0].trained else {},
         trace=tuple(run.first_losses for run in scored.runs),
-        power=_power(case, device, scored, known) if case.training is not None else {},
-        recipe=recipes.recorded(first.job),
     )
     return Proposal(path=baselines.place(case.suite, case.id), entry=entry, statistics=content)
+
+
+def _existing(path: Path, device: str) -> Entry | None:
+    try:
+        return baselines.read(path).entries.get(device)
+    except BaselineError:
+        return None  # accepting anew is what the error advises
+
+
+def with_outlook(proposal: Proposal, case: Case, scored: Scored, values: Mapping[str, MetricResult]) -> Proposal:
+    """`proposal` with what later results of `case` can be told by, and the recipe that it came from."""
+    planned = _power(case, proposal.entry.device, scored, values) if case.training is not None else {}
+    entry = replace(proposal.entry, power=planned, recipe=recipes.recorded(scored.runs[0].run.job))
+    return replace(proposal, entry=entry)
 
 
 def _power(case: Case, device: str, scored: Scored, values: Mapping[str, MetricResult]) -> dict[str, Power]:
@@ -98,16 +110,9 @@ def _power(case: Case, device: str, scored: Scored, values: Mapping[str, MetricR
             prior_sd=prior(scored.metrics[name].scale, value.value)[0],
         )
         for name, value in values.items()
-        if value.interval is not None
+        if name in scored.metrics and value.interval is not None
     }
     return {name: planned for name, planned in found.items() if planned is not None}
-
-
-def _existing(path: Path, device: str) -> Entry | None:
-    try:
-        return baselines.read(path).entries.get(device)
-    except BaselineError:
-        return None  # accepting anew is what the error advises
 
 
 def _stacked(rows: tuple[FloatArray, ...]) -> FloatArray:

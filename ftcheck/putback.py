@@ -32,16 +32,15 @@ MOST_COMMITS = 100
 
 def cause_of(path: str) -> str:
     """What a changed component (`training.learning_rate`, `data.rows.train[0].blake3`) is put back with."""
-    stage, *below = re.split(r"[.\[]", path)
-    part = below[0] if below else ""
+    stage, part, below, *_ = [*re.split(r"[.\[]", path), "", ""]
     if stage == "tokenizer":
         return "checkpoint"
     if stage in ("training", "evaluation") and part:
         return f"training.{part}"
     if stage == "decoding" or (stage == "task" and part == "options"):
-        return f"task.{part if stage == 'decoding' else below[1]}"
+        return f"task.{part if stage == 'decoding' else below}"
     if stage == "data":
-        return f"data.rows.{below[1]}" if part == "rows" else f"data.{part}"
+        return f"data.rows.{below}" if part == "rows" else f"data.{part}"
     return stage
 
 
@@ -106,10 +105,11 @@ def _data(part: str, old: Mapping[str, Json], entry: Entry, past: Past) -> Varia
         # Nothing read a split without an identity, so that it need not be what it was.
         files = [past.file(name, known[index]["blake3"] if known else "") for index, name in enumerate(names)]
         return partial(_split, split=split, files=tuple(map(str, files)))
-    if whole == "rows" and old["kind"] == "local" and Path(old["path"]).suffix:
-        return partial(_data_path, path=str(past.file(old["path"], components[0]["rows"][split][0]["blake3"])))
-    if whole == "files" and old["kind"] == "local":
-        return partial(_data_path, path=str(past.tree(old["path"], components[0]["files"])))
+    file, folder = components[0].get("rows", {}).get(split), components[0].get("files")
+    if whole == "rows" and old["kind"] == "local" and isinstance(file, list):
+        return partial(_data_path, path=str(past.file(old["path"], file[0]["blake3"])))
+    if whole == "files" and old["kind"] == "local" and isinstance(folder, dict):
+        return partial(_data_path, path=str(past.tree(old["path"], folder)))
     if part not in _SELECTION or old["kind"] == "callable":
         raise BaselineError("where the rows come from has changed in a way that can't be put back by itself")
     fields = {name: old[name] for name in _SELECTION[part]}

@@ -17,7 +17,7 @@ from ftcheck.errors import BaselineError
 from ftcheck.finetune import Job
 from ftcheck.putback import Past, cause_of, put_back
 from ftcheck.spec import Case, Checkpoint, Data, EarlyStopping
-from tests.cli.conftest import Command
+from tests.cli.faked import Command
 from tests.plugin.conftest import Project
 
 CASE = "suite.ft.yaml::good"
@@ -39,10 +39,10 @@ def table(out: str) -> list[tuple[str, str]]:
     return [(before.split()[-1], after.strip()) for before, _, after in (line.partition(" % ") for line in lines)]
 
 
-def test_the_change_that_moved_the_metric_is_named_first(project: Project, ftcheck: Command) -> None:
-    project.suite(good("learning_rate: 0.9, weight_decay: 0.1"))
+def test_the_change_that_moved_the_metric_is_named_first(faked: Project, ftcheck: Command) -> None:
+    faked.suite(good("learning_rate: 0.9, weight_decay: 0.1"))
     ftcheck.accept()
-    project.suite(good("learning_rate: 0.6, warmup_steps: 5"))
+    faked.suite(good("learning_rate: 0.6, warmup_steps: 5"))
     done = ftcheck("bisect", CASE)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("suite.ft.yaml::good: accuracy 0.595, the baseline 0.895 (cpu, accepted ")
@@ -55,21 +55,21 @@ def test_the_change_that_moved_the_metric_is_named_first(project: Project, ftche
         ("0", "none of these: it remains with all of them put back"),
     ]
     # As it is, and three variants; with all put back it is the baseline, which the store has.
-    assert len([line for line in project.stages() if "train" in line]) == 2 * 4
+    assert len([line for line in faked.stages() if "train" in line]) == 2 * 4
     ftcheck("bisect", CASE)
-    assert project.stages() == []
+    assert faked.stages() == []
 
 
-def test_files_are_put_back_out_of_git_and_the_rest_is_named(project: Project, ftcheck: Command) -> None:
-    git(project.path, "init", "-q")
-    git(project.path, "add", "train.csv", "checkpoint")
-    git(project.path, "commit", "-qm", "data")
-    project.suite(good("learning_rate: 0.9"))
+def test_files_are_put_back_out_of_git_and_the_rest_is_named(faked: Project, ftcheck: Command) -> None:
+    git(faked.path, "init", "-q")
+    git(faked.path, "add", "train.csv", "checkpoint")
+    git(faked.path, "commit", "-qm", "data")
+    faked.suite(good("learning_rate: 0.9"))
     ftcheck.accept()
-    (project.path / "train.csv").write_text("text,label\nchanged,lost\n")
-    (project.path / "test.csv").write_text("text,label\nchanged too,lost\n")
-    (project.path / "checkpoint" / "model.safetensors").write_text("v")
-    project.suite(good("learning_rate: 0.7"))
+    (faked.path / "train.csv").write_text("text,label\nchanged,lost\n")
+    (faked.path / "test.csv").write_text("text,label\nchanged too,lost\n")
+    (faked.path / "checkpoint" / "model.safetensors").write_text("v")
+    faked.suite(good("learning_rate: 0.7"))
     done = ftcheck("bisect", CASE, "--metric", "macro_f1")
     assert done.returncode == 0, done.stderr
     put, _, left = done.stdout.partition("can't be put back here:")
@@ -81,17 +81,17 @@ def test_files_are_put_back_out_of_git_and_the_rest_is_named(project: Project, f
     assert "test.csv has changed, and git has no commit with what the baseline was made with" in left
 
 
-def test_nothing_changed_is_said(project: Project, ftcheck: Command) -> None:
-    project.suite(good("learning_rate: 0.9"))
+def test_nothing_changed_is_said(faked: Project, ftcheck: Command) -> None:
+    faked.suite(good("learning_rate: 0.9"))
     ftcheck.accept()
     done = ftcheck("bisect", CASE)
     assert done.returncode == 0
     assert "nothing that a result depends on has changed" in done.stdout
-    assert project.stages() == []
+    assert faked.stages() == []
 
 
-def test_what_cannot_be_explained_is_one_sentence(project: Project, ftcheck: Command) -> None:
-    project.suite(good("learning_rate: 0.9"))
+def test_what_cannot_be_explained_is_one_sentence(faked: Project, ftcheck: Command) -> None:
+    faked.suite(good("learning_rate: 0.9"))
     done = ftcheck("bisect", CASE)
     assert (done.returncode, "good has no baseline for cpu" in done.stderr) == (1, True)
     ftcheck.accept()
@@ -110,6 +110,7 @@ def test_what_cannot_be_explained_is_one_sentence(project: Project, ftcheck: Com
         pytest.param("task.options.labels[0]", "task.labels", id="task-option"),
         pytest.param("decoding.threshold", "task.threshold", id="how-answers-are-read"),
         pytest.param("data.rows.train[0].blake3", "data.rows.train", id="rows"),
+        pytest.param("data.rows", "data.rows.", id="rows-of-one-side"),
         pytest.param("data.limit.train", "data.limit", id="limit"),
         pytest.param("early_stopping.patience", "early_stopping", id="early-stopping"),
         pytest.param("transformers", "transformers", id="version"),
@@ -174,7 +175,7 @@ def test_hub_names_are_put_back_at_the_commit_that_was_used(tmp_path: Path) -> N
     assert (back.data.path, back.data.revision) == ("org/data", "d1")
 
 
-@pytest.mark.parametrize("name", ["transformers", "code", "device_type", "data.reader", "task"])
+@pytest.mark.parametrize("name", ["transformers", "code", "device_type", "data.reader", "data.files", "task"])
 def test_what_no_suite_says_is_not_put_back(tmp_path: Path, name: str) -> None:
     old = case(tmp_path)
     with pytest.raises(BaselineError, match="put"):

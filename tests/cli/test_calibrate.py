@@ -14,7 +14,7 @@ from ftcheck import calibrating, power
 from ftcheck.baselines import Accepted, Entry, MetricRecord, Noise, Power, examples_digest
 from ftcheck.evidence import Arm, Pair
 from ftcheck.spec import Case, Checkpoint, Data, Gate, Margin
-from tests.cli.conftest import Command
+from tests.cli.faked import Command
 from tests.plugin.conftest import Project
 
 CASE = "suite.ft.yaml::good"
@@ -28,28 +28,28 @@ def good(rate: float = 0.9, seeds: int = 1, margin: str = "0.05", more: str = ""
     )
 
 
-def entry(project: Project) -> dict[str, Any]:
+def entry(faked: Project) -> dict[str, Any]:
     """The baseline's entry for the CPU."""
-    path = project.path / "__baselines__" / "suite.ft" / "good.json"
+    path = faked.path / "__baselines__" / "suite.ft" / "good.json"
     found: dict[str, Any] = json.loads(path.read_text())["entries"]["cpu"]
     return found
 
 
-def verdict(project: Project, ftcheck: Command) -> tuple[str, str]:
+def verdict(faked: Project, ftcheck: Command) -> tuple[str, str]:
     """The case's verdict now, and where the seeds' noise was taken from."""
     ftcheck.run("--ft-json=out.json")
-    found: Any = project.results()["good"]
+    found: Any = faked.results()["good"]
     return found["verdict"], found["gates"][0]["comparison"]["seed_source"]
 
 
-def test_fresh_seeds_are_measured_reported_and_kept_beside_the_rest(project: Project, ftcheck: Command) -> None:
-    project.suite(good(seeds=2, margin="0.001"))
+def test_fresh_seeds_are_measured_reported_and_kept_beside_the_rest(faked: Project, ftcheck: Command) -> None:
+    faked.suite(good(seeds=2, margin="0.001"))
     ftcheck.accept()
-    before = entry(project)
+    before = entry(faked)
     done = ftcheck("calibrate", CASE, "--seeds", "4")
     assert (done.returncode, done.stderr) == (0, "")
-    assert [line for line in project.stages() if "train" in line] == [f"train good {seed}" for seed in (44, 45, 46, 47)]
-    after = entry(project)
+    assert [line for line in faked.stages() if "train" in line] == [f"train good {seed}" for seed in (44, 45, 46, 47)]
+    after = entry(faked)
     noise = after.pop("calibration")
     assert noise["accuracy"]["runs"] == 4
     assert noise["accuracy"]["s2"] == pytest.approx(np.var([0.91, 0.89, 0.90, 0.91], ddof=1), rel=1e-5)
@@ -69,34 +69,34 @@ def test_fresh_seeds_are_measured_reported_and_kept_beside_the_rest(project: Pro
         assert expected in done.stdout
 
 
-def test_a_dry_run_writes_nothing_and_what_it_measured_is_found_again(project: Project, ftcheck: Command) -> None:
-    project.suite(good())
+def test_a_dry_run_writes_nothing_and_what_it_measured_is_found_again(faked: Project, ftcheck: Command) -> None:
+    faked.suite(good())
     ftcheck.accept()
-    before = entry(project)
+    before = entry(faked)
     assert ftcheck("calibrate", CASE, "--seeds", "2", "--dry-run").returncode == 0
-    assert entry(project) == before
-    project.stages()
+    assert entry(faked) == before
+    faked.stages()
     ftcheck("calibrate", CASE, "--seeds", "3")
-    assert [line for line in project.stages() if "train" in line] == ["train good 45"]
-    assert entry(project)["calibration"]["accuracy"]["runs"] == 3
+    assert [line for line in faked.stages() if "train" in line] == ["train good 45"]
+    assert entry(faked)["calibration"]["accuracy"]["runs"] == 3
 
 
-def test_one_seed_decides_once_its_baseline_is_calibrated(project: Project, ftcheck: Command) -> None:
-    project.suite(good())
+def test_one_seed_decides_once_its_baseline_is_calibrated(faked: Project, ftcheck: Command) -> None:
+    faked.suite(good())
     ftcheck.accept()
     equal, worse = good(more=", weight_decay: 0.1"), good(0.7)
-    project.suite(equal)
-    assert verdict(project, ftcheck) == ("inconclusive", "prior")
+    faked.suite(equal)
+    assert verdict(faked, ftcheck) == ("inconclusive", "prior")
     ftcheck("calibrate", CASE)
-    calibrated = entry(project)
-    assert verdict(project, ftcheck) == ("pass", "calibration")
-    project.suite(worse)
-    assert verdict(project, ftcheck) == ("fail", "calibration")
+    calibrated = entry(faked)
+    assert verdict(faked, ftcheck) == ("pass", "calibration")
+    faked.suite(worse)
+    assert verdict(faked, ftcheck) == ("fail", "calibration")
     # An update carries it on, also into what the new baseline says can be proven.
-    project.suite(good(0.91))
+    faked.suite(good(0.91))
     ftcheck.accept()
-    assert entry(project)["calibration"] == calibrated["calibration"]
-    assert entry(project)["power"]["accuracy"] == pytest.approx(calibrated["power"]["accuracy"], rel=0.01)
+    assert entry(faked)["calibration"] == calibrated["calibration"]
+    assert entry(faked)["power"]["accuracy"] == pytest.approx(calibrated["power"]["accuracy"], rel=0.01)
 
 
 @pytest.mark.parametrize(
@@ -131,28 +131,28 @@ def test_a_calibration_speaks_of_all_its_examples_not_of_some() -> None:
 
 
 def test_a_collapsed_run_is_named_and_left_out(
-    project: Project, ftcheck: Command, monkeypatch: pytest.MonkeyPatch
+    faked: Project, ftcheck: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_COLLAPSED", "44")
-    project.suite(good())
+    faked.suite(good())
     ftcheck.accept()
     done = ftcheck("calibrate", CASE, "--seeds", "4")
     assert "seed 44 learned nothing and is left out of the estimate: 1 of 4, a rate of 1 to 81 %" in done.stdout
-    assert entry(project)["calibration"]["accuracy"]["runs"] == 3
+    assert entry(faked)["calibration"]["accuracy"]["runs"] == 3
 
 
-def test_without_a_baseline_there_is_only_the_report(project: Project, ftcheck: Command) -> None:
-    project.suite(good())
+def test_without_a_baseline_there_is_only_the_report(faked: Project, ftcheck: Command) -> None:
+    faked.suite(good())
     refused = ftcheck("calibrate", CASE, "--seeds", "3")
     assert refused.returncode == 1
     assert "has no baseline for cpu" in refused.stderr
     assert "--ft-update" in refused.stderr
-    assert project.stages() == []
+    assert faked.stages() == []
     done = ftcheck("calibrate", CASE, "--seeds", "3", "--dry-run")
     assert done.returncode == 0
     assert "1 + 1 (now)" in done.stdout
     assert "stored" not in done.stdout
-    assert not (project.path / "__baselines__").exists()
+    assert not (faked.path / "__baselines__").exists()
 
 
 @pytest.mark.parametrize(
@@ -166,19 +166,17 @@ def test_without_a_baseline_there_is_only_the_report(project: Project, ftcheck: 
         pytest.param("test_plain.py::test_x", 4, "is no case", id="no-case"),
     ],
 )
-def test_what_cannot_be_calibrated_is_said(project: Project, ftcheck: Command, case: str, code: int, said: str) -> None:
-    project.suite(good() + "  fixed: {training: false}\n")
-    project.suite("  x: {sedes: 3}\n", "wrong.ft.yaml")
-    Path(project.path / "test_plain.py").write_text("def test_x(): ...\n")
+def test_what_cannot_be_calibrated_is_said(faked: Project, ftcheck: Command, case: str, code: int, said: str) -> None:
+    faked.suite(good() + "  fixed: {training: false}\n")
+    faked.suite("  x: {sedes: 3}\n", "wrong.ft.yaml")
+    Path(faked.path / "test_plain.py").write_text("def test_x(): ...\n")
     done = ftcheck("calibrate", case)
     assert (done.returncode, said in done.stderr) == (code, True), done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_a_failing_training_is_one_sentence(
-    project: Project, ftcheck: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    project.suite(good())
+def test_a_failing_training_is_one_sentence(faked: Project, ftcheck: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    faked.suite(good())
     ftcheck.accept()
     monkeypatch.setenv("FAKE_FAILURE", "nan")
     done = ftcheck("calibrate", CASE)
@@ -202,8 +200,8 @@ def test_a_proposed_margin_has_two_digits_and_is_enough(number: float, expected:
 TOLD = "good: accuracy: margin 0.001 can't be proven with 3 + 3 seeds and 100 examples (0.025 can): an equal retrain"
 
 
-def test_a_margin_that_cannot_be_proven_is_told_at_collection(project: Project, ftcheck: Command) -> None:
-    project.suite(good(seeds=3, margin="0.001"))
+def test_a_margin_that_cannot_be_proven_is_told_at_collection(faked: Project, ftcheck: Command) -> None:
+    faked.suite(good(seeds=3, margin="0.001"))
     ftcheck.accept()
     assert f"note: {TOLD}" in ftcheck.run("--collect-only", "-q").stdout.str()
 
@@ -241,10 +239,10 @@ def test_only_a_margin_that_is_known_to_be_too_small_is_told(case: Case, expecte
     assert bool(told) == bool(expected)
 
 
-def test_a_damaged_baseline_does_not_end_the_collection(project: Project, ftcheck: Command) -> None:
-    project.suite(good())
+def test_a_damaged_baseline_does_not_end_the_collection(faked: Project, ftcheck: Command) -> None:
+    faked.suite(good())
     ftcheck.accept()
-    (project.path / "__baselines__" / "suite.ft" / "good.json").write_text("{")
+    (faked.path / "__baselines__" / "suite.ft" / "good.json").write_text("{")
     result = ftcheck.run("--collect-only", "-q")
     assert result.ret == 0
     assert "note: good" not in result.stdout.str()

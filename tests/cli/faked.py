@@ -11,14 +11,10 @@ import pytest
 
 from ftcheck import cli
 from ftcheck.executors import inline
-from tests.plugin.conftest import Project, project
+from tests.plugin.conftest import REPOSITORY, Project
 
-__all__ = ["Command", "ftcheck", "project"]
-
-
-for name in ("numpy", "scipy.special", "pyarrow.parquet", "ftcheck.bisecting", "ftcheck.calibrating"):
-    # pytester forgets what is first imported while its pytest runs, and these can't be loaded twice.
-    import_module(name)
+PRELOADED = ("numpy", "scipy.special", "pyarrow.parquet", "ftcheck.bisecting", "ftcheck.calibrating")
+"""pytester forgets what is first imported while its pytest runs, and these can't be loaded twice."""
 
 
 class Command:
@@ -47,11 +43,27 @@ class Command:
         return self.project.pytester.runpytest_inprocess(*arguments)
 
 
+@pytest.fixture(scope="session")
+def preloaded() -> None:
+    """What stays in this process."""
+    for name in PRELOADED:
+        import_module(name)
+
+
 @pytest.fixture
-def ftcheck(project: Project, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """The command, in an empty project outside CI."""
+def faked(preloaded: None, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """An empty project whose fine-tuning is faked, outside CI."""
+    made = Project(pytester)
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    monkeypatch.setenv("FAKE_LOG", str(made.log))
     monkeypatch.setenv("CI", "")
     monkeypatch.setenv("FTCHECK_DEVICE", "cpu")
     # What the project's conftest.py replaces is put back after the test.
     monkeypatch.setattr(inline, "InlineExecutor", inline.InlineExecutor)
-    return Command(project)
+    return made
+
+
+@pytest.fixture
+def ftcheck(faked: Project) -> Command:
+    """The command in that project."""
+    return Command(faked)
