@@ -6,28 +6,28 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ftcheck import arrays, examples, gates, keys, proposals, tasks
+from ftcheck import gates, keys, proposals, tasks
 from ftcheck.errors import FtcheckError, MetricError, StoreError, TrainingError
 from ftcheck.executors import Work
 from ftcheck.executors.inline import has_model
 from ftcheck.finetune import Job, OnProgress, Progress
 from ftcheck.results import CaseResult, Confusion, WorstExample
 from ftcheck.runs import Finished, Measured, PlannedRun, Run, Scored, notes, run_result
+from ftcheck.scoring import Scorer
 
 if TYPE_CHECKING:
     from ftcheck.devices import Device
     from ftcheck.evidence import Missing
     from ftcheck.executors import Executor
     from ftcheck.keys import Identifier, Key
-    from ftcheck.metrics import Context, FloatArray, Lookup, Metric
+    from ftcheck.metrics import Context, Lookup, Metric
     from ftcheck.references import Other, Peers
     from ftcheck.settings import Settings
     from ftcheck.spec import Case
     from ftcheck.store import Entry, Stage, Store
 
-STATISTICS = "statistics.npz"
 REFERENCE, FIRST = "reference", "first"
 """The two that margins compare with (see `Evidence.pairs`)."""
 
@@ -223,7 +223,10 @@ class Pipeline:
         self._same_examples(finished)
         context = task.context(dict(finished[0].meta), case.task_options)
         built, left_out = _built(named or case, context, tasks.lookup(case))
-        found = [self._scores(case, run, built) for run in finished]
+        scorer = Scorer(task=task, options=case.task_options, lookup=tasks.lookup(case), store=self.store)
+        found = [
+            scorer.scores(run.run.predict, run.predicted, built, anew="predict" in run.made) for run in finished
+        ]
         return Scored(
             runs=finished,
             ids=found[0][0],
@@ -301,27 +304,6 @@ class Pipeline:
                 f"an input changed while it was being used ({'; '.join(map(str, changes[:3]))}): "
                 "nothing is kept; run again"
             )
-
-    def _scores(self, case: Case, run: Finished, built: Sequence[Metric]) -> tuple[Any, dict[str, FloatArray]]:
-        """(the judged rows' hashes, example statistics of every metric) for one run: from the store, or computed from
-        its records and published."""
-        key = keys.score_key(run.run.predict, {metric.name: metric.signature for metric in built})
-        found = None if "predict" in run.made else self.store.get("scores", key.digest)
-        if found is not None:
-            stored = arrays.load_npz(found.read(STATISTICS))
-            return stored["ids"], {name: stored[f"metric{i}"] for i, name in enumerate(found.content["metrics"])}
-        task, records = tasks.get(case.task), run.records()
-        inputs = task.score_inputs(records, dict(run.meta), case.task_options)
-        lookup = tasks.lookup(case)
-        statistics = {metric.name: metric.statistics(*inputs[lookup.describe(metric.name).input]) for metric in built}
-        ids = examples.hash_bytes([record["hash"] for record in records])
-        if self.store.writable:
-            with self.store.publish("scores", key, replace=True) as publication:
-                # A metric's name may hold any text (f1[a/b]), a member's may not.
-                members = {f"metric{i}": arrays.small(rows) for i, rows in enumerate(statistics.values())}
-                (publication.path / STATISTICS).write_bytes(arrays.dump_npz({"ids": ids, **members}))
-                publication.content = {"metrics": list(statistics)}
-        return ids, statistics
 
     @staticmethod
     def _same_examples(finished: Sequence[Finished]) -> None:
