@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +80,7 @@ def judge(case: Case, scored: Scored, others: Mapping[str, Other | Missing], sto
     results = (*failed, *results)
     notes += said
     notes += [pair.note for pair in pairs.values() if isinstance(pair, Pair) and pair.note and not pair.too_unlike]
+    notes += _said_of_comparisons(results, values, evidence)
     gated = [gate.metric for gate in case.gates if gate.compares]
     explained = tuple(
         references.Explanation(other=other, pair=pair, scored=scored, evidence=evidence, store=store).reference(gated)
@@ -87,6 +88,27 @@ def judge(case: Case, scored: Scored, others: Mapping[str, Other | Missing], sto
         if isinstance(pair := pairs[side], Pair)
     )
     return Judgement(scored=scored, values=values, gates=results, references=explained, notes=tuple(notes))
+
+
+def _said_of_comparisons(
+    results: Sequence[GateResult], values: Mapping[str, MetricResult], evidence: Evidence
+) -> Iterator[str]:
+    """Whose seed noise is assumed, and which metrics are so much better that the baseline is behind."""
+    for result in results:
+        found = result.comparison
+        if found is None or result.part or result.bound != "max_regression":
+            continue
+        if found.seed_source == "prior":
+            sd, source = evidence.prior(evidence.metrics[result.metric].scale, values[result.metric].value)
+            yield (
+                f"{result.metric}: one run a side, so seeds are assumed to move it by a standard deviation of up to "
+                f"{statistics.PRIOR_FACTOR * sd:.2g} ({source}); more seeds or `ftcheck calibrate` measure it"
+            )
+        if result.verdict == "pass" and found.high < 0:
+            yield (
+                f"{result.metric} is better than {found.against} by {-found.difference:.2g}, beyond doubt: --ft-update "
+                "makes this the baseline, so that the gain can't be lost unseen"
+            )
 
 
 def _distinct(others: Mapping[str, Other | Missing]) -> dict[str, Other]:

@@ -400,3 +400,8 @@ def _properties(result: CaseResult) -> Iterator[tuple[str, object]]:
         if metric.interval is not None:
             yield f"ft_{metric.name}_low", metric.interval.low
             yield f"ft_{metric.name}_high", metric.interval.high
+    for gate in result.gates:
+        if gate.comparison is not None and gate.bound == "max_regression" and not gate.part:
+            yield f"ft_{gate.metric}_worse", gate.comparison.difference
+            yield f"ft_{gate.metric}_worse_low", gate.comparison.low
+            yield f"ft_{gate.metric}_worse_high", gate.comparison.high

@@ -71,6 +71,8 @@ class FakeExecutor:
         log(f"predict {work.job.case.name} {work.job.seed}")
         training = work.job.case.training or {}
         right = round(EXAMPLES * float(training.get("learning_rate", 0.5))) + work.job.seed % 3 - 1
+        if os.environ.get("FAKE_COLLAPSED") == str(work.job.seed):
+            right = EXAMPLES // 2
         records = [
             {
                 "index": i,

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ftcheck.errors import StoreError
 from ftcheck.arrays import load_npz
+from ftcheck.errors import StoreError
 
 
 def saved(compressed: bool = True, **arrays: Any) -> bytes:

@@ -37,8 +37,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "spec": {"errors"},
     "results": set(),
     "statistics": {"results", "metrics"},
-    "gates": {"results", "spec"},
+    "gates": {"errors", "evidence", "results", "spec", "statistics"},
+    "baselines": {"arrays", "errors", "results"},
     "store": {"errors", "keys", "results"},
+    "evidence": {"baselines", "results", "spec", "statistics"},
     "importpath": {"errors"},
     "metrics": {"errors", "importpath", "keys", "results"},
 }

@@ -246,6 +246,18 @@ def _details(result: CaseResult) -> list[str]:
         digits = numbers.places(metric)
         each = ", ".join(f"{s}: {numbers.plain(v, digits)}" for s, v in zip(result.seeds, metric.per_seed, strict=True))
         lines.append(f"{metric.name} by seed: {each}")
+    for gate in result.gates:
+        if gate.comparison is not None:
+            found = gate.comparison
+            about = f"{gate.metric}, {gate.part}" if gate.part else gate.metric
+            power = (
+                "" if found.provable is None else f", can prove {found.provable:.2g}, detects {found.detectable:.2g}"
+            )
+            lines.append(
+                f"{about} {gate.bound}: {found.difference:.4g} worse [{found.low:.4g}, {found.high:.4g}], p "
+                f"{found.p_value:.2g}, {found.discordant:,} of {found.examples:,} examples differ, seed noise from "
+                f"{found.seed_source}{power}"
+            )
     for run in result.runs:
         lines.append(
             f"seed {run.seed}: train {run.train.key[:12]} {run.train.source}, "

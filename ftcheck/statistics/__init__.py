@@ -13,7 +13,7 @@ it was tested.
 """
 
 from ftcheck.statistics.collapse import Collapse, clopper_pearson, collapsed
-from ftcheck.statistics.comparison import Comparison, Noise, Relative, SeedSource, compare
+from ftcheck.statistics.comparison import PRIOR_FACTOR, Comparison, Noise, Relative, SeedSource, compare
 from ftcheck.statistics.corrections import holm, sequential_level
 from ftcheck.statistics.decisions import FEW_CLUSTERS, FEW_EXAMPLES, Decision, decide, decide_gain
 from ftcheck.statistics.intervals import Estimate, Spread, estimate
@@ -31,6 +31,7 @@ from ftcheck.statistics.significance import (
 __all__ = [
     "FEW_CLUSTERS",
     "FEW_EXAMPLES",
+    "PRIOR_FACTOR",
     "Aggregate",
     "Bootstrap",
     "Collapse",

@@ -175,6 +175,7 @@ def compare(
     clusters: IntArray | None = None,
     looks: int = 1,
     same: bool = False,
+    no_interval: str = "",
 ) -> Comparison:
     """How much worse `candidate` is than `baseline`, with one-sided bounds at `confidence` each.
 
@@ -189,7 +190,8 @@ def compare(
 
     `relative` r adds the difference against a margin of that share of the baseline, a negative one for `max_gain`.
     `clusters` (n,) is an id per example, as in `estimate`. `looks` is how often a result that grows seed by seed is
-    looked at in all: each look then has a stricter level. `same`: both sides are one prediction, so d is 0 for certain.
+    looked at in all: each look then has a stricter level. `same`: both sides are one prediction, so d is 0 for
+    certain. `no_interval` is why the statistics give the values only, as in `estimate`: then there are no bounds.
 
     Raises ValueError for no runs, other shapes, a confidence outside (0.5, 1), or a relative margin to a baseline that
     is not above 0.
@@ -206,9 +208,10 @@ def compare(
         raise ValueError(f"a margin of a share of the baseline needs a baseline above 0, got {before}")
     sign = 1 if greater_is_better else -1
     weight = 1.0 if relative is None else 1 - sign * relative
-    few = "" if same else too_few(examples, groups)
-    known = _Evidence(few, "none", None, None)
-    if not same and not few:
+    same = same and math.isfinite(before)
+    why_not = "" if same else no_interval or too_few(examples, groups)
+    known = _Evidence(why_not, "none", None, None)
+    if not same and not why_not:
         known = _evidence(
             (
                 _arm(sides[0], values[0], fixed_baseline, aggregate),

@@ -115,7 +115,8 @@ class Bootstrap:
     high: float
     """Percentile interval."""
     p_value: float
-    """sacrebleu's and Moses' (Koehn 2004): how often |d*| is further above its mean than |d| is above 0."""
+    """sacrebleu's and Moses' (Koehn 2004): how often |d*| is further above its mean than |d| is above 0; 1 where d is
+    0, which they call significant."""
 
 
 def paired_bootstrap(
@@ -148,7 +149,12 @@ def paired_bootstrap(
     differences = np.concatenate([resampled_differences(weight, rows, sides, aggregate) for weight in weights])
     observed = float(resampled_differences(np.ones((1, examples)), joined, sides, aggregate)[0])
     low, high = np.quantile(differences, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Bootstrap(difference=observed, low=float(low), high=float(high), p_value=bootstrap_p(differences, observed))
+    return Bootstrap(
+        difference=observed,
+        low=float(low),
+        high=float(high),
+        p_value=bootstrap_p(differences, observed) if observed else 1.0,
+    )
 
 
 def resampled_differences(

@@ -10,6 +10,7 @@ import pytest
 
 from ftcheck.errors import UsageError
 from ftcheck.report import jsonfile
+from ftcheck.results import SCHEMA_VERSION
 from tests.report import results
 
 PUBLISHED = Path(__file__).resolve().parent.parent.parent / "docs" / "results.schema.json"
@@ -31,7 +32,7 @@ def test_the_published_schema_is_the_one_in_force() -> None:
 
 
 def test_a_wrong_verdict_is_not_valid() -> None:
-    document = {"schema": 1, "ftcheck": "0", "created": "2026-01-01T00:00:00Z", "complete": True}
+    document = {"schema": SCHEMA_VERSION, "ftcheck": "0", "created": "2026-01-01T00:00:00Z", "complete": True}
     bad = results.case().to_json() | {"verdict": "splendid"}
     with pytest.raises(jsonschema.ValidationError, match="splendid"):
         jsonschema.validate({**document, "results": [bad]}, jsonfile.schema())

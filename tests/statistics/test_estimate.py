@@ -164,6 +164,31 @@ def test_a_part_of_the_data_equals_its_own_rows() -> None:
     assert part.examples == 7
 
 
+def test_clusters_are_added_up_and_no_longer_right_or_wrong() -> None:
+    runs = [scores("110101110100"), scores("110111110000")]
+    clusters = np.array([5, 5, 5, 2, 2, 2, 8, 8, 8, 1, 1, 1])
+    added = [run.reshape(4, 3, 2).sum(axis=1) for run in runs]
+    grouped = estimate(runs, mean, scale="proportion", binary=True, fixed=False, clusters=clusters)
+    by_hand = estimate(added, mean, scale="proportion", binary=False, fixed=False)
+    assert (grouped.examples, grouped.clusters, by_hand.clusters) == (12, 4, None)
+    assert components(grouped).nu_e <= 3
+    assert bounds(grouped) == pytest.approx(bounds(by_hand))
+
+
+def test_clusters_of_examples_that_do_not_count_are_none() -> None:
+    rows = np.concatenate([scores("1101"), np.zeros((2, 2))])
+    found = estimate([rows], mean, scale="proportion", binary=True, fixed=True, clusters=np.array([0, 0, 1, 1, 2, 2]))
+    assert (found.examples, found.clusters) == (4, 2)
+
+
+def test_one_cluster_has_no_interval_and_each_example_needs_an_id() -> None:
+    rows = scores("1101")
+    found = estimate([rows], mean, scale="proportion", binary=True, fixed=True, clusters=np.zeros(4, np.int64))
+    assert found.no_interval == "one cluster"
+    with pytest.raises(ValueError, match="4 examples need one cluster id each"):
+        estimate([rows], mean, scale="proportion", binary=True, fixed=True, clusters=np.zeros(3, np.int64))
+
+
 def test_runs_that_differ_in_which_examples_count_stay_paired() -> None:
     first, second = np.array([[1, 1], [0, 0], [0, 1.0]]), np.array([[1, 1], [1, 1], [0, 1.0]])
     assert estimate([first, second], mean, scale="proportion", binary=False, fixed=False).examples == 3

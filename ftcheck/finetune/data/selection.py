@@ -207,7 +207,8 @@ class Selector:
     def _rows(self, role: str, selection: Selection) -> RoleRows:
         """The selection in the task's columns, with nothing missing, and its hashes."""
         whole = selection.table()
-        beside = self._beside(whole) if role == "eval" else {}
+        names = list(dict.fromkeys(name for split in selection.splits for name in split.names))
+        beside = self._beside(whole, names) if role == "eval" else {}
         table = rows.rename(whole, self.columns, self.mapping)
         table = rows.refuse_nulls(table, self.columns, selection.place)
         dataset = _dataset(table, "unhashed")
@@ -224,13 +225,14 @@ class Selector:
             beside=beside,
         )
 
-    def _beside(self, table: pa.Table) -> dict[str, list[Any]]:
-        """The columns that `cluster` and `slices` name. Raises DataError for one that isn't there."""
+    def _beside(self, table: pa.Table, names: Sequence[str]) -> dict[str, list[Any]]:
+        """The columns that `cluster` and `slices` name, of all `names` that the data has. Raises DataError for one that
+        isn't there."""
         for name in self.beside:
             if name not in table.column_names:
                 raise DataError(
                     f"the judged rows of {self.source.shown} have no column {shown(repr(name))}, which `cluster` or "
-                    f"`slices` names {rows.among('columns', name, table.column_names)}"
+                    f"`slices` names {rows.among('columns', name, names)}"
                 )
         return {name: rows.named_values(table, name) for name in self.beside}
 
