@@ -90,6 +90,8 @@ class Entry:
     """The name of the file beside."""
     digest: str
     """Its blake3."""
+    labels: tuple[str, ...] = ()
+    """The classes that metrics count by, in order: what the statistics' columns mean."""
     environment: Mapping[str, Json] = field(default_factory=dict)
     trace: tuple[tuple[float, ...], ...] = ()
     """The first losses of each run's training."""
@@ -353,6 +355,7 @@ def _entry(device: str, value: Mapping[str, Any]) -> Entry:
         keys={str(stage): tuple(map(str, digests)) for stage, digests in value["keys"].items()},
         statistics=_file_name(value["statistics"]["file"]),
         digest=str(value["statistics"]["blake3"]),
+        labels=tuple(map(str, value.get("labels", ()))),
         environment=value["environment"],
         trace=tuple(tuple(float(v) for v in losses) for losses in value["trace"]),
         calibration={str(name): Noise(**noise) for name, noise in value.get("calibration", {}).items()},
@@ -389,6 +392,8 @@ def _to_json(entry: Entry) -> dict[str, Json]:
         "statistics": {"blake3": entry.digest, "file": entry.statistics},
         "trace": [[rounded(v) for v in losses] for losses in entry.trace],
     }
+    if entry.labels:
+        value["labels"] = list(entry.labels)
     if entry.calibration:
         value["calibration"] = {name: asdict(noise) for name, noise in entry.calibration.items()}
     if entry.anchor is not None:

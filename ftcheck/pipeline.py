@@ -117,6 +117,7 @@ class Pipeline:
         Raises FtcheckError for whatever keeps the case from being measured.
         """
 
+        from ftcheck import references
         from ftcheck.judging import judge
 
         def finish(other: Case, seeds: Sequence[int] | None = None) -> tuple[Finished, ...]:
@@ -156,9 +157,14 @@ class Pipeline:
         proposal = None
         if self.settings.updates and not smoke:
             proposal = proposals.propose(
-                case, self.device.kind, judgement.scored, judgement.values, reason=self.settings.reason or ""
+                case.suite,
+                case.id,
+                self.device.kind,
+                references.of_scored(judgement.scored, "", fixed=case.training is None),
+                judgement.values,
+                reason=self.settings.reason or "",
             )
-            result, proposal = proposals.settled(case, result, proposal, self.settings)
+            result, proposal = proposals.settled(result, proposal, proposals.Rules.of(case, self.settings))
         if result.verdict == "fail":
             confusions, worst = self._errors(case, finished)
             result = replace(result, confusions=confusions, worst=worst)
