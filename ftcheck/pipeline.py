@@ -194,11 +194,13 @@ class Pipeline:
 
         device, to = self.device.kind, self.settings.compare
         if to is not None:
-            return (
-                references.in_folder(case, device, Path(to))
-                if Path(to).is_dir()
-                else references.at_commit(case, device, to)
-            )
+            if Path(to).is_dir():
+                return references.in_folder(case, device, Path(to))
+            if to.endswith(".json"):
+                from ftcheck import operands
+
+                return operands.in_results(case, device, Path(to), self.store)
+            return references.at_commit(case, device, to)
         kind, _, name = case.vs.partition(":")
         if kind == "git":
             return references.at_commit(case, device, name)
@@ -230,9 +232,7 @@ class Pipeline:
         context = task.context(dict(finished[0].meta), case.task_options)
         built, left_out = _built(named or case, context, tasks.lookup(case))
         scorer = Scorer(task=task, options=case.task_options, lookup=tasks.lookup(case), store=self.store)
-        found = [
-            scorer.scores(run.run.predict, run.predicted, built, anew="predict" in run.made) for run in finished
-        ]
+        found = [scorer.scores(run.run.predict, run.predicted, built, anew="predict" in run.made) for run in finished]
         return Scored(
             runs=finished,
             ids=found[0][0],

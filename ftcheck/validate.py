@@ -7,10 +7,15 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from ftcheck.session import FtSession
+
+if TYPE_CHECKING:
+    from ftcheck.spec import Case
 
 
 @dataclass(eq=False)  # pytest keeps plugins in sets
@@ -19,6 +24,8 @@ class Gathered:
 
     cases: list[str] = field(default_factory=list)
     """Node ids."""
+    collected: dict[tuple[Path, str], Case] = field(default_factory=dict)
+    """(suite, id) -> every case of the files that were collected."""
     errors: list[str] = field(default_factory=list)
     exit_code: int = pytest.ExitCode.OK
 
@@ -28,6 +35,9 @@ class Gathered:
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self.cases = [item.nodeid for item in session.items if FtSession.owns(item)]
+        for plugin in session.config.pluginmanager.get_plugins():
+            if isinstance(plugin, FtSession):
+                self.collected |= plugin.cases
 
 
 def gather(paths: Sequence[str]) -> Gathered:

@@ -7,19 +7,18 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from ftcheck.cli.baseline import app as baseline
+from ftcheck.cli.common import PROBLEM, USAGE, CacheDir, open_store
+from ftcheck.cli.compare import compare
 from ftcheck.errors import FtcheckError, UsageError, one_of, shown
 
 if TYPE_CHECKING:
     from ftcheck.keys import Change
     from ftcheck.store import CaseHistory, Entry, Store
-
-PROBLEM: Final = 1
-USAGE: Final = 4
 
 _ASIDE: Final = 160
 """Columns of a table that goes to no terminal."""
@@ -34,6 +33,8 @@ app = typer.Typer(
 )
 cache = typer.Typer(help="The run store: what was trained, evaluated and scored.", no_args_is_help=True)
 app.add_typer(cache, name="cache")
+app.add_typer(baseline, name="baseline")
+app.command()(compare)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -66,10 +67,6 @@ def _age(text: str) -> timedelta:
     return timedelta(hours=int(match[1]) * {"h": 1, "d": 24, "w": 168}[match[2].lower()])
 
 
-CacheDir = Annotated[
-    Path | None,
-    typer.Option("--cache-dir", help="Where the run store is (default: FTCHECK_CACHE_DIR, else the user's cache)."),
-]
 Age = Annotated[timedelta | None, typer.Option(parser=_age, metavar="AGE", help="What was not used for 12h, 30d, 4w.")]
 Size = Annotated[
     int | None, typer.Option(parser=_bytes, metavar="SIZE", help="The least recently used beyond 500MB, 20GB.")
@@ -126,7 +123,7 @@ def list_entries(cache_dir: CacheDir = None) -> None:
     """List what the store holds."""
     from ftcheck.store import listed
 
-    store = _store(cache_dir)
+    store = open_store(cache_dir)
     known = {key.digest: str(case) for case in store.cases() for run in case.runs for key in run.keys.values()}
     rows, total = [], 0
     for item in listed(store):
@@ -154,7 +151,7 @@ def verify(cache_dir: CacheDir = None) -> None:
     """Check every file of every entry against its checksum. Damaged entries are set aside; then the exit code is 1."""
     from ftcheck.store import STAGES, StoreCorruptionError
 
-    store = _store(cache_dir)
+    store = open_store(cache_dir)
     checked = 0
     for stage in STAGES:
         for digest in store.keys(stage):
@@ -180,7 +177,7 @@ def why(
     cache_dir: CacheDir = None,
 ) -> None:
     """Say which inputs changed between the last two runs of a case, or between two keys."""
-    store = _store(cache_dir)
+    store = open_store(cache_dir)
     if other is not None:
         from ftcheck.keys import diff
 
@@ -209,18 +206,12 @@ def prune(
 
     if not models and older_than is None and max_size is None:
         raise typer.BadParameter("say what to take out: --models, --older-than AGE, --max-size SIZE")
-    store = _store(cache_dir)
+    store = open_store(cache_dir)
     done = prune_store(store, models=models, older_than=older_than, max_size=max_size)
     print(f"{done.entries:,} entries and {done.models:,} models taken out of {store.root}, {_size(done.freed)} freed")
     if done.busy:
         print(f"{done.busy:,} were left: a process works on them")
     _print_warnings(store)
-
-
-def _store(cache_dir: Path | None) -> Store:
-    from ftcheck.store import Store, default_cache_dir
-
-    return Store(cache_dir.absolute() if cache_dir else default_cache_dir())
 
 
 def _case(store: Store, wanted: str) -> CaseHistory:
