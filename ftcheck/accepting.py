@@ -139,8 +139,9 @@ def _settled(
 
 
 def _suite(result: CaseResult, here: Path) -> Path:
-    """The suite file: where it was, or as the node id says it from `here`, on another machine."""
-    for path in (Path(result.suite), here / result.nodeid.partition("::")[0]):
+    """The suite file: as the node id says it from `here`, so that a file from another working tree or machine is
+    accepted into this one; else where it was."""
+    for path in (here / result.nodeid.partition("::")[0], Path(result.suite)):
         if path.is_file():
             return path
     raise UsageError(f"its suite {shown(result.suite, 300)} isn't here")

@@ -2,7 +2,7 @@
 
 `suites/__baselines__/<suite's stem>/<case id>.json` is what a reviewer reads: an entry per kind of device, one metric a
 line. Beside it `<case id>.<device>.npz` holds what pairing needs: the judged examples' hashes and the example
-statistics of every metric and run. No text of the data is in either.
+statistics of every metric and run. No text of the data is in either, but the names of its classes.
 """
 
 from __future__ import annotations

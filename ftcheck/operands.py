@@ -48,7 +48,7 @@ class Side:
     """Why the case was not measured."""
 
     def __str__(self) -> str:
-        return "::".join(self.name)
+        return "::".join(filter(None, self.name))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
