@@ -97,7 +97,8 @@ def test_every_choice_of_a_flag_is_mentioned() -> None:
 
 
 def test_every_command_is_mentioned() -> None:
-    from ftcheck.cli import app, baseline, cache
+    from ftcheck.cli import app, cache
+    from ftcheck.cli.baseline import app as baseline
 
     names = [
         command.name or command.callback.__name__
