@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -280,3 +282,13 @@ def test_nothing_is_kept_of_a_comparison_but_scores(project: Path, command: Comm
     known = list(store.keys("runs")), list(store.keys("predictions"))
     command("compare", "before.json", "worse.json")
     assert (list(store.keys("runs")), list(store.keys("predictions"))) == known
+
+
+def test_comparing_loads_no_torch(project: Path) -> None:
+    code = (
+        "import sys; from ftcheck.cli import main\n"
+        "try: main(['compare', 'before.json', 'near.json', '--tests', '--format', 'csv'])\n"
+        "except SystemExit: print([n for n in ('torch', 'transformers', 'datasets', 'pytest') if n in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
