@@ -1,14 +1,12 @@
-"""Results compared outside of a pytest session: two of them case by case, or several by who is best."""
+"""Two results compared outside of a pytest session, case by case."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
-
-import numpy as np
 
 from ftcheck import metrics, references, statistics
 from ftcheck.errors import UsageError, shown
@@ -126,10 +124,7 @@ def compare(
 ) -> Compared:
     """Every metric (or `only` some) of every case on both sides. Raises UsageError for a metric that none has, and
     BaselineError for a baseline that was edited by hand."""
-    known = {name for operand in (a, b) for side in operand.sides for name in side.values}
-    for name in (*(one.metric for one in fail_on), *only):
-        if name not in known:
-            raise UsageError(f"no case has the metric {shown(name)}; there are {', '.join(sorted(known)) or 'none'}")
+    check_metrics((a, b), (*(one.metric for one in fail_on), *only))
     pairs, vanished, new = _matched(a, b)
     margins = {one.metric: one for one in fail_on}
     rows: list[Row] = []
@@ -142,6 +137,14 @@ def compare(
     return Compared(
         a=a, b=b, rows=tuple(rows), vanished=tuple(vanished), new=tuple(new), notes=tuple(dict.fromkeys(notes))
     )
+
+
+def check_metrics(operands: Iterable[Operand], names: Iterable[str]) -> None:
+    """Raise UsageError for a metric that no case of any operand has."""
+    known = {name for operand in operands for side in operand.sides for name in side.values}
+    for name in names:
+        if name not in known:
+            raise UsageError(f"no case has the metric {shown(name)}; there are {', '.join(sorted(known)) or 'none'}")
 
 
 def _matched(a: Operand, b: Operand) -> tuple[list[tuple[Side, Side]], list[str], list[str]]:
@@ -218,7 +221,7 @@ class Both:
         row = replace(
             row, greater_is_better=now.greater_is_better, a=old.value, b=now.value, delta=now.value - old.value
         )
-        if name in _costs():
+        if name in costs():
             return row
         if old.signature != now.signature:
             why = f"{shown(name)} is defined otherwise ({shown(old.signature)} → {shown(now.signature)})"
@@ -233,7 +236,7 @@ class Both:
     @staticmethod
     def _one_sided(row: Row, old: MetricResult | None, now: MetricResult | None) -> Row:
         if old is not None:
-            gone = row.metric not in _costs()
+            gone = row.metric not in costs()
             return replace(
                 row, a=old.value, status="gone" if gone else "value", greater_is_better=old.greater_is_better
             )
@@ -320,89 +323,6 @@ def _absolute(margin: FailOn, found: Comparison) -> float:
     return margin.margin * abs(found.value_baseline) if margin.relative else margin.margin
 
 
-def _costs() -> frozenset[str]:
+def costs() -> frozenset[str]:
     """Metrics that are no estimate from examples."""
     return frozenset(known.name for known in metrics.every() if known.input == "cost")
-
-
-Place = Literal["best", "tied", "behind", "unknown", "incomparable", ""]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ranked:
-    """One metric of one case over several operands."""
-
-    case: str
-    device: str
-    metric: str
-    greater_is_better: bool
-    values: tuple[float, ...]
-    places: tuple[Place, ...]
-    """Of each operand: `tied` is not worse than the best beyond chance; `unknown` can't be told; empty: it has none."""
-
-
-def rank(operands: Sequence[Operand], *, only: Sequence[str] = ()) -> tuple[Ranked, ...]:
-    """For every case and metric the best of several operands, and which are tied with it: paired comparisons at 95 %,
-    one-sided, uncorrected. Raises UsageError for a metric that none has."""
-    known = {name for operand in operands for side in operand.sides for name in side.values}
-    for name in only:
-        if name not in known:
-            raise UsageError(f"no case has the metric {shown(name)}; there are {', '.join(sorted(known)) or 'none'}")
-    found = []
-    for case, device, sides in _columns(operands):
-        there = [side for side in sides if side is not None]
-        for name in dict.fromkeys(name for side in there for name in side.values):
-            if name not in _costs() and (not only or name in only):
-                found.append(_ranked(case, device, name, sides))
-    return tuple(found)
-
-
-def _columns(operands: Sequence[Operand]) -> Iterator[tuple[str, str, list[Side | None]]]:
-    """(case, device, each operand's side)."""
-    measured = [[side for side in operand.sides if not side.error] for operand in operands]
-    if all(operand.one_case for operand in operands):
-        yield " / ".join(dict.fromkeys(str(sides[0]) for sides in measured)), "", [sides[0] for sides in measured]
-        return
-    for name, device in dict.fromkeys((side.name, side.device) for sides in measured for side in sides):
-        matching = [
-            next((side for side in sides if (side.name, side.device) == (name, device)), None) for sides in measured
-        ]
-        yield "::".join(name), device, matching
-
-
-def _ranked(case: str, device: str, name: str, sides: Sequence[Side | None]) -> Ranked:
-    values = [side.values.get(name) if side is not None else None for side in sides]
-    greater = next(value.greater_is_better for value in values if value is not None)
-    numbers = np.array([math.nan if value is None else value.value for value in values])
-    places: list[Place] = [""] * len(sides)
-    if np.isfinite(numbers).any():
-        first = int(np.nanargmax(numbers) if greater else np.nanargmin(numbers))
-        best = sides[first]
-        assert best is not None
-        for index, (side, value) in enumerate(zip(sides, values, strict=True)):
-            if index == first:
-                places[index] = "best"
-            elif side is not None and value is not None:
-                places[index] = _place(best, side, name)
-    return Ranked(
-        case=case,
-        device=device,
-        metric=name,
-        greater_is_better=greater,
-        values=tuple(numbers.tolist()),
-        places=tuple(places),
-    )
-
-
-def _place(best: Side, side: Side, name: str) -> Place:
-    both = Both(best, side)
-    if best.values[name].signature != side.values[name].signature:
-        return "incomparable"
-    if both.evidence is None or name not in both.evidence.metrics:
-        return "unknown"
-    found = both.evidence.compared(name, "reference", Part(), confidence=CONFIDENCE, relative=None)
-    if isinstance(found, Missing):
-        return "incomparable"
-    if found.noise is None or found.examples < statistics.FEW_EXAMPLES:
-        return "tied" if found.same else "unknown"
-    return "behind" if found.low > 0 else "tied"

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from ftcheck.comparing import FailOn, compare, rank
+from ftcheck.comparing import FailOn, compare
 from ftcheck.errors import UsageError
 from ftcheck.operands import Operand, Side, aligned
+from ftcheck.ranking import rank
 from tests.report.results import metric
 
 

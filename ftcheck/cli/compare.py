@@ -50,7 +50,7 @@ def compare(  # noqa: PLR0917  typer's way of declaring options
 ) -> None:
     """Compare results without training: two case by case (A before, B now), more by who is best. Exit code 1 where a
     case vanished, can't be compared, or is worse than --fail-on allows."""
-    from ftcheck import comparing
+    from ftcheck import comparing, ranking
     from ftcheck import operands as named
     from ftcheck.report import comparison
 
@@ -62,7 +62,7 @@ def compare(  # noqa: PLR0917  typer's way of declaring options
     store = open_store(cache_dir)
     found = named.aligned([named.read(text, store, Path.cwd()) for text in operands])
     if len(found) > 2:
-        ranked = comparing.rank(found, only=metric or ())
+        ranked = ranking.rank(found, only=metric or ())
         sys.stdout.write(comparison.of_many(found, ranked, format.value))
         failed = any("incomparable" in row.places for row in ranked)
     else:

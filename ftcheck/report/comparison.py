@@ -15,8 +15,9 @@ from ftcheck.errors import shown
 from ftcheck.report import numbers
 
 if TYPE_CHECKING:
-    from ftcheck.comparing import Compared, Place, Ranked, Row
+    from ftcheck.comparing import Compared, Row
     from ftcheck.operands import Operand
+    from ftcheck.ranking import Place, Ranked
 
 Format = Literal["text", "markdown", "json", "csv"]
 SCHEMA = 1
