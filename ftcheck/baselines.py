@@ -2,7 +2,7 @@
 
 `suites/__baselines__/<suite's stem>/<case id>.json` is what a reviewer reads: an entry per kind of device, one metric a
 line. Beside it `<case id>.<device>.npz` holds what pairing needs: the judged examples' hashes and the example
-statistics of every metric and run. No text of the data is in either.
+statistics of every metric and run. No text of the data is in either, but the names of its classes.
 """
 
 from __future__ import annotations
@@ -106,6 +106,8 @@ class Entry:
     """The name of the file beside."""
     digest: str
     """Its blake3."""
+    labels: tuple[str, ...] = ()
+    """The classes that metrics count by, in order: what the statistics' columns mean."""
     environment: Mapping[str, Json] = field(default_factory=dict)
     trace: tuple[tuple[float, ...], ...] = ()
     """The first losses of each run's training."""
@@ -383,6 +385,7 @@ def _entry(device: str, value: Mapping[str, Any]) -> Entry:
         keys={str(stage): tuple(map(str, digests)) for stage, digests in value["keys"].items()},
         statistics=_file_name(value["statistics"]["file"]),
         digest=str(value["statistics"]["blake3"]),
+        labels=tuple(map(str, value.get("labels", ()))),
         environment=value["environment"],
         trace=tuple(tuple(float(v) for v in losses) for losses in value["trace"]),
         calibration={str(name): Noise(**noise) for name, noise in value.get("calibration", {}).items()},
@@ -421,6 +424,8 @@ def _to_json(entry: Entry) -> dict[str, Json]:
         "statistics": {"blake3": entry.digest, "file": entry.statistics},
         "trace": [[rounded(v) for v in losses] for losses in entry.trace],
     }
+    if entry.labels:
+        value["labels"] = list(entry.labels)
     if entry.calibration:
         value["calibration"] = {
             name: {**asdict(noise), "s2": rounded(noise.s2), "d": rounded(noise.d)}

@@ -41,6 +41,11 @@ class Commit:
                 f"{shown(self.ref)!r} is no commit, branch or tag of the git repository around {self.folder}"
             )
 
+    def names(self) -> tuple[Path, ...]:
+        """The files below `folder` as they were, absolute."""
+        found = ask(self.folder, "ls-tree", "-r", "-z", "--name-only", self.ref, "--", ".")
+        return tuple(self.folder / name for name in found.split("\0") if name)
+
     def read(self, path: Path) -> bytes | None:
         """The file as it was; None where there was none."""
         # `./name` is relative to -C, which need not exist any more in the working tree.

@@ -6,28 +6,28 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ftcheck import arrays, examples, gates, keys, proposals, tasks
+from ftcheck import gates, keys, proposals, tasks
 from ftcheck.errors import BaselineError, FtcheckError, MetricError, StoreError, TrainingError
 from ftcheck.executors import Work
 from ftcheck.executors.inline import has_model
 from ftcheck.finetune import Job, OnProgress, Progress
 from ftcheck.results import CaseResult, Confusion, WorstExample
 from ftcheck.runs import Finished, Measured, PlannedRun, Run, Scored, notes, run_result
+from ftcheck.scoring import Scorer
 
 if TYPE_CHECKING:
     from ftcheck.devices import Device
     from ftcheck.evidence import Missing
     from ftcheck.executors import Executor
     from ftcheck.keys import Identifier, Key
-    from ftcheck.metrics import Context, FloatArray, Lookup, Metric
+    from ftcheck.metrics import Context, Lookup, Metric
     from ftcheck.references import Other, Peers
     from ftcheck.settings import Settings
     from ftcheck.spec import Case
     from ftcheck.store import Entry, Stage, Store
 
-STATISTICS = "statistics.npz"
 REFERENCE, FIRST = "reference", "first"
 """The two that margins compare with (see `Evidence.pairs`)."""
 
@@ -117,6 +117,7 @@ class Pipeline:
         Raises FtcheckError for whatever keeps the case from being measured.
         """
 
+        from ftcheck import references
         from ftcheck.judging import judge
 
         finish = partial(self.finish, on_progress=on_progress, on_wait=on_wait)
@@ -159,10 +160,15 @@ class Pipeline:
         proposal = None
         if self.settings.updates and not smoke:
             proposal = proposals.propose(
-                case, self.device.kind, judgement.scored, judgement.values, reason=self.settings.reason or ""
+                case.suite,
+                case.id,
+                self.device.kind,
+                references.of_scored(judgement.scored, "", fixed=case.training is None),
+                judgement.values,
+                reason=self.settings.reason or "",
             )
             proposal = proposals.with_outlook(proposal, case, judgement.scored, judgement.values)
-            result, proposal = proposals.settled(case, result, proposal, self.settings)
+            result, proposal = proposals.settled(result, proposal, proposals.Rules.of(case, self.settings))
         if result.verdict == "fail":
             confusions, worst = self._errors(case, finished)
             result = replace(result, confusions=confusions, worst=worst)
@@ -219,11 +225,13 @@ class Pipeline:
 
         device, to = self.device.kind, self.settings.compare
         if to is not None:
-            return (
-                references.in_folder(case, device, Path(to))
-                if Path(to).is_dir()
-                else references.at_commit(case, device, to)
-            )
+            if Path(to).is_dir():
+                return references.in_folder(case, device, Path(to))
+            if to.endswith(".json"):
+                from ftcheck import operands
+
+                return operands.in_results(case, device, Path(to), self.store)
+            return references.at_commit(case, device, to)
         kind, _, name = case.vs.partition(":")
         if kind == "git":
             return references.at_commit(case, device, name)
@@ -254,7 +262,8 @@ class Pipeline:
         self._same_examples(finished)
         context = task.context(dict(finished[0].meta), case.task_options)
         built, left_out = _built(named or case, context, tasks.lookup(case))
-        found = [self._scores(case, run, built) for run in finished]
+        scorer = Scorer(task=task, options=case.task_options, lookup=tasks.lookup(case), store=self.store)
+        found = [scorer.scores(run.run.predict, run.predicted, built, anew="predict" in run.made) for run in finished]
         return Scored(
             runs=finished,
             ids=found[0][0],
@@ -332,27 +341,6 @@ class Pipeline:
                 f"an input changed while it was being used ({'; '.join(map(str, changes[:3]))}): "
                 "nothing is kept; run again"
             )
-
-    def _scores(self, case: Case, run: Finished, built: Sequence[Metric]) -> tuple[Any, dict[str, FloatArray]]:
-        """(the judged rows' hashes, example statistics of every metric) for one run: from the store, or computed from
-        its records and published."""
-        key = keys.score_key(run.run.predict, {metric.name: metric.signature for metric in built})
-        found = None if "predict" in run.made else self.store.get("scores", key.digest)
-        if found is not None:
-            stored = arrays.load_npz(found.read(STATISTICS))
-            return stored["ids"], {name: stored[f"metric{i}"] for i, name in enumerate(found.content["metrics"])}
-        task, records = tasks.get(case.task), run.records()
-        inputs = task.score_inputs(records, dict(run.meta), case.task_options)
-        lookup = tasks.lookup(case)
-        statistics = {metric.name: metric.statistics(*inputs[lookup.describe(metric.name).input]) for metric in built}
-        ids = examples.hash_bytes([record["hash"] for record in records])
-        if self.store.writable:
-            with self.store.publish("scores", key, replace=True) as publication:
-                # A metric's name may hold any text (f1[a/b]), a member's may not.
-                members = {f"metric{i}": arrays.small(rows) for i, rows in enumerate(statistics.values())}
-                (publication.path / STATISTICS).write_bytes(arrays.dump_npz({"ids": ids, **members}))
-                publication.content = {"metrics": list(statistics)}
-        return ids, statistics
 
     @staticmethod
     def _same_examples(finished: Sequence[Finished]) -> None:

@@ -15,9 +15,10 @@ from ftcheck.baselines import Accepted, Entry, MetricRecord, Power, Statistics
 from ftcheck.errors import BaselineError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from ftcheck.metrics import FloatArray
+    from ftcheck.references import Other
     from ftcheck.results import CaseResult, GateResult, MetricResult
     from ftcheck.runs import Scored
     from ftcheck.settings import Settings
@@ -33,14 +34,16 @@ class Proposal:
     statistics: bytes
 
 
-def propose(case: Case, device: str, scored: Scored, values: Mapping[str, MetricResult], *, reason: str) -> Proposal:
-    """The proposal that a measured case makes. Metrics without a finite value, and costs, are left out."""
-    known = {name: values[name] for name in scored.metrics if math.isfinite(values[name].value)}
+def propose(
+    suite: Path, case_id: str, device: str, accepted: Other, values: Mapping[str, MetricResult], *, reason: str
+) -> Proposal:
+    """The proposal that a case's result makes. Metrics without a finite value, and costs, are left out."""
+    arm = accepted.arm
+    known = {name: values[name] for name in arm.metrics if math.isfinite(values[name].value)}
     content = Statistics(
-        ids=scored.ids, metrics={name: _stacked(scored.statistics[name]) for name in known}, rows=scored.train_rows()
+        ids=arm.ids, metrics={name: _stacked(arm.metrics[name]) for name in known}, rows=accepted.rows
     ).dump()
-    first = scored.runs[0].run
-    folder = case.suite.parent
+    folder = suite.parent
     entry = Entry(
         device=device,
         accepted=Accepted(
@@ -59,20 +62,18 @@ def propose(case: Case, device: str, scored: Scored, values: Mapping[str, Metric
             )
             for name, metric in known.items()
         },
-        seeds=tuple(run.run.job.seed for run in scored.runs),
-        examples=len(scored.ids),
-        fixed=case.training is None,
-        components=baselines.condensed(first.train.components, first.predict.components),
-        keys={
-            "train": tuple(run.run.train.digest for run in scored.runs),
-            "predict": tuple(run.run.predict.digest for run in scored.runs),
-        },
-        statistics=baselines.statistics_name(case.id, device),
+        seeds=accepted.seeds,
+        examples=len(arm.ids),
+        fixed=arm.fixed,
+        components=accepted.components,
+        keys={"train": accepted.train_keys, "predict": arm.keys},
+        statistics=baselines.statistics_name(case_id, device),
         digest=str(blake3(content).hexdigest()),
-        environment=dict(scored.runs[0].trained.content.get("environment", {})) if scored.runs[0].trained else {},
-        trace=tuple(run.first_losses for run in scored.runs),
+        labels=accepted.labels,
+        environment=dict(accepted.environment),
+        trace=accepted.trace,
     )
-    return Proposal(path=baselines.place(case.suite, case.id), entry=entry, statistics=content)
+    return Proposal(path=baselines.place(suite, case_id), entry=entry, statistics=content)
 
 
 def _existing(path: Path, device: str) -> Entry | None:
@@ -115,17 +116,16 @@ def _power(case: Case, device: str, scored: Scored, values: Mapping[str, MetricR
     return {name: planned for name, planned in found.items() if planned is not None}
 
 
-def _stacked(rows: tuple[FloatArray, ...]) -> FloatArray:
+def _stacked(rows: Sequence[FloatArray]) -> FloatArray:
     import numpy as np
 
     return np.stack(rows)
 
 
-def loosened(case: Case, old: Entry, new: Entry) -> list[str]:
-    """The metrics with a margin whose new value is worse than the old one: an update that lowers the bar."""
-    gated = {gate.metric for gate in case.gates if gate.compares or (gate.slices is not None and gate.slices.compares)}
+def loosened(gated: Collection[str], old: Entry, new: Entry) -> list[str]:
+    """Those of the metrics with a margin whose new value is worse than the old one: an update that lowers the bar."""
     found = []
-    for name in sorted(gated & set(old.metrics) & set(new.metrics)):
+    for name in sorted(set(gated) & set(old.metrics) & set(new.metrics)):
         before, after = old.metrics[name], new.metrics[name]
         worse = before.value - after.value if before.greater_is_better else after.value - before.value
         if worse > 1e-9 * abs(before.value):
@@ -133,35 +133,53 @@ def loosened(case: Case, old: Entry, new: Entry) -> list[str]:
     return found
 
 
-def settled(
-    case: Case, result: CaseResult, proposal: Proposal, settings: Settings
-) -> tuple[CaseResult, Proposal | None]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """When a proposal becomes the baseline."""
+
+    gated: Collection[str]
+    """The metrics with a margin: whose values can't get worse without a reason."""
+    against_baseline: bool
+    """Whether margins compare with the baseline that is replaced."""
+    replace: bool = True
+    """Whether an entry that is there may be replaced."""
+    ask: str = "give --ft-reason"
+    """How a reason is given."""
+
+    @classmethod
+    def of(cls, case: Case, settings: Settings) -> Rules:
+        """Those of a pytest session."""
+        gated = {g.metric for g in case.gates if g.compares or (g.slices is not None and g.slices.compares)}
+        against_baseline = case.vs == "baseline" and settings.compare is None
+        return cls(gated=gated, against_baseline=against_baseline, replace=settings.update)
+
+
+def settled(result: CaseResult, proposal: Proposal, rules: Rules) -> tuple[CaseResult, Proposal | None]:
     """What becomes of a proposal, and the result as it stands then: margins to a baseline that is replaced don't fail.
 
-    Nothing is proposed where the baseline is this result already, where --ft-update-new finds an entry, and where it
-    would be loosened without --ft-reason.
+    Nothing is proposed where the baseline is this result already, where an entry may not be replaced, and where it
+    would be loosened without a reason.
     """
     old = _existing(proposal.path, proposal.entry.device)
-    if old is not None and not settings.update:
+    if old is not None and not rules.replace:
         return replace(result, update="kept: --ft-update-new writes new ones only"), None
     unusable = result.verdict == "incomparable"  # the one that is there may be damaged
     if old is not None and not unusable and (old.keys, old.digest) == (proposal.entry.keys, proposal.entry.digest):
         return replace(result, update="unchanged"), None
-    worse = loosened(case, old, proposal.entry) if old is not None else []
-    if worse and not settings.reason:
-        told = f"not written: it would be loosened ({', '.join(worse)}); give --ft-reason"
+    worse = loosened(rules.gated, old, proposal.entry) if old is not None else []
+    if worse and not proposal.entry.accepted.reason:
+        told = f"not written: it would be loosened ({', '.join(worse)}); {rules.ask}"
         return replace(result, update=told), None
-    against = "the baseline" if case.vs == "baseline" and settings.compare is None else None
-    results = tuple(_accepted(gate, against) for gate in result.gates)
+    results = tuple(_accepted(gate, rules.against_baseline) for gate in result.gates)
     if gates.verdict(results) == "fail":
         return replace(result, update="not written: the case fails"), None
     told = "written" if old is None else f"written in place of the one {old.accepted}"
     return replace(result, gates=results, verdict=gates.verdict(results), update=told), proposal
 
 
-def _accepted(gate: GateResult, against: str | None) -> GateResult:
+def _accepted(gate: GateResult, against_baseline: bool) -> GateResult:
     """A margin's result once the baseline that it compares with is replaced; every other demand stays as it is."""
-    compares = gate.bound in ("max_regression", "max_gain") and against is not None
+    compares = gate.bound in ("max_regression", "max_gain") and against_baseline
     if gate.verdict == "new":
         return replace(gate, message=f"{gate.metric}: compared with this result from now on")
     if not compares or gate.verdict == "pass":

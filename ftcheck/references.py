@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ftcheck.baselines import Baseline, Entry
+    from ftcheck.metrics import FloatArray
     from ftcheck.runs import Finished, Scored
     from ftcheck.spec import Case
     from ftcheck.store import Store
@@ -45,6 +46,10 @@ class Other:
     """What the baseline's file says of each metric."""
     rows: Any = None
     """(training rows, 4): the first bytes of their hashes; None where unknown."""
+    labels: tuple[str, ...] = ()
+    """The classes that metrics count by, in order."""
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    """What the first run was trained with: recorded, not compared."""
 
 
 def arm(scored: Scored, *, fixed: bool) -> Arm:
@@ -60,7 +65,8 @@ def arm(scored: Scored, *, fixed: bool) -> Arm:
 
 def of_scored(scored: Scored, against: str, *, fixed: bool) -> Other:
     """Another case's runs as the other side."""
-    first = scored.runs[0].run
+    run, case = scored.runs[0], scored.runs[0].run.job.case
+    first, context = run.run, tasks.get(case.task).context(dict(run.meta), case.task_options)
     return Other(
         against=against,
         described=f"{len(scored.runs)} runs" if len(scored.runs) > 1 else "1 run",
@@ -70,6 +76,8 @@ def of_scored(scored: Scored, against: str, *, fixed: bool) -> Other:
         seeds=tuple(run.run.job.seed for run in scored.runs),
         trace=tuple(run.first_losses for run in scored.runs),
         rows=scored.train_rows(),
+        labels=context.labels,
+        environment=run.trained.content.get("environment", {}) if run.trained else {},
     )
 
 
@@ -97,6 +105,8 @@ def of_entry(baseline: Baseline, entry: Entry, against: str) -> Other:
         trace=entry.trace,
         values={name: record.value for name, record in entry.metrics.items() if name in found.metrics},
         rows=found.rows,
+        labels=entry.labels,
+        environment=entry.environment,
     )
 
 
@@ -145,6 +155,15 @@ def check(other: Other, evidence: Evidence) -> None:
                 f"{other.against} says {name} {value:g}, but its statistics say {real:g}: it was edited by hand; "
                 "restore it from git, or accept a result with --ft-update"
             )
+
+
+def flipped(evidence: Evidence, pair: Pair, metric: str) -> FloatArray:
+    """(common examples,): by how much the metric of each example alone changed; FLIPPED or more is a flip."""
+    theirs, ours = pair.places
+    before = evidence.example_scores(metric, pair.reference)[theirs]
+    after = evidence.example_scores(metric, pair.candidate)[ours]
+    change: FloatArray = np.nan_to_num(after - before)
+    return change
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,10 +219,8 @@ class Explanation:
         return ""
 
     def _with_flips(self, found: Reference, metric: str) -> Reference:
-        theirs, ours = self.pair.places
-        before = self.evidence.example_scores(metric, self.other.arm)[theirs]
-        after = self.evidence.example_scores(metric, self.evidence.candidate)[ours]
-        change = np.nan_to_num(after - before)
+        ours = self.pair.places[1]
+        change = flipped(self.evidence, self.pair, metric)
         broken, fixed = np.flatnonzero(change <= -FLIPPED), np.flatnonzero(change >= FLIPPED)
         worst = broken[np.argsort(change[broken], kind="stable")][:MOST_FLIPS]
         found = replace(found, broken=len(broken), fixed=len(fixed))

@@ -90,11 +90,7 @@ class Scored:
     def train_rows(self) -> npt.NDArray[np.uint8] | None:
         """(training rows, 4): the first bytes of their hashes. None where nothing was trained, or they are too many to
         be committed."""
-        trained = self.runs[0].trained
-        if trained is None or examples.TRAIN_ROWS not in trained.manifest["files"]:
-            return None
-        found = examples.read_hashes(trained.read(examples.TRAIN_ROWS))
-        return found[:, :4].copy() if len(found) <= MOST_ROWS else None
+        return train_rows(self.runs[0].trained)
 
     def without(self, dropped: Sequence[bool]) -> Scored:
         """The same without some runs."""
@@ -117,6 +113,15 @@ class Measured:
     scored: Scored
     proposal: Proposal | None = None
     """What --ft-update shall write."""
+
+
+def train_rows(trained: Entry | None) -> npt.NDArray[np.uint8] | None:
+    """(training rows, 4): the first bytes of the hashes that a training left. None where nothing was trained, or they
+    are too many to be committed."""
+    if trained is None or examples.TRAIN_ROWS not in trained.manifest["files"]:
+        return None
+    found = examples.read_hashes(trained.read(examples.TRAIN_ROWS))
+    return found[:, :4].copy() if len(found) <= MOST_ROWS else None
 
 
 def cost(known: Definition, finished: Sequence[Finished]) -> MetricResult:

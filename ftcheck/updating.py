@@ -24,7 +24,7 @@ def check(settings: Settings) -> None:
         raise UsageError("--ft-reason says why a baseline is loosened: it goes with --ft-update")
     if not settings.updates:
         return
-    if os.environ.get("CI", "").lower() not in ("", "0", "false") and not settings.allow_ci_update:
+    if in_ci() and not settings.allow_ci_update:
         raise UsageError(
             "--ft-update writes baselines, which somebody must review, and CI is set: update them on a machine of "
             "yours and commit them, or give --ft-allow-ci-update"
@@ -33,11 +33,17 @@ def check(settings: Settings) -> None:
         raise UsageError("--ft-limit is a smoke run, which is no baseline: leave it or --ft-update out")
 
 
-def unused(cases: Mapping[tuple[Path, str], Case], root: Path) -> Iterator[str]:
-    """Baselines beside the collected suites that no case has, relative to `root`."""
+def in_ci() -> bool:
+    """Whether nobody reviews what is written here."""
+    return os.environ.get("CI", "").lower() not in ("", "0", "false")
+
+
+def unused(cases: Mapping[tuple[Path, str], Case], root: Path, *, besides: Iterable[Path] = ()) -> Iterator[str]:
+    """Baselines beside the collected suites that no case has, relative to `root`; `besides` are more folders of
+    baselines to look in, whose suites may all be gone."""
     used = {baselines.place(suite, name) for suite, name in cases}
     suites = {suite for suite, _ in cases}
-    folders = {suite.parent / baselines.FOLDER for suite in suites}
+    folders = {suite.parent / baselines.FOLDER for suite in suites} | set(besides)
     stems = {(suite.parent / baselines.FOLDER, suite.stem) for suite in suites}
     for path in baselines.unused(folders, used):
         folder, stem = path.parent.parent, path.parent.name

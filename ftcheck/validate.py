@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from io import StringIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import pytest
@@ -29,6 +30,8 @@ class Gathered:
 
     cases: list[str] = field(default_factory=list)
     """Node ids."""
+    collected: dict[tuple[Path, str], Case] = field(default_factory=dict)
+    """(suite, id) -> every case of the files that were collected."""
     errors: list[str] = field(default_factory=list)
     exit_code: int = pytest.ExitCode.OK
 
@@ -38,6 +41,9 @@ class Gathered:
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self.cases = [item.nodeid for item in session.items if FtSession.owns(item)]
+        for plugin in session.config.pluginmanager.get_plugins():
+            if isinstance(plugin, FtSession):
+                self.collected |= plugin.cases
 
 
 def gather(paths: Sequence[str]) -> Gathered:

@@ -84,3 +84,45 @@ def _finite(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def read(path: Path) -> list[CaseResult]:
+    """The results in a file that `write` wrote. Raises UsageError for one that is none."""
+    from ftcheck.errors import UsageError, shown
+
+    try:
+        document = json.loads(path.read_bytes())
+        version = document["schema"]
+        if version != SCHEMA_VERSION:
+            raise UsageError(
+                f"{shown(path)} has schema {shown(version)}, this version of ftcheck reads {SCHEMA_VERSION}: "
+                "write it anew (--ft-json)"
+            )
+        return [CaseResult.from_json(_numbers(result)) for result in document["results"]]
+    except OSError as error:
+        raise UsageError(f"{shown(path)} can't be read: {error.strerror or error}") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(
+            f"{shown(path)} is no results file (--ft-json writes them): {type(error).__name__}: {shown(error)}"
+        ) from None
+
+
+def _numbers(result: dict[str, Any]) -> dict[str, Any]:
+    """A result with NaN where the file has null because JSON has none."""
+
+    def filled(found: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+        return {**found, **{name: math.nan for name in names if found.get(name) is None}}
+
+    metrics = [
+        {**filled(m, ("value",)), "per_seed": [math.nan if v is None else v for v in m["per_seed"]]}
+        for m in result["metrics"]
+    ]
+    gates = [
+        {**filled(g, ("value",)), "comparison": g["comparison"] and filled(g["comparison"], _COMPARED)}
+        for g in result["gates"]
+    ]
+    return {**result, "metrics": metrics, "gates": gates}
+
+
+_COMPARED = ("reference", "value", "difference", "low", "high", "p_value", "p_worse")
+"""Numbers of a comparison that may be NaN."""

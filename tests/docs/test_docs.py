@@ -98,11 +98,16 @@ def test_every_choice_of_a_flag_is_mentioned() -> None:
 
 def test_every_command_is_mentioned() -> None:
     from ftcheck.cli import app, cache
+    from ftcheck.cli.baseline import app as baseline
 
-    names = [(command.name or command.callback.__name__) for command in app.registered_commands if command.callback]
-    below = [(command.name or command.callback.__name__) for command in cache.registered_commands if command.callback]
-    assert {*names, *below} <= WORDS
-    assert len(below) == 4
+    names = [
+        command.name or command.callback.__name__
+        for group in (app, baseline, cache)
+        for command in group.registered_commands
+        if command.callback
+    ]
+    assert set(names) <= WORDS
+    assert len(names) == 10
 
 
 @pytest.mark.parametrize("model", [CaseFields, CheckpointFields, DataFields], ids=lambda model: model.__name__)

@@ -7,21 +7,19 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from ftcheck.cli.baseline import app as baseline
+from ftcheck.cli.calibrate import bisect, calibrate
+from ftcheck.cli.common import PROBLEM, USAGE, CacheDir, open_store
+from ftcheck.cli.compare import compare
 from ftcheck.errors import FtcheckError, UsageError, one_of, shown
 
 if TYPE_CHECKING:
     from ftcheck.keys import Change
-    from ftcheck.session import FtSession
-    from ftcheck.spec import Case
     from ftcheck.store import CaseHistory, Entry, Store
-
-PROBLEM: Final = 1
-USAGE: Final = 4
 
 _ASIDE: Final = 160
 """Columns of a table that goes to no terminal."""
@@ -36,6 +34,9 @@ app = typer.Typer(
 )
 cache = typer.Typer(help="The run store: what was trained, evaluated and scored.", no_args_is_help=True)
 app.add_typer(cache, name="cache")
+app.add_typer(baseline, name="baseline")
+for command in (compare, calibrate, bisect):
+    app.command()(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -68,10 +69,6 @@ def _age(text: str) -> timedelta:
     return timedelta(hours=int(match[1]) * {"h": 1, "d": 24, "w": 168}[match[2].lower()])
 
 
-CacheDir = Annotated[
-    Path | None,
-    typer.Option("--cache-dir", help="Where the run store is (default: FTCHECK_CACHE_DIR, else the user's cache)."),
-]
 Age = Annotated[timedelta | None, typer.Option(parser=_age, metavar="AGE", help="What was not used for 12h, 30d, 4w.")]
 Size = Annotated[
     int | None, typer.Option(parser=_bytes, metavar="SIZE", help="The least recently used beyond 500MB, 20GB.")
@@ -128,7 +125,7 @@ def list_entries(cache_dir: CacheDir = None) -> None:
     """List what the store holds."""
     from ftcheck.store import listed
 
-    store = _store(cache_dir)
+    store = open_store(cache_dir)
     known = {key.digest: str(case) for case in store.cases() for run in case.runs for key in run.keys.values()}
     rows, total = [], 0
     for item in listed(store):
@@ -156,7 +153,7 @@ def verify(cache_dir: CacheDir = None) -> None:
     """Check every file of every entry against its checksum. Damaged entries are set aside; then the exit code is 1."""
     from ftcheck.store import STAGES, StoreCorruptionError
 
-    store = _store(cache_dir)
+    store = open_store(cache_dir)
     checked = 0
     for stage in STAGES:
         for digest in store.keys(stage):
@@ -182,7 +179,7 @@ def why(
     cache_dir: CacheDir = None,
 ) -> None:
     """Say which inputs changed between the last two runs of a case, or between two keys."""
-    store = _store(cache_dir)
+    store = open_store(cache_dir)
     if other is not None:
         from ftcheck.keys import diff
 
@@ -211,18 +208,12 @@ def prune(
 
     if not models and older_than is None and max_size is None:
         raise typer.BadParameter("say what to take out: --models, --older-than AGE, --max-size SIZE")
-    store = _store(cache_dir)
+    store = open_store(cache_dir)
     done = prune_store(store, models=models, older_than=older_than, max_size=max_size)
     print(f"{done.entries:,} entries and {done.models:,} models taken out of {store.root}, {_size(done.freed)} freed")
     if done.busy:
         print(f"{done.busy:,} were left: a process works on them")
     _print_warnings(store)
-
-
-def _store(cache_dir: Path | None) -> Store:
-    from ftcheck.store import Store, default_cache_dir
-
-    return Store(cache_dir.absolute() if cache_dir else default_cache_dir())
 
 
 def _case(store: Store, wanted: str) -> CaseHistory:
@@ -303,60 +294,3 @@ def _ago(idle: timedelta) -> str:
 
 
 CaseNode = Annotated[str, typer.Argument(help="The case's node id: suites/intents.ft.yaml::banking77.", metavar="CASE")]
-Device = Annotated[str | None, typer.Option("--device", help="Where to train, as --ft-device says it.")]
-
-
-@app.command()
-def calibrate(
-    case: CaseNode,
-    seeds: Annotated[int, typer.Option("--seeds", min=2, help="How many runs to make, of new seeds.")] = 5,
-    device: Device = None,
-    cache_dir: CacheDir = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Report only: write no baseline.")] = False,
-) -> None:
-    """Learn how much seeds alone move a case's metrics, propose margins, and keep the estimate in its baseline."""
-    from ftcheck import calibrating
-    from ftcheck.report.aside import Aside
-    from ftcheck.validate import with_case
-
-    def work(session: FtSession, found: Case) -> calibrating.Calibration:
-        with Aside(found.id).showing() as aside:
-            return calibrating.calibrate(
-                session.pipeline, found, seeds, dry_run=dry_run, on_progress=aside.progress, on_wait=aside.waiting
-            )
-
-    for line in calibrating.report(with_case(case, _passed_on(device, cache_dir), work), case):
-        print(line)
-
-
-@app.command()
-def bisect(
-    case: CaseNode,
-    metric: Annotated[str | None, typer.Option("--metric", help="Default: the first with a margin.")] = None,
-    device: Device = None,
-    cache_dir: CacheDir = None,
-) -> None:
-    """Say which of the changes since a case's baseline moved it, by putting them back one at a time."""
-    from ftcheck import bisecting
-    from ftcheck.report.aside import Aside
-    from ftcheck.validate import with_case
-
-    def work(session: FtSession, found: Case) -> bisecting.Bisection:
-        with Aside(found.id).showing() as aside:
-            return bisecting.bisect(
-                session.pipeline,
-                found,
-                metric=metric,
-                on_variant=aside.of,
-                on_progress=aside.progress,
-                on_wait=aside.waiting,
-            )
-
-    for line in bisecting.report(with_case(case, _passed_on(device, cache_dir), work), case):
-        print(line)
-
-
-def _passed_on(device: str | None, cache_dir: Path | None) -> list[str]:
-    """The options of pytest that a command's own stand for."""
-    found = [] if device is None else [f"--ft-device={device}"]
-    return found if cache_dir is None else [*found, f"--ft-cache-dir={cache_dir}"]

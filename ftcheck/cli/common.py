@@ -1,0 +1,26 @@
+"""What several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+if TYPE_CHECKING:
+    from ftcheck.store import Store
+
+PROBLEM: Final = 1
+USAGE: Final = 4
+
+CacheDir = Annotated[
+    Path | None,
+    typer.Option("--cache-dir", help="Where the run store is (default: FTCHECK_CACHE_DIR, else the user's cache)."),
+]
+
+
+def open_store(cache_dir: Path | None) -> Store:
+    """The run store."""
+    from ftcheck.store import Store, default_cache_dir
+
+    return Store(cache_dir.absolute() if cache_dir else default_cache_dir())
