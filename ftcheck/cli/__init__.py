@@ -291,6 +291,3 @@ def _ago(idle: timedelta) -> str:
         return f"{idle.days} d ago"
     hours = idle.seconds // 3600
     return f"{hours} h ago" if hours else "just now"
-
-
-CaseNode = Annotated[str, typer.Argument(help="The case's node id: suites/intents.ft.yaml::banking77.", metavar="CASE")]

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from ftcheck.session import FtSession
     from ftcheck.spec import Case
 
-Device = Annotated[str | None, typer.Option("--device", help="Where to train, as --ft-device says it.")]
-
 
 CaseNode = Annotated[str, typer.Argument(help="The case's node id: suites/intents.ft.yaml::banking77.", metavar="CASE")]
 Device = Annotated[str | None, typer.Option("--device", help="Where to train, as --ft-device says it.")]
