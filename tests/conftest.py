@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from ftcheck.executors import inline
+
 pytest_plugins = ["pytester", "tests.cli.faked"]
 
 
@@ -17,3 +19,10 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
         monkeypatch.delenv(f"FTCHECK_{name}", raising=False)
     monkeypatch.setenv("FTCHECK_CACHE_DIR", str(path))
     return path
+
+
+@pytest.fixture(autouse=True)
+def no_fake_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a project's conftest.py, loaded into this process by a command, put in the place of what trains is taken
+    away again: real cases run in this process too."""
+    monkeypatch.setattr(inline, "InlineExecutor", inline.InlineExecutor)

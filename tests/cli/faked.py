@@ -10,7 +10,6 @@ from importlib import import_module
 import pytest
 
 from ftcheck import cli
-from ftcheck.executors import inline
 from tests.plugin.conftest import REPOSITORY, Project
 
 PRELOADED = ("numpy", "scipy.special", "pyarrow.parquet", "ftcheck.bisecting", "ftcheck.calibrating")
@@ -58,8 +57,6 @@ def faked(preloaded: None, pytester: pytest.Pytester, monkeypatch: pytest.Monkey
     monkeypatch.setenv("FAKE_LOG", str(made.log))
     monkeypatch.setenv("CI", "")
     monkeypatch.setenv("FTCHECK_DEVICE", "cpu")
-    # What the project's conftest.py replaces is put back after the test.
-    monkeypatch.setattr(inline, "InlineExecutor", inline.InlineExecutor)
     return made
 
 

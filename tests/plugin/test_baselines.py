@@ -65,7 +65,7 @@ def test_a_first_run_is_new_and_fails_only_under_strict(project: Project) -> Non
 def test_accepting_writes_a_file_that_a_reviewer_reads(project: Project) -> None:
     accepted(project)
     text = baseline(project).read_text()
-    (line,) = [line for line in text.splitlines() if line.strip().startswith('"accuracy"')]
+    (line,) = [line for line in text.splitlines() if line.strip().startswith('"accuracy": {"greater_is_better"')]
     assert '"per_seed": [0.89, 0.9, 0.91]' in line
     assert '"value": 0.9' in line
     assert "row 1" not in text, "no text of the data"
