@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from ftcheck import importpath, metrics, tasks, training_fields
-from ftcheck.spec import TaskFacts
+from ftcheck.finetune import techniques
+from ftcheck.spec import Facts, TaskFacts, TechniqueFacts
 
 
 class Installed:
@@ -34,6 +35,16 @@ class Installed:
 
     def task(self, name: str) -> TaskFacts:
         return tasks.get(name)
+
+    @property
+    def techniques(self) -> Collection[str]:
+        return techniques.names()
+
+    def technique(self, name: str) -> TechniqueFacts:
+        return techniques.get(name)
+
+    def technique_problems(self, facts: Facts) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        return techniques.problems(facts)
 
     def metric_problem(self, text: str, task: TaskFacts, options: Mapping[str, Any], folder: Path) -> str:
         return _lookup(task, options, folder).check(text) or ""

@@ -12,8 +12,7 @@ import pytest
 
 from ftcheck import catalogue, suitefile
 from ftcheck.errors import Location, SuiteError, SuiteErrors
-from ftcheck.spec import Case, Declaration, expand
-from ftcheck.spec.fields import CaseFields
+from ftcheck.spec import Case, Declaration, expand, keys_of, link
 from ftcheck.spec.matrix import combinations
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ class SuiteFile(pytest.Module):
 
     def collect(self) -> list[pytest.Item | pytest.Collector]:
         try:
-            cases = expand(suitefile.read(self.path), catalogue.installed())
+            cases = link(expand(suitefile.read(self.path), catalogue.installed()), catalogue.installed())
         except SuiteErrors as error:
             raise self.CollectError(str(error)) from None
         module = ModuleType(self.path.name)
@@ -84,6 +83,7 @@ def attach_cases(session: FtSession, collector: pytest.Collector, report: pytest
 
 def _attach(session: FtSession, items: Sequence[pytest.Function]) -> list[SuiteError]:
     errors: list[SuiteError] = []
+    found: list[tuple[pytest.Function, Case]] = []
     expanded: dict[tuple[Any, str], Sequence[Case]] = {}
     seen: dict[str, pytest.Function] = {}
     for item in items:
@@ -103,10 +103,18 @@ def _attach(session: FtSession, items: Sequence[pytest.Function]) -> list[SuiteE
                 errors.append(
                     _error(item, f"its case id {case.id!r} is also that of {other.name}; give `ids=` that differ")
                 )
-            session.adopt(item, case)
-            for mark in case.marks:
-                item.add_marker(getattr(pytest.mark, mark.name)(*mark.args, **mark.kwargs))
-    return errors
+            found.append((item, case))
+    if errors:
+        return errors
+    try:
+        linked = link([case for _, case in found], catalogue.installed())
+    except SuiteErrors as error:
+        return list(error.errors)
+    for (item, _), case in zip(found, linked, strict=True):
+        session.adopt(item, case)
+        for mark in case.marks:
+            item.add_marker(getattr(pytest.mark, mark.name)(*mark.args, **mark.kwargs))
+    return []
 
 
 def _variant_index(item: pytest.Function) -> int:
@@ -135,7 +143,7 @@ def _expand(item: pytest.Function, params: dict[str, Any], shown: str) -> Sequen
         return expand([_declaration(item.function, item.path)], catalogue.installed())
     if isinstance(item.function.__ftcheck__[0], Case):
         raise SuiteErrors([_error(item, "a YAML case can't be parametrized from outside; use `matrix`")])
-    fields = {name: value for name, value in params.items() if name in CaseFields.model_fields}
+    fields = {name: value for name, value in params.items() if name in keys_of(catalogue.installed().techniques)}
     return expand([_declaration(item.function, item.path).override(fields, shown)], catalogue.installed())
 
 
@@ -155,5 +163,7 @@ def _shown_variants(function: Any, path: Path) -> list[str]:
     if isinstance(function.__ftcheck__[0], Case):
         return ["-".join(case.parameters) for case in function.__ftcheck__]
     fields, source = _declaration(function, path).merged()
-    found = combinations(fields, source, path.parent, lambda source, message: None)
+    found = combinations(
+        fields, source, path.parent, keys_of(catalogue.installed().techniques), lambda source, message: None
+    )
     return ["-".join(setting.shown for setting in combination if setting.shown) for combination in found]

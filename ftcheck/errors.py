@@ -61,6 +61,10 @@ class TrainingError(FtcheckError):
     """The training was refused or stopped: bad arguments, NaN loss, out of memory."""
 
 
+class TechniqueError(FtcheckError):
+    """A technique that isn't known, or that can't do what a case asks of it with this model or these rows."""
+
+
 class MetricError(FtcheckError):
     """A metric that can't be computed from what the model predicted."""
 

@@ -84,7 +84,7 @@ class Pipeline:
                     precision=precision,
                     limit=self.settings.limit,
                     offline=self.settings.offline,
-                    **self.identifier.revisions(case),
+                    **self.identifier.revisions(case),  # type: ignore[arg-type]  # the checker takes them for any field
                 )
                 made.append(Run(job=job, train=train, predict=predict))
         return tuple(made)
@@ -243,7 +243,7 @@ class Pipeline:
                 raise MetricError(f"vs: no case of {case.suite.name} is called {name}")
             against = f"case {name}"
         else:
-            other = replace(case, training=None, early_stopping=None, seeds=case.seeds[:1])
+            other = replace(case, training=None, early_stopping=None, seeds=case.seeds[:1], techniques={}, parents={})
             against = "the base checkpoint"
         try:
             scored = self.scored(other, finish(other), named=case)
@@ -315,21 +315,40 @@ class Pipeline:
                     f"seed {run.job.seed} has not been {stage} yet and --ft-cache=only forbids doing it: "
                     "run without it once (`--ft-plan` shows what is missing)"
                 )
-            self.store.check_writable()
-            work = Work(
-                job=run.job,
-                train=run.train,
-                predict=run.predict,
-                redo=self.settings.cache == "refresh",
-                refuse_changed=partial(self._refuse_changed, run),
-            )
-            made = self.executor.produce(work, self.store, on_progress, on_wait)
-            self.refreshed.update((run.train.digest, run.predict.digest))
+            made = self._make(run, on_progress, on_wait, redo=self.settings.cache == "refresh")
             trained = self.store.get("runs", run.train.digest) if case.training is not None else None
             predicted = self.store.get("predictions", run.predict.digest)
             if predicted is None or (trained is None and case.training is not None):
                 raise StoreError(f"what was just written to {self.store.root} is gone or damaged: is the disk failing?")
         return Finished(run=run, trained=trained, predicted=predicted, made=made)
+
+    def _make(self, run: Run, on_progress: OnProgress, on_wait: Callable[[str], None], *, redo: bool) -> frozenset[str]:
+        """Bring both stages of `run` into the store; returns those made just now."""
+        self.store.check_writable()
+        work = Work(
+            job=self._with_parents(run.job, on_progress, on_wait),
+            train=run.train,
+            predict=run.predict,
+            redo=redo,
+            refuse_changed=partial(self._refuse_changed, run),
+        )
+        made = self.executor.produce(work, self.store, on_progress, on_wait)
+        self.refreshed.update((run.train.digest, run.predict.digest))
+        return made
+
+    def _with_parents(self, job: Job, on_progress: OnProgress, on_wait: Callable[[str], None]) -> Job:
+        """The job with the folders of the models that it needs, each trained if it isn't there."""
+        folders = {}
+        for technique, parent in job.case.parents.items():
+            (run,) = self.runs(parent, [keys.parent_seed(parent, job.seed)])
+            trained = self._found("runs", run.train)
+            if trained is None or not has_model(trained):  # not trained yet, or its model was not kept
+                self._make(run, on_progress, on_wait, redo=trained is None and self.settings.cache == "refresh")
+                trained = self.store.get("runs", run.train.digest)
+            if trained is None or not has_model(trained):
+                raise StoreError(f"the model of {parent.id}, which {job.case.id} needs, is gone: run again")
+            folders[technique] = trained.verify("model/") / "model"
+        return replace(job, parents=folders)
 
     def _refuse_changed(self, run: Run) -> None:
         """Raise TrainingError where a file was edited since the keys of `run` were made: they'd lie of it."""

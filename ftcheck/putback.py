@@ -39,6 +39,8 @@ def cause_of(path: str) -> str:
         return f"training.{part}"
     if stage == "decoding" or (stage == "task" and part == "options"):
         return f"task.{part if stage == 'decoding' else below}"
+    if stage == "techniques" and part:
+        return f"techniques.{part}"
     if stage == "data":
         return f"data.rows.{below}" if part == "rows" else f"data.{part}"
     return stage
@@ -59,11 +61,15 @@ def put_back(name: str, entry: Entry, past: Past) -> Variant:
         return partial(_training, name=below, old=recipe["training"])
     if kind == "task" and below and below in recipe["task_options"]:
         return partial(_task_option, name=below, value=recipe["task_options"][below])
-    if name == "precision":
-        return partial(_with, precision=recipe["precision"])
-    if name == "early_stopping":
-        old = recipe["early_stopping"]
-        return partial(_with, early_stopping=None if old is None else EarlyStopping(**old))
+    if kind == "techniques" and below:
+        old = recipe.get("techniques", {})
+        if any(str(value).startswith("case:") for value in old.get(below, {}).values()):
+            raise BaselineError(f"{below} took another case's model, as that case was then")
+        return partial(_technique, name=below, old=old)
+    if name in ("precision", "early_stopping"):
+        old = recipe[name]
+        found: Any = EarlyStopping(**old) if isinstance(old, Mapping) else old
+        return lambda case: _with(case, **{name: found})
     raise BaselineError("no value of the suite puts it back: another environment might")
 
 
@@ -77,6 +83,12 @@ def _training(case: Case, *, name: str, old: Mapping[str, Json] | None) -> Case:
         return replace(case, training=old)
     kept = {key: value for key, value in case.training.items() if key != name}
     return replace(case, training={**kept, name: old[name]} if name in old else kept)
+
+
+def _technique(case: Case, *, name: str, old: Mapping[str, Any]) -> Case:
+    kept = {key: value for key, value in case.techniques.items() if key != name}
+    parents = {key: parent for key, parent in case.parents.items() if key != name}
+    return replace(case, techniques={**kept, name: old[name]} if name in old else kept, parents=parents)
 
 
 def _task_option(case: Case, *, name: str, value: Json) -> Case:

@@ -42,6 +42,7 @@ def recorded(job: Job) -> dict[str, Json]:
         },
         "early_stopping": asdict(case.early_stopping) if case.early_stopping else None,
         "precision": case.precision,
+        "techniques": {name: dict(options) for name, options in case.techniques.items()},
         "task_options": dict(case.task_options),
         "training": None if case.training is None else dict(case.training),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from ftcheck.spec import Case
@@ -26,6 +27,8 @@ class Job:
     tokenizer_revision: str | None = None
     data_revision: str | None = None
     """The resolved commit where the data is on the Hub: load exactly this."""
+    parents: Mapping[str, Path] = field(default_factory=dict)
+    """Technique -> the folder of the trained model of the case that it names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,9 @@ from ftcheck.tasks import Meta, Task
 LENGTHS = ("max_length", "max_source_length", "max_target_length")
 """Options of tasks that say where texts are cut."""
 
+STARTS_FROM = "init_from"
+"""The technique whose parent takes the checkpoint's place."""
+
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
 
 
@@ -31,6 +34,8 @@ class Source:
     def of_model(cls, job: Job) -> Source:
         """The case's checkpoint. Raises CheckpointError for a folder that isn't one."""
         checkpoint = job.case.checkpoint
+        if STARTS_FROM in job.parents:
+            return cls.folder(str(job.parents[STARTS_FROM]))
         if checkpoint.local:
             return cls.folder(checkpoint.path)
         return cls._hub(checkpoint.path, job.checkpoint_revision or checkpoint.revision, job)
@@ -72,20 +77,26 @@ class Source:
 
 
 def load(
-    job: Job, task: Task, meta: Meta, directory: Path | None = None, *, training: bool = False
+    job: Job,
+    task: Task,
+    meta: Meta,
+    directory: Path | None = None,
+    *,
+    training: bool = False,
+    more: Mapping[str, Any] | None = None,
 ) -> tuple[Any, Any, list[str]]:
     """(model on the CPU, tokenizer, notes) of a folder that `FineTuning.save` made, or of the case's checkpoint.
 
-    Raises CheckpointError.
+    `more` goes to `from_pretrained` besides the task's own arguments. Raises CheckpointError.
     """
     source = Source.of_model(job) if directory is None else Source.folder(str(directory))
     of_tokenizer = Source.of_tokenizer(job) if directory is None else source
     tokenizer, notes = load_tokenizer(of_tokenizer, task, load_config(source))
-    model, more = load_model(source, task, meta, tokenizer, training=training)
+    model, found = load_model(source, task, meta, tokenizer, training=training, more=more or {})
     check_length(model, job.case.task_options, source)
     if directory is None:
         _remember(job)
-    return model, tokenizer, [*notes, *more]
+    return model, tokenizer, [*notes, *found]
 
 
 def _remember(job: Job) -> None:
@@ -142,7 +153,15 @@ def _give_padding(tokenizer: Any, config: Any, source: Source) -> list[str]:
     return [f"the tokenizer has no padding token: batches are padded with {shown(tokenizer.pad_token)}"]
 
 
-def load_model(source: Source, task: Task, meta: Meta, tokenizer: Any, *, training: bool) -> tuple[Any, list[str]]:
+def load_kept_tokenizer(job: Job, task: Task, directory: Path) -> Any:
+    """The tokenizer that `FineTuning.save` left beside what a technique keeps. Raises CheckpointError."""
+    source = Source(path=str(directory), shown=f"checkpoint {directory}", arguments={"local_files_only": True})
+    return load_tokenizer(source, task, load_config(Source.of_model(job)))[0]
+
+
+def load_model(
+    source: Source, task: Task, meta: Meta, tokenizer: Any, *, training: bool, more: Mapping[str, Any]
+) -> tuple[Any, list[str]]:
     """The task's model on the CPU in float32, and notes. Draws the random numbers of a new head.
 
     Training, a head that is missing or has another size is made anew; else it is an error, as is a missing body always.
@@ -159,8 +178,7 @@ def load_model(source: Source, task: Task, meta: Meta, tokenizer: Any, *, traini
             trust_remote_code=False,
             ignore_mismatched_sizes=True,
             output_loading_info=True,
-            **task.model_kwargs(meta),
-            **source.arguments,
+            **{**task.model_kwargs(meta), **source.arguments, **more},
         )
     notes = _judge(model, info, source, task, training=training)
     _agree(model, tokenizer, source)

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ftcheck import metrics, tasks
 from ftcheck.errors import CheckpointError, DataError, TrainingError, shown
-from ftcheck.finetune import Job, OnProgress, Predicted, Progress, Trained
+from ftcheck.finetune import Job, OnProgress, Predicted, Progress, Trained, techniques
 from ftcheck.finetune.environment import PeakMemory, describe, give_back
 from ftcheck.finetune.quiet import own_environment, own_randomness, quiet
 
 if TYPE_CHECKING:
     from ftcheck.finetune.data import Loaded, RoleRows, Stream
     from ftcheck.finetune.predict import Answers
+    from ftcheck.finetune.techniques import Context
     from ftcheck.tasks import Meta, Rows, Task, Where
     from ftcheck.tasks.features import EncodedRows
 
@@ -47,6 +48,8 @@ class FineTuning:
         self._on_progress = on_progress
         self._loaded = loaded
         self._notes: list[str] = []
+        self._techniques = techniques.of(job.case)
+        self._answering: Any = None
 
     def __enter__(self) -> Self:
         return self
@@ -54,7 +57,7 @@ class FineTuning:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.model = self.tokenizer = self._loaded = None
+        self.model = self.tokenizer = self._loaded = self._answering = None
         give_back(self.job.device)
 
     def train(self) -> Trained:
@@ -73,16 +76,22 @@ class FineTuning:
             self._start(rows)
             outcome = None
             if self.job.case.training is not None:
-                features = self._encode(rows, "train") if rows.stream is None else self._streamed(rows.stream)
+                context = self._context(rows)
+                features = (
+                    self._encode(self._training_rows(rows, context), "train")
+                    if rows.stream is None
+                    else self._streamed(rows.stream)
+                )
                 outcome = trainer.train(
-                    self.job,
-                    self.task,
+                    context,
+                    self._techniques,
                     self.model,
-                    self.tokenizer,
                     features,
                     evaluate=self._evaluation(rows),
                     on_progress=self._on_progress,
                 )
+                for technique in self._techniques:
+                    self.model = technique.finish(self.model, context)
             self._tune(rows)
             costs = {**self._sizes(), "peak_memory_bytes": float(memory.bytes())}
             if outcome is not None:
@@ -105,7 +114,11 @@ class FineTuning:
         """Model (safetensors) and tokenizer, with what `load` needs to read its answers."""
         with quiet():
             directory.mkdir(parents=True, exist_ok=True)
-            self.model.save_pretrained(directory)
+            keeper = next((technique for technique in self._techniques if technique.keeps), None)
+            if keeper is None:
+                self.model.save_pretrained(directory)
+            else:
+                keeper.save(self.model, directory, self._context(None))
             self.tokenizer.save_pretrained(directory)
         beside = json.dumps({"meta": self.meta, "tuned": self.tuned}, sort_keys=True)
         (directory / BESIDE).write_text(beside, encoding="utf-8")
@@ -120,7 +133,12 @@ class FineTuning:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"{directory / BESIDE}: can't be read: {error}") from error
         with self._stage():
-            self.model, self.tokenizer, _ = models.load(self.job, self.task, self.meta, directory)
+            keeper = next((technique for technique in self._techniques if technique.keeps), None)
+            if keeper is None:
+                self.model, self.tokenizer, _ = models.load(self.job, self.task, self.meta, directory)
+            else:
+                self.tokenizer = models.load_kept_tokenizer(self.job, self.task, directory)
+                self.model = keeper.load(directory, self._context(None))
             self.model.to(self.job.device).eval()
 
     def predict(self) -> Predicted:
@@ -140,9 +158,10 @@ class FineTuning:
             else:
                 self._notes.extend((*rows.judged_notes, *rows.streamed_notes))
                 self._check(rows, ("eval",), says=("eval",))
-            features, prompts = self._encode(rows, "eval"), self._prompts(rows, "eval")
+            features, prompts = self._encode(rows.roles["eval"], "eval"), self._prompts(rows, "eval")
+            self._answers_with()
             start = time.perf_counter()
-            answers = self._run(features, prompts, "predict")
+            answers = self._run(self._answering, features, prompts, "predict")
             seconds = time.perf_counter() - start
             self._notes.extend(f"eval: {note}" for note in answers.notes)
             records = _identified(
@@ -151,6 +170,8 @@ class FineTuning:
             costs = {"eval_seconds": seconds, "eval_samples_per_second": len(records) / max(seconds, 1e-9)}
             if self.job.case.training is None:  # there is no training's entry that has them
                 costs |= self._sizes()
+            for technique in self._techniques:
+                costs |= technique.costs(self._answering, self._context(rows))
         return Predicted(
             records=records,
             meta=self.meta,
@@ -207,8 +228,15 @@ class FineTuning:
         if training:  # before the time that it takes, what would fail after it
             self._check(rows, rows.roles, says=("train", "tune"))
         set_seed(job.seed)
-        self.model, self.tokenizer, notes = models.load(job, self.task, self.meta, training=training)
+        context = self._context(rows)
+        self.model, self.tokenizer, notes = models.load(
+            job, self.task, self.meta, training=training, more=self._model_kwargs(context)
+        )
         self._notes.extend(notes)
+        if training:
+            context = self._context(rows)
+            for technique in self._techniques:
+                self.model = technique.adapt(self.model, context)
         self.model.to(job.device)
         if training:
             self.meta |= self.task.probe(self.model, self.meta, job.case.task_options)
@@ -241,8 +269,46 @@ class FineTuning:
             if role in says:
                 self._notes.extend(notes)
 
-    def _encode(self, rows: Loaded, role: str) -> EncodedRows:
-        found = rows.roles[role]
+    def _context(self, rows: Loaded | None) -> Context:
+        """What techniques are told of the run as it stands."""
+
+        def load_base() -> Any:
+            from ftcheck.finetune import model as models
+
+            context = self._context(rows)
+            return models.load(self.job, self.task, self.meta, training=True, more=self._model_kwargs(context))[0]
+
+        return techniques.Context(
+            job=self.job,
+            task=self.task,
+            meta=self.meta,
+            tokenizer=self.tokenizer,
+            train=rows.roles.get("train") if rows is not None and rows.stream is None else None,
+            note=self._notes.append,
+            load_base=load_base,
+            parents=self.job.parents,
+        )
+
+    def _model_kwargs(self, context: Context) -> dict[str, Any]:
+        return {
+            name: value for technique in self._techniques for name, value in technique.model_kwargs(context).items()
+        }
+
+    def _training_rows(self, rows: Loaded, context: Context) -> RoleRows:
+        found = rows.roles["train"]
+        for technique in self._techniques:
+            found = technique.rows(found, context)
+        return found
+
+    def _answers_with(self) -> Any:
+        """The model that answers, which techniques may make out of the one that is kept."""
+        if self._answering is None:
+            self._answering, context = self.model, self._context(None)
+            for technique in self._techniques:
+                self._answering = technique.judged(self._answering, context)
+        return self._answering
+
+    def _encode(self, found: RoleRows, role: str) -> EncodedRows:
         features = self.task.encode(
             found.dataset,
             self.tokenizer,
@@ -271,13 +337,13 @@ class FineTuning:
         """What the Trainer calls to look at the tune split; None where the case has none."""
         if "tune" not in rows.roles:
             return None
-        features, dataset = self._encode(rows, "tune"), rows.roles["tune"].dataset
+        features, dataset = self._encode(rows.roles["tune"], "tune"), rows.roles["tune"].dataset
         prompts, case = self._prompts(rows, "tune"), self.job.case
         lookup = tasks.lookup(case)
         names = [name for name in case.metrics if not lookup.is_cost(name)]
 
         def evaluate(model: Any, step: int) -> dict[str, float]:
-            answers = self._run(features, prompts, "evaluate")
+            answers = self._run(model, features, prompts, "evaluate")
             tuned = self.tuned
             if self.task.tunes(dataset, case.task_options):
                 tuned = self.task.tune(answers.arrays, features, dataset, case.task_options)
@@ -297,8 +363,8 @@ class FineTuning:
         options = self.job.case.task_options
         if "tune" not in rows.roles or not self.task.tunes(rows.roles["tune"].dataset, options):
             return
-        features, dataset = self._encode(rows, "tune"), rows.roles["tune"].dataset
-        answers = self._run(features, None, "evaluate")
+        features, dataset = self._encode(rows.roles["tune"], "tune"), rows.roles["tune"].dataset
+        answers = self._run(self._answers_with(), features, None, "evaluate")
         self.tuned = self.task.tune(answers.arrays, features, dataset, options)
         found = ", ".join(f"{name} {value:.4g}" for name, value in self.tuned.items())
         self._notes.append(f"tuned on {len(dataset):,} tune rows: {found}")
@@ -311,14 +377,14 @@ class FineTuning:
         self._notes.extend(f"{role}: {note}" for note in (prompts.notes if prompts is not None else ()))
         return prompts
 
-    def _run(self, features: EncodedRows, prompts: EncodedRows | None, stage: str) -> Answers:
+    def _run(self, model: Any, features: EncodedRows, prompts: EncodedRows | None, stage: str) -> Answers:
         from ftcheck.finetune import predict
 
         def on_batch(done: int, total: int) -> None:
             self._on_progress(Progress(stage=stage, done=done, total=total))  # type: ignore[arg-type]
 
         return predict.answer(
-            self.model,
+            model,
             self.tokenizer,
             self.task,
             features,

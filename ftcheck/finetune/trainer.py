@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -23,9 +23,11 @@ from ftcheck.errors import FtcheckError, TrainingError, shown
 from ftcheck.finetune import Job, OnProgress, Progress
 from ftcheck.finetune.model import length_option
 from ftcheck.finetune.predict import BATCH_SIZE, out_of_memory
+from ftcheck.finetune.techniques import Technique
 from ftcheck.tasks import Task
 
 if TYPE_CHECKING:
+    from ftcheck.finetune.techniques import Context, Loss
     from ftcheck.tasks.features import EncodedRows
 
 DEFAULTS: Mapping[str, Any] = {
@@ -55,10 +57,9 @@ class Outcome:
 
 
 def train(
-    job: Job,
-    task: Task,
+    context: Context,
+    techniques: Sequence[Technique],
     model: Any,
-    tokenizer: Any,
     features: EncodedRows | Any,
     *,
     evaluate: Evaluate | None,
@@ -69,15 +70,27 @@ def train(
 
     Raises TrainingError: arguments that the Trainer refuses, a loss that isn't finite, out of memory.
     """
+    job, task = context.job, context.task
     multiple = 8 if job.device.startswith("cuda") and job.precision != "fp32" else None
+    collator = task.collator(context.tokenizer, multiple)
     with tempfile.TemporaryDirectory(prefix="ftcheck-") as folder, _translated(job):
+        for technique in techniques:
+            outcome = technique.train(
+                model, features, context, collator=collator, evaluate=evaluate, on_progress=on_progress
+            )
+            if outcome is not None:
+                _refuse_broken(model)
+                model.eval()
+                return outcome
         trainer = _trainer_class()(
             model=model,
-            args=arguments(job, task, folder),
+            args=arguments(job, task, folder, techniques=techniques, context=context),
             train_dataset=features,
             eval_dataset=features if evaluate is not None else None,
-            data_collator=task.collator(tokenizer, multiple),
+            data_collator=collator,
             task=task,
+            techniques=techniques,
+            context=context,
             score=evaluate,
             on_progress=on_progress,
         )
@@ -98,7 +111,9 @@ def train(
     )
 
 
-def arguments(job: Job, task: Task, folder: str) -> Any:
+def arguments(
+    job: Job, task: Task, folder: str, *, techniques: Sequence[Technique] = (), context: Context | None = None
+) -> Any:
     """The TrainingArguments of a job. Raises whatever transformers raises for values it can't take."""
     import torch
     from transformers import TrainingArguments
@@ -116,6 +131,9 @@ def arguments(job: Job, task: Task, folder: str) -> Any:
             return 0 if job.device == "cpu" else 1
 
     given = {**DEFAULTS, **task.training_defaults, **(job.case.training or {})}
+    for technique in techniques:
+        assert context is not None
+        given |= technique.arguments(given, context)
     if not given.get("load_best_model_at_end"):
         given["save_strategy"] = "no"
     if job.case.data.streaming:
@@ -175,9 +193,24 @@ def _trainer_class() -> Any:
     class OurTrainer(Trainer):  # type: ignore[misc]
         """See the module's docstring."""
 
-        def __init__(self, *, task: Task, score: Evaluate | None, on_progress: OnProgress, **kwargs: Any) -> None:
+        def __init__(
+            self,
+            *,
+            task: Task,
+            techniques: Sequence[Technique],
+            context: Context,
+            score: Evaluate | None,
+            on_progress: OnProgress,
+            **kwargs: Any,
+        ) -> None:
             super().__init__(**kwargs)
             self.task = task
+            self.techniques = techniques
+            self.own_loss: Loss = self._plain_loss
+            for technique in techniques:
+                self.own_loss = technique.loss(self.own_loss, context, self.model)
+                for callback in technique.callbacks(context, self.model):
+                    self.add_callback(callback)
             self.score = score
             self.step_loss = 0.0
             self.first_losses: list[float] = []
@@ -201,8 +234,38 @@ def _trainer_class() -> Any:
             targets = {name: given.pop(name) for name in self.task.targets}
             output = self.task.forward(model, given, targets)
             items = self.task.items(targets) if num_items_in_batch is None else num_items_in_batch
-            loss = self.task.loss(output, targets, self.args.label_smoothing_factor) / max(items, 1)
+            loss = self.own_loss(output, targets, given) / max(items, 1)
             return (loss, output) if return_outputs else loss
+
+        def _plain_loss(self, output: Any, targets: Mapping[str, Any], inputs: Mapping[str, Any]) -> Any:
+            return self.task.loss(output, targets, self.args.label_smoothing_factor)
+
+        def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
+            """The Trainer's own; where a technique asks for it, with a group for each learning rate."""
+            made: Any = self.optimizer  # type: ignore[has-type]
+            if made is not None or not any(
+                type(technique).factor is not Technique.factor for technique in self.techniques
+            ):
+                return super().create_optimizer(*args, **kwargs)
+            decayed = set(self.get_decay_parameter_names(self.model))
+            groups: dict[tuple[float, bool], list[Any]] = {}
+            for name, parameter in self.model.named_parameters():
+                if parameter.requires_grad:
+                    factor = math.prod(technique.factor(name, self.model) for technique in self.techniques)
+                    groups.setdefault((factor, name in decayed), []).append(parameter)
+            kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            self.optimizer = kind(
+                [
+                    {
+                        "params": parameters,
+                        "lr": self.args.learning_rate * factor,
+                        "weight_decay": self.args.weight_decay if decays else 0.0,
+                    }
+                    for (factor, decays), parameters in groups.items()
+                ],
+                **options,
+            )
+            return self.optimizer
 
         def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
             loss = super().training_step(model, inputs, num_items_in_batch)

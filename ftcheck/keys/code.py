@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from importlib import metadata, resources
 from pathlib import Path
@@ -22,7 +22,7 @@ _OPTIONAL: Final = {"bitsandbytes": ("bnb", "8bit", "4bit", "paged"), "torchao":
 """Library -> what in the name of an optimizer brings it in."""
 
 
-def versions(training: Mapping[str, Any]) -> dict[str, str]:
+def versions(training: Mapping[str, Any], libraries: Collection[str] = ()) -> dict[str, str]:
     """Installed versions of what takes part, read from package metadata: nothing is imported.
 
     Python's own counts up to its minor version (Unicode tables and the `csv` and `json` modules change between those).
@@ -34,7 +34,7 @@ def versions(training: Mapping[str, Any]) -> dict[str, str]:
     if training.get("deepspeed"):
         optional.append("deepspeed")
     python = ".".join(platform.python_version_tuple()[:2])
-    return {"python": python} | {name: _version(name) for name in (*LIBRARIES, *optional)}
+    return {"python": python} | {name: _version(name) for name in dict.fromkeys((*LIBRARIES, *optional, *libraries))}
 
 
 def _version(library: str) -> str:
@@ -44,21 +44,26 @@ def _version(library: str) -> str:
         return "not installed"
 
 
-def training_code(task: object, digest: Digest, *, scored: bool) -> dict[str, str]:
+def training_code(task: object, digest: Digest, *, scored: bool, techniques: Collection[str] = ()) -> dict[str, str]:
     """blake3 of each source that can change a trained model or its predictions.
 
-    Of ftcheck, by relative path, that is all of `finetune/`; the metrics where scores are looked at while training
-    (`scored`: they pick the best checkpoint, or a threshold); and of `tasks/` what `task` is made of: its own module
-    and those that belong to no other task. A task of the user's may use any of them; it adds, by name, the modules that
-    its classes stand in and those of the user's that they import, with the versions of the libraries that they import.
+    Of ftcheck, by relative path, that is all of `finetune/` but the techniques that aren't used; the metrics where
+    scores are looked at while training (`scored`: they pick the best checkpoint, or a threshold); and of `tasks/` what
+    `task` is made of: its own module and those that belong to no other task. A task of the user's may use any of them;
+    it adds, by name, the modules that its classes stand in and those of the user's that they import, with the versions
+    of the libraries that they import.
     Raises IdentityError where one of these has no source.
     """
     from ftcheck import tasks
+    from ftcheck.finetune.techniques import BUILT_IN as TECHNIQUES
 
     root = _root()
     classes = {type_.__module__ for type_ in type(task).__mro__} - {"builtins", "abc"}
     own = {name for name in classes if name.partition(".")[0] != "ftcheck"}
     others = {target.partition(":")[0] for target in tasks.BUILT_IN.values()} - classes if not own else set()
+    others |= {target.partition(":")[0] for name, target in TECHNIQUES.items() if name not in techniques} - {
+        TECHNIQUES[name].partition(":")[0] for name in techniques
+    }
     excluded = {root.joinpath(*name.split(".")[1:]).with_suffix(".py") for name in others}
     parts = ("finetune", "tasks", *(["metrics"] if scored or own else []))
     sources = [path for part in parts for path in (root / part).rglob("*.py")]

@@ -95,19 +95,19 @@ class Identifier:
         )
         return found
 
-    def versions(self, training: Mapping[str, Any] | None = None) -> dict[str, str]:
-        """Installed versions of the libraries that take part in a training with these arguments."""
+    def versions(self, training: Mapping[str, Any] | None = None, libraries: tuple[str, ...] = ()) -> dict[str, str]:
+        """Installed versions of the libraries that take part in a training with these arguments, and of `libraries`."""
         arguments = training or {}
-        asked = repr([(name, arguments.get(name)) for name in ("optim", "use_liger_kernel", "deepspeed")])
+        asked = repr([(name, arguments.get(name)) for name in ("optim", "use_liger_kernel", "deepspeed")] + [libraries])
         if asked not in self._versions:
-            self._versions[asked] = code.versions(arguments)
+            self._versions[asked] = code.versions(arguments, libraries)
         return self._versions[asked]
 
-    def training_code(self, task: object, *, scored: bool) -> dict[str, str]:
+    def training_code(self, task: object, *, scored: bool, techniques: tuple[str, ...] = ()) -> dict[str, str]:
         """ftcheck's own sources that take part, by content. Constant in a process: what was imported stays."""
-        asked = (type(task), scored)
+        asked = (type(task), scored, techniques)
         if asked not in self._code:
-            self._code[asked] = code.training_code(task, self._hashes.digest, scored=scored)
+            self._code[asked] = code.training_code(task, self._hashes.digest, scored=scored, techniques=techniques)
         return self._code[asked]
 
     def revisions(self, case: Case) -> dict[str, str | None]:

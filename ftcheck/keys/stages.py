@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ftcheck.keys import arguments
 from ftcheck.keys.canonical import Key
@@ -48,6 +48,20 @@ def train_key(
             "options": _task_options(case, task),
         },
     }
+    if used := _techniques(case, identifier, "train"):
+        components["techniques"] = used
+    if case.parents:
+        components["parents"] = {
+            technique: train_key(
+                parent,
+                parent_seed(parent, seed),
+                device_type=device_type,
+                precision=precision,
+                identifier=identifier,
+                limit=limit,
+            ).digest
+            for technique, parent in case.parents.items()
+        }
     if case.training is not None:
         given = _arguments(case, task)
         components |= {
@@ -80,10 +94,28 @@ def predict_key(
             "data": identifier.data(case.data, EVALUATION_ROLES),
             "decoding": {name: value for name, value in case.task_options.items() if name in task.decoding_options},
             "evaluation": arguments.for_prediction(_arguments(case, task)),
+            **({"techniques": used} if (used := _techniques(case, identifier, "predict")) else {}),
             **({"columns_beside": list(case.columns_beside)} if case.columns_beside else {}),
             **_environment(case, task, identifier, device_type=device_type, precision=precision, limit=limit),
         }
     )
+
+
+def parent_seed(parent: Case, seed: int) -> int:
+    """Which of its parent's runs the run of this seed needs: that of the same seed, or else the first."""
+    return seed if seed in parent.seeds else parent.seeds[0]
+
+
+def _techniques(case: Case, identifier: Identifier, stage: Literal["train", "predict"]) -> dict[str, Any]:
+    """What a stage depends on, of each technique that has a part in it."""
+    from ftcheck.finetune import techniques
+
+    found = {}
+    for technique in techniques.of(case):
+        part = (technique.train_key if stage == "train" else technique.predict_key)(identifier, case)
+        if part:
+            found[technique.name] = part
+    return found
 
 
 def score_key(predict: Key, signatures: Mapping[str, str]) -> Key:
@@ -130,6 +162,13 @@ def _environment(
         "device_type": device_type,
         "precision": precision,
         "limit": limit,
-        "versions": identifier.versions(_arguments(case, task)),
-        "code": identifier.training_code(task, scored=_scored(case)),
+        "versions": identifier.versions(_arguments(case, task), _libraries(case)),
+        "code": identifier.training_code(task, scored=_scored(case), techniques=tuple(case.techniques)),
     }
+
+
+def _libraries(case: Case) -> tuple[str, ...]:
+    """Distributions that only the case's techniques bring in."""
+    from ftcheck.finetune import techniques
+
+    return tuple(sorted({library for technique in techniques.of(case) for library in technique.libraries}))

@@ -15,9 +15,11 @@ from ftcheck.spec.case import (
     Precision,
     Slices,
 )
-from ftcheck.spec.catalogue import Catalogue, TaskFacts
+from ftcheck.spec.catalogue import Catalogue, Facts, TaskFacts, TechniqueFacts
 from ftcheck.spec.declaration import Declaration, Source
 from ftcheck.spec.expand import expand
+from ftcheck.spec.fields import keys_of
+from ftcheck.spec.links import link
 from ftcheck.spec.matrix import case_id
 from ftcheck.spec.schema import json_schema
 
@@ -32,6 +34,7 @@ __all__ = [
     "Data",
     "Declaration",
     "EarlyStopping",
+    "Facts",
     "Gate",
     "Margin",
     "Mark",
@@ -39,7 +42,10 @@ __all__ = [
     "Slices",
     "Source",
     "TaskFacts",
+    "TechniqueFacts",
     "case_id",
     "expand",
     "json_schema",
+    "keys_of",
+    "link",
 ]

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from ftcheck.errors import TaskError, one_of, shown
 from ftcheck.spec import streaming
 from ftcheck.spec.case import EVAL_SPLITS, READERS, Checkpoint, Data, EarlyStopping, Gate, Margin, Mark, Slices
-from ftcheck.spec.catalogue import Catalogue, TaskFacts
+from ftcheck.spec.catalogue import Catalogue, Facts, TaskFacts
 from ftcheck.spec.declaration import KeyPath
 from ftcheck.spec.fields import (
     FIRST_SEED,
@@ -207,6 +207,33 @@ class Builder:
     def early_stopping(self) -> EarlyStopping | None:
         given = self.fields.early_stopping
         return EarlyStopping(patience=given.patience, threshold=given.threshold) if given else None
+
+    def techniques(self, given: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+        """The checked options of each technique that the case names."""
+        found: dict[str, Mapping[str, Any]] = {}
+        for name, value in given.items():
+            kind = self.catalogue.technique(name)
+            try:
+                found[name] = kind.read(value)
+            except ValidationError as error:
+                spelled_out = kind.spelled_out(value)
+                for path, message in problems(error, spelled_out, kind.options):
+                    self.report((name, *path) if isinstance(value, dict) else (name,), message)
+        if self.task is None or self.incomplete & {"task", "training", "data", "seeds"}:
+            return found
+        fields, seeds = self.fields, self.fields.seeds
+        facts = Facts(
+            task=fields.task.name,
+            task_options=self.task_options,
+            training=None if fields.training is False else {**self.task.training_defaults, **fields.training},
+            techniques=found,
+            streaming=fields.data.streaming,
+            tunes="tune" in fields.data.splits or "tune" in fields.data.holdout,
+            seeds=seeds.min if isinstance(seeds, SeedRangeFields) else len(seeds),
+        )
+        for path, message in self.catalogue.technique_problems(facts):
+            self.report(path, message)
+        return found
 
     def metrics(self) -> tuple[str, ...]:
         """The task's defaults, then `metrics`, then what gates name; each once."""

@@ -156,6 +156,10 @@ class Case:
     training: Mapping[str, Any] | None = field(default_factory=dict)
     """TrainingArguments fields as the suite gave them; None (`training: false`): the checkpoint is judged as it is."""
     early_stopping: EarlyStopping | None = None
+    techniques: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What is done besides plain fine-tuning: technique -> its checked options, complete, as builtins."""
+    parents: Mapping[str, Case] = field(default_factory=dict)
+    """Technique -> the case whose trained model it needs. Cases form no cycle."""
     precision: Precision = "auto"
     seeds: tuple[int, ...] = (42,)
     """One run each; a single one where nothing is trained, since fixed weights have no seed noise."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from pydantic import BaseModel
+
+from ftcheck.spec.case import Case
 
 
 class TaskFacts(Protocol):
@@ -26,6 +29,45 @@ class TaskFacts(Protocol):
 
     @property
     def training_defaults(self) -> Mapping[str, Any]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What techniques may know of their case when the suite is read."""
+
+    task: str
+    task_options: Mapping[str, Any]
+    training: Mapping[str, Any] | None
+    """Arguments in force, the task's defaults included; None with `training: false`."""
+    techniques: Mapping[str, Any]
+    """All of the case, with their checked options."""
+    streaming: bool
+    tunes: bool
+    """Whether the case has rows to tune on."""
+    seeds: int
+
+
+class TechniqueFacts(Protocol):
+    """What a suite can say about a technique: the light half of `ftcheck.finetune.techniques.Technique`."""
+
+    @property
+    def parent(self) -> str | None:
+        """The option that may name another case, as `case:NAME`."""
+
+    @property
+    def options(self) -> type[BaseModel]: ...
+
+    def read(self, value: Any) -> dict[str, Any]:
+        """The checked options that a suite's value stands for. Raises pydantic.ValidationError."""
+
+    def spelled_out(self, value: Any) -> Any:
+        """A short form as the mapping that it stands for."""
+
+    def schema(self) -> dict[str, Any]:
+        """JSON Schema of what a suite may write."""
+
+    def parent_problem(self, case: Case, parent: Case) -> str:
+        """Why the model of `parent` doesn't serve `case`; empty where it does."""
 
 
 class Catalogue(Protocol):
@@ -49,6 +91,16 @@ class Catalogue(Protocol):
 
     def task(self, name: str) -> TaskFacts:
         """One of `tasks`, or what an import path names. Raises TaskError, also for an unknown name."""
+
+    @property
+    def techniques(self) -> Collection[str]:
+        """The techniques, each a key of a case."""
+
+    def technique(self, name: str) -> TechniqueFacts:
+        """One of `techniques`."""
+
+    def technique_problems(self, facts: Facts) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        """(path from the case's top, what is wrong there) of the techniques of a case."""
 
     def metric_problem(self, text: str, task: TaskFacts, options: Mapping[str, Any], folder: Path) -> str:
         """What is wrong with this metric for this task with these options; empty where nothing is. Paths in it start at

@@ -10,12 +10,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ftcheck.errors import Location, SuiteError, SuiteErrors, shown
+from ftcheck.errors import Location, SuiteError, SuiteErrors, one_of, shown
 from ftcheck.spec.build import Builder
 from ftcheck.spec.case import Case
 from ftcheck.spec.catalogue import Catalogue
 from ftcheck.spec.declaration import Declaration, KeyPath, Source
-from ftcheck.spec.fields import CaseFields, problems
+from ftcheck.spec.fields import CaseFields, keys_of, problems
 from ftcheck.spec.matrix import apply, case_id, combinations, id_problem
 
 
@@ -73,6 +73,7 @@ class _Expansion:
         self.declaration = declaration
         self.catalogue = catalogue
         self.suite = Path(os.path.abspath(declaration.path))
+        self.known = keys_of(catalogue.techniques)
         self._found = found
 
     def report(self, source: Source, message: str) -> None:
@@ -82,7 +83,7 @@ class _Expansion:
         """(id, shown parameters, case or None where it is wrong) for each combination of the matrix."""
         fields, source = self.declaration.merged()
         self._check_overrides(fields, source)
-        for combination in combinations(fields, source, self.suite.parent, self.report):
+        for combination in combinations(fields, source, self.suite.parent, self.known, self.report):
             parameters = (*(setting.shown for setting in combination if setting.shown), *self.declaration.parameters)
             id_ = case_id(self.declaration.name, parameters)
             if problem := id_problem(id_):
@@ -108,7 +109,10 @@ class _Expansion:
 
     def _case(self, id_: str, parameters: tuple[str, ...], values: Mapping[str, Any], places: Source) -> Case | None:
         """The case that `values` make, or None where its data can't be told. Reports all that is wrong with them."""
-        given = {key: value for key, value in values.items() if value is not None}
+        of_techniques = {
+            key: value for key, value in values.items() if key in self.catalogue.techniques and value is not None
+        }
+        given = {key: value for key, value in values.items() if key not in of_techniques and value is not None}
         fields, wrong, left_out = _parsed(given, self.catalogue)
         for path, message in wrong:
             self.report(places.at(path), message)
@@ -124,6 +128,7 @@ class _Expansion:
         build.check_streaming()
         options, training, gates, marks = build.task_options, build.training(), build.gates(), build.marks()
         seeds, max_seeds = build.seeds()
+        techniques = build.techniques(of_techniques)
         if data is None:
             return None
         return Case(
@@ -138,6 +143,7 @@ class _Expansion:
             data=data,
             training=training,
             early_stopping=build.early_stopping(),
+            techniques=techniques,
             precision=fields.precision,
             seeds=seeds,
             max_seeds=max_seeds,
@@ -193,7 +199,8 @@ def _without(values: Mapping[str, Any], path: KeyPath) -> Mapping[str, Any]:
 def _with_hint(path: KeyPath, message: str, catalogue: Catalogue) -> str:
     """The message, or for a TrainingArguments field among the case's own that it belongs elsewhere."""
     name = str(path[0])
-    unknown = len(path) == 1 and name not in CaseFields.model_fields
-    if unknown and name in catalogue.training_fields:
-        return f"a TrainingArguments field: write training.{name}"
+    if len(path) == 1 and name not in CaseFields.model_fields:
+        if name in catalogue.training_fields:
+            return f"a TrainingArguments field: write training.{name}"
+        return f"no such key; {one_of(name, keys_of(catalogue.techniques))}"
     return message

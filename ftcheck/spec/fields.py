@@ -6,7 +6,7 @@ What depends on the rest of ftcheck or on files (tasks, metrics, training fields
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import FunctionType
 from typing import Annotated, Any, Literal, get_args
 
@@ -301,6 +301,11 @@ class CaseFields(Fields):
         Field(description="pytest marks: slow, gpu, hub, {skip: reason}, {xfail: reason}."),
     ] = Field(default_factory=list)
     description: Annotated[str, Field(description="One line about the case.")] = ""
+
+
+def keys_of(techniques: Iterable[str]) -> tuple[str, ...]:
+    """All that a case may say, where these techniques are known."""
+    return (*CaseFields.model_fields, *techniques)
 
 
 _MODELS: Mapping[KeyPath, type[BaseModel]] = {

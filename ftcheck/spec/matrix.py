@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any
 
 from ftcheck.errors import one_of, shown
 from ftcheck.spec.declaration import KeyPath, Source
-from ftcheck.spec.fields import CaseFields, said
+from ftcheck.spec.fields import said
 
 MAX_COMBINATIONS = 10_000
 MAX_ID_BYTES = 200
@@ -47,9 +47,12 @@ class Setting:
 Combination = tuple[Setting, ...]
 
 
-def combinations(fields: Mapping[str, Any], source: Source, folder: Path, report: Report) -> list[Combination]:
+def combinations(
+    fields: Mapping[str, Any], source: Source, folder: Path, known: Collection[str], report: Report
+) -> list[Combination]:
     """All combinations of `fields["matrix"]` in the order written (the last axis varies fastest); one empty one where
-    there is no matrix, none where it is wrong. Paths in it start at `folder`."""
+    there is no matrix, none where it is wrong. `known` are the fields that it may set; paths in it start at
+    `folder`."""
     matrix = fields.get("matrix")
     source = source.at(("matrix",))
     if matrix is None:
@@ -66,9 +69,9 @@ def combinations(fields: Mapping[str, Any], source: Source, folder: Path, report
     axes = {
         path: _axis(path, values, source.at((path,)), folder, collect)
         for path, values in matrix.items()
-        if path not in ("include", "exclude")
+        if path not in ("include", "exclude") and _settable(path, source.at((path,)), known, collect)
     }
-    included = list(_included(matrix.get("include"), source.at(("include",)), folder, collect))
+    included = list(_included(matrix.get("include"), source.at(("include",)), folder, known, collect))
     count = math.prod(len(axis) for axis in axes.values()) if axes else 0
     if count + len(included) > MAX_COMBINATIONS:
         collect(source, f"{count + len(included):,} combinations; at most {MAX_COMBINATIONS:,} make sense in one case")
@@ -112,8 +115,7 @@ def _set(values: Any, source: Source, parts: KeyPath, setting: Setting, key: str
 
 def _axis(path: str, given: Any, source: Source, folder: Path, report: Report) -> list[Setting]:
     """The settings of one axis: a list of values, or {values, ids}."""
-    if not _settable(path, source, report):
-        return []
+
     values, ids, place = given, None, source
     if isinstance(given, Mapping):
         if given.keys() != {"values", "ids"}:
@@ -140,11 +142,11 @@ def _is_ids(ids: Any) -> bool:
     return isinstance(ids, list) and all(isinstance(id_, str) and id_ for id_ in ids) and len(set(ids)) == len(ids)
 
 
-def _settable(path: Any, source: Source, report: Report) -> bool:
+def _settable(path: Any, source: Source, known: Collection[str], report: Report) -> bool:
     """Whether `path` starts with a field that a matrix may set."""
     first = str(path).partition(".")[0]
-    if first not in CaseFields.model_fields:
-        report(source, f"a matrix sets fields of the case by dotted paths; {one_of(first, CaseFields.model_fields)}")
+    if first not in known:
+        report(source, f"a matrix sets fields of the case by dotted paths; {one_of(first, known)}")
         return False
     if "" in str(path).split("."):
         report(source, f"{shown(path)!r} is no dotted path")
@@ -167,7 +169,9 @@ def _entries(given: Any, source: Source, report: Report) -> Iterator[tuple[Mappi
             report(at, f"expected a mapping from dotted paths to values, got {said(entry)}")
 
 
-def _included(given: Any, source: Source, folder: Path, report: Report) -> Iterator[Combination]:
+def _included(
+    given: Any, source: Source, folder: Path, known: Collection[str], report: Report
+) -> Iterator[Combination]:
     """One combination per entry; `id` in an entry replaces the texts of its values."""
     for entry, at in _entries(given, source, report):
         name = entry.get("id")
@@ -176,7 +180,7 @@ def _included(given: Any, source: Source, folder: Path, report: Report) -> Itera
         settings = []
         for path, value in entry.items():
             place = at.at((path,))
-            if path == "id" or not _settable(path, place, report):
+            if path == "id" or not _settable(path, place, known, report):
                 continue
             text = "" if name else shown_value(path, value, place.text, folder)
             if text is None:

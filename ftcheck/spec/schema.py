@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from ftcheck.spec.case import READERS
 from ftcheck.spec.catalogue import Catalogue
-from ftcheck.spec.fields import CaseFields
+from ftcheck.spec.fields import CaseFields, keys_of
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -35,7 +36,7 @@ def json_schema(catalogue: Catalogue) -> dict[str, Any]:
     case = definitions["CaseFields"]
     case["required"] = []
     case["properties"] = {name: _nullable(field) for name, field in case["properties"].items()}
-    case["properties"]["matrix"] = _matrix()
+    case["properties"]["matrix"] = _matrix(keys_of(catalogue.techniques))
     case["properties"]["training"]["anyOf"] = [
         {
             "type": "object",
@@ -44,6 +45,10 @@ def json_schema(catalogue: Catalogue) -> dict[str, Any]:
         },
         {"enum": [False, None]},
     ]
+    for name in catalogue.techniques:
+        technique = catalogue.technique(name).schema()
+        definitions.update(technique.pop("$defs", {}))
+        case["properties"][name] = _nullable(technique)
     own = {"type": "string", "pattern": catalogue.task_pattern()}
     case["properties"]["task"]["anyOf"] = [
         {"enum": [*sorted(catalogue.tasks), None]},
@@ -94,8 +99,8 @@ def _tasks(catalogue: Catalogue, definitions: dict[str, Any]) -> list[dict[str, 
     return found
 
 
-def _matrix() -> dict[str, Any]:
-    fields = "|".join(CaseFields.model_fields)
+def _matrix(known: Collection[str]) -> dict[str, Any]:
+    fields = "|".join(known)
     settings = {
         "type": "object",
         "minProperties": 1,

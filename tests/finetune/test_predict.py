@@ -67,7 +67,7 @@ def outputs_of(saved: Any, rows: Any, size: int) -> predict.Answers:
     made, directory, _ = saved
     with FineTuning(made, loaded=loaded(eval=rows)) as tuning:
         tuning.load(directory)
-        features = tuning._encode(tuning._rows(), "eval")
+        features = tuning._encode(tuning._rows().roles["eval"], "eval")
         return predict.run(
             tuning.model,
             features,
@@ -84,8 +84,8 @@ def test_outputs_are_those_of_the_model_row_by_row(task: str, saved: Any) -> Non
     made, directory, _ = saved[task]
     with FineTuning(made, loaded=loaded(eval=ROWS[task])) as tuning:
         tuning.load(directory)
-        features = tuning._encode(tuning._rows(), "eval")
-        outputs = tuning._run(features, None, "predict").arrays
+        features = tuning._encode(tuning._rows().roles["eval"], "eval")
+        outputs = tuning._run(tuning.model, features, None, "predict").arrays
         for index in range(len(features)):
             inputs = tuning.task.collator(tuning.tokenizer, None)([features[index]])
             targets = {name: inputs.pop(name) for name in tuning.task.targets}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ftcheck import training_fields
 from ftcheck.errors import SuiteErrors, TaskError, one_of
-from ftcheck.spec import Case, TaskFacts, expand
+from ftcheck.spec import Case, Facts, TaskFacts, TechniqueFacts, expand
 from ftcheck.suitefile import parse
 
 
@@ -52,6 +52,14 @@ class FakeCatalogue:
         if name not in self.tasks and name != "my_package.tasks:Mine":
             raise TaskError(f"no task is called {name!r}; {one_of(name, self.tasks)}")
         return FakeTask(training_defaults={"load_best_model_at_end": True} if name == "picky" else {})
+
+    techniques: Collection[str] = ()
+
+    def technique(self, name: str) -> TechniqueFacts:
+        raise KeyError(name)
+
+    def technique_problems(self, facts: Facts) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        yield from ()
 
     def metric_problem(self, text: str, task: TaskFacts, options: Mapping[str, Any], folder: Path) -> str:
         known = ("accuracy", "macro_f1", "f1[a/b]", *self.costs)

@@ -1,0 +1,244 @@
+"""One module per technique: what a case does to a training besides plain fine-tuning, as one key of a suite.
+
+Adding a technique is adding a module with a subclass of `Technique`, and its line in `BUILT_IN`. Importing this package
+or a technique's module imports no torch, transformers, NumPy or any technique's library.
+"""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from ftcheck.errors import MissingExtraError, TechniqueError, one_of, shown
+from ftcheck.spec import Facts
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ftcheck.finetune import Job, OnProgress
+    from ftcheck.finetune.data import RoleRows
+    from ftcheck.finetune.trainer import Evaluate, Outcome
+    from ftcheck.keys import Identifier
+    from ftcheck.spec import Case
+    from ftcheck.tasks import Meta, Task
+
+Problem = tuple[tuple[str | int, ...], str]
+"""(path below the technique's key, what is wrong there)."""
+Loss = Callable[[Any, Mapping[str, Any], Mapping[str, Any]], Any]
+"""(the model's output, the batch's targets, its other inputs) -> the loss *summed* over the batch's items."""
+
+
+class Options(BaseModel):
+    """What a technique's key may say. Strict: text is no number, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What a technique may know of the run that it takes part in."""
+
+    job: Job
+    task: Task
+    meta: Meta
+    tokenizer: Any
+    train: RoleRows | None
+    """The training rows before any technique changed them."""
+    note: Callable[[str], None]
+    """Says something to the reader, with the run."""
+    load_base: Callable[[], Any]
+    """The case's checkpoint as its task's model, on the CPU, its new head drawn."""
+    parents: Mapping[str, Path] = field(default_factory=dict)
+    """Technique -> the folder of the model of the case that it names."""
+
+
+class Technique(ABC):
+    """One technique of one case, with its checked options. Hooks are called in the order of `BUILT_IN`; what a hook
+    isn't overridden for stays as it is."""
+
+    name: ClassVar[str]
+    """The key of a case."""
+    description: ClassVar[str]
+    """One line, for the schema."""
+    options: ClassVar[type[BaseModel]]
+    short: ClassVar[str | None] = None
+    """A plain value stands for `{short: value}`."""
+    excludes: ClassVar[Mapping[str, str]] = {}
+    """Technique that it can't be combined with -> why, as the end of a sentence."""
+    tasks: ClassVar[Collection[str] | None] = None
+    """Built-in tasks that it knows; None: all, and a user's own."""
+    untrained: ClassVar[bool] = False
+    """Whether it makes sense with `training: false`."""
+    changes_rows: ClassVar[bool] = False
+    """Whether it needs all training rows at once, which a stream doesn't have."""
+    libraries: ClassVar[tuple[str, ...]] = ()
+    """Distributions whose versions a result depends on."""
+    keeps: ClassVar[bool] = False
+    """Whether `save` and `load` are its own."""
+    parent: ClassVar[str | None] = None
+    """The option that may name another case of the file, as `case:NAME`, whose model it needs."""
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        self.given = given
+        """The checked options, complete, as builtins."""
+
+    @classmethod
+    def read(cls, value: Any) -> dict[str, Any]:
+        """The options that a suite's value stands for, complete, as builtins. Raises pydantic.ValidationError."""
+        return cls.options.model_validate(cls.spelled_out(value)).model_dump(mode="json")
+
+    @classmethod
+    def spelled_out(cls, value: Any) -> Any:
+        """`value` as a mapping, where it is the short form."""
+        return {cls.short: value} if cls.short is not None and not isinstance(value, dict) else value
+
+    @classmethod
+    def schema(cls) -> dict[str, Any]:
+        """JSON Schema of what a suite may write."""
+        whole = cls.options.model_json_schema()
+        if cls.short is None:
+            return {**whole, "description": cls.description}
+        short = {key: value for key, value in whole["properties"][cls.short].items() if key != "default"}
+        definitions = {"$defs": whole.pop("$defs")} if "$defs" in whole else {}
+        return {"anyOf": [short, whole], "description": cls.description, **definitions}
+
+    @classmethod
+    def parent_problem(cls, case: Case, parent: Case) -> str:
+        """Why the model of `parent` doesn't serve `case`; empty where it does."""
+        return ""
+
+    def problems(self, facts: Facts) -> Iterator[Problem]:
+        """What is wrong with it in this case, beyond its own options."""
+        yield from ()
+
+    # What results depend on
+
+    def train_key(self, identifier: Identifier, case: Case) -> dict[str, Any]:
+        """What a trained model depends on, of this technique. Raises FtcheckError for an input without an identity."""
+        return dict(self.given)
+
+    def predict_key(self, identifier: Identifier, case: Case) -> dict[str, Any]:
+        """What predictions depend on besides the trained model."""
+        return {}
+
+    # What it does, in the order in which it is called
+
+    def arguments(self, given: Mapping[str, Any], context: Context) -> dict[str, Any]:
+        """TrainingArguments fields that it sets, over `given`."""
+        return {}
+
+    def model_kwargs(self, context: Context) -> dict[str, Any]:
+        """What `from_pretrained` of the case's checkpoint is called with besides the task's own."""
+        return {}
+
+    def rows(self, rows: RoleRows, context: Context) -> RoleRows:
+        """The training rows that are used instead of `rows`."""
+        return rows
+
+    def adapt(self, model: Any, context: Context) -> Any:
+        """The model that is trained instead of `model`, which is on the CPU. May draw from torch's random numbers."""
+        return model
+
+    def factor(self, name: str, model: Any) -> float:
+        """What the learning rate of the parameter `name` is multiplied with."""
+        return 1.0
+
+    def loss(self, loss: Loss, context: Context, model: Any) -> Loss:
+        """The loss that is used instead of `loss`."""
+        return loss
+
+    def callbacks(self, context: Context, model: Any) -> list[Any]:
+        """transformers' TrainerCallbacks."""
+        return []
+
+    def train(
+        self,
+        model: Any,
+        features: Any,
+        context: Context,
+        *,
+        collator: Any,
+        evaluate: Evaluate | None,
+        on_progress: OnProgress,
+    ) -> Outcome | None:
+        """Trains `model` in place, instead of ftcheck's Trainer; None: this technique leaves that alone."""
+        return None
+
+    def finish(self, model: Any, context: Context) -> Any:
+        """The model that is kept, after the training."""
+        return model
+
+    def judged(self, model: Any, context: Context) -> Any:
+        """The model that answers: of the kept one, in evaluation mode on the run's device, which stays as it is."""
+        return model
+
+    def save(self, model: Any, directory: Path, context: Context) -> None:
+        """Leave in `directory` what `load` needs (safetensors and JSON). Only where `keeps`."""
+        raise NotImplementedError
+
+    def load(self, directory: Path, context: Context) -> Any:
+        """The kept model, on the CPU. Only where `keeps`."""
+        raise NotImplementedError
+
+    def costs(self, model: Any, context: Context) -> dict[str, float]:
+        """Measures of the model that answers, as costs of the run."""
+        return {}
+
+
+BUILT_IN: Mapping[str, str] = {
+    "init_from": "ftcheck.finetune.techniques.init_from:InitFrom",
+}
+"""Key of a case -> where its class is. In the order in which techniques are applied."""
+
+
+def names() -> tuple[str, ...]:
+    """The keys of a case that are techniques."""
+    return tuple(BUILT_IN)
+
+
+def get(name: str) -> type[Technique]:
+    """The class of a technique. Raises TechniqueError for an unknown name."""
+    if name not in BUILT_IN:
+        raise TechniqueError(f"no technique is called {shown(name, 60)!r}; {one_of(name, BUILT_IN)}")
+    module, _, attribute = BUILT_IN[name].partition(":")
+    found: type[Technique] = getattr(import_module(module), attribute)
+    return found
+
+
+def of(case: Case) -> tuple[Technique, ...]:
+    """The techniques of a case, in the order in which they are applied."""
+    return tuple(get(name)(case.techniques[name]) for name in BUILT_IN if name in case.techniques)
+
+
+def problems(facts: Facts) -> Iterator[Problem]:
+    """What is wrong with a case's techniques: (path from the case's top, sentence)."""
+    for name in facts.techniques:
+        kind = get(name)
+        if facts.training is None and not kind.untrained:
+            yield (name,), "with `training: false` nothing is trained; leave it out"
+            continue
+        if kind.tasks is not None and facts.task not in kind.tasks:
+            yield (name,), f"goes with {', '.join(kind.tasks)}, not with {shown(facts.task, 60)}"
+            continue
+        if kind.changes_rows and facts.streaming:
+            yield (name,), "needs all training rows at once; leave out data.streaming"
+        for other, why in kind.excludes.items():
+            if other in facts.techniques:
+                yield (name,), f"can't be combined with {other}: {why}"
+        for path, message in kind(facts.techniques[name]).problems(facts):
+            yield (name, *path), message
+
+
+def need(library: str, technique: str, extra: str | None = None) -> Any:
+    """The module `library`. Raises MissingExtraError where it isn't installed."""
+    try:
+        return import_module(library)
+    except ImportError as error:
+        if error.name != library.partition(".")[0]:  # it is there, and broken
+            raise TechniqueError(f"{technique} needs {library}, whose import fails: {shown(error, 300)}") from error
+        raise MissingExtraError(technique, library, extra or library) from None
