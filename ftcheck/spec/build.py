@@ -218,7 +218,7 @@ class Builder:
             except ValidationError as error:
                 spelled_out = kind.spelled_out(value)
                 for path, message in problems(error, spelled_out, kind.options):
-                    self.report((name, *path) if isinstance(value, dict) else (name,), message)
+                    self.report((name, *path) if isinstance(value, dict) else (name, *path[1:]), message)
         if self.task is None or self.incomplete & {"task", "training", "data", "seeds"}:
             return found
         fields, seeds = self.fields, self.fields.seeds

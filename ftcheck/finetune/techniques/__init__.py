@@ -57,6 +57,14 @@ class Context:
     """Technique -> the folder of the model of the case that it names."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Optimized:
+    """How a parameter is optimized: the learning rate's factor, and a weight decay of its own."""
+
+    factor: float = 1.0
+    weight_decay: float | None = None
+
+
 class Technique(ABC):
     """One technique of one case, with its checked options. Hooks are called in the order of `BUILT_IN`; what a hook
     isn't overridden for stays as it is."""
@@ -144,9 +152,9 @@ class Technique(ABC):
         """The model that is trained instead of `model`, which is on the CPU. May draw from torch's random numbers."""
         return model
 
-    def factor(self, name: str, model: Any) -> float:
-        """What the learning rate of the parameter `name` is multiplied with."""
-        return 1.0
+    def optimized(self, model: Any) -> Mapping[str, Optimized]:
+        """Parameter's name -> how it is optimized, of those that aren't as the arguments say."""
+        return {}
 
     def loss(self, loss: Loss, context: Context, model: Any) -> Loss:
         """The loss that is used instead of `loss`."""
@@ -192,6 +200,9 @@ class Technique(ABC):
 
 BUILT_IN: Mapping[str, str] = {
     "init_from": "ftcheck.finetune.techniques.init_from:InitFrom",
+    "freeze": "ftcheck.finetune.techniques.freeze:Freeze",
+    "layer_lr_decay": "ftcheck.finetune.techniques.layer_lr_decay:LayerLRDecay",
+    "parameter_groups": "ftcheck.finetune.techniques.parameter_groups:ParameterGroups",
 }
 """Key of a case -> where its class is. In the order in which techniques are applied."""
 
