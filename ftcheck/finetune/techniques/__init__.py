@@ -52,7 +52,7 @@ class Context:
     note: Callable[[str], None]
     """Says something to the reader, with the run."""
     load_base: Callable[[], Any]
-    """The case's checkpoint as its task's model, on the CPU, its new head drawn."""
+    """The case's checkpoint as its task's model, on the CPU, its new head the one that the run's seed draws."""
     parents: Mapping[str, Path] = field(default_factory=dict)
     """Technique -> the folder of the model of the case that it names."""
 
@@ -114,6 +114,11 @@ class Technique(ABC):
         short = {key: value for key, value in whole["properties"][cls.short].items() if key != "default"}
         definitions = {"$defs": whole.pop("$defs")} if "$defs" in whole else {}
         return {"anyOf": [short, whole], "description": cls.description, **definitions}
+
+    @classmethod
+    def gates(cls, given: Mapping[str, Any]) -> Mapping[str, float]:
+        """Cost -> the most that it may be, which these options demand beside the case's gates."""
+        return {}
 
     @classmethod
     def parent_problem(cls, case: Case, parent: Case) -> str:
@@ -193,6 +198,12 @@ class Technique(ABC):
         """The kept model, on the CPU. Only where `keeps`."""
         raise NotImplementedError
 
+    @property
+    def compares(self) -> bool:
+        """Whether the model that answers differs from the kept one, so that it is measured how far their outputs lie
+        apart (`parity_difference`)."""
+        return False
+
     def costs(self, model: Any, context: Context) -> dict[str, float]:
         """Measures of the model that answers, as costs of the run."""
         return {}
@@ -200,6 +211,7 @@ class Technique(ABC):
 
 BUILT_IN: Mapping[str, str] = {
     "init_from": "ftcheck.finetune.techniques.init_from:InitFrom",
+    "peft": "ftcheck.finetune.techniques.peft:Peft",
     "freeze": "ftcheck.finetune.techniques.freeze:Freeze",
     "layer_lr_decay": "ftcheck.finetune.techniques.layer_lr_decay:LayerLRDecay",
     "parameter_groups": "ftcheck.finetune.techniques.parameter_groups:ParameterGroups",
