@@ -1,7 +1,8 @@
-"""A model's parameters by name and by depth: what freezing and learning rates of layers are said in."""
+"""A model's parameters: how many, of which names, and how deep."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -27,6 +28,27 @@ def _parts(names: Collection[str]) -> list[str]:
         ".".join(name.split(".")[:length]) for name in names for length in range(1, name.count(".") + 2)
     )
     return sorted(found, key=lambda name: (name.count("."), name))
+
+
+def count(parameter: Any) -> int:
+    """How many numbers a parameter holds: bitsandbytes packs two of 4 bits into one."""
+    packed = getattr(parameter, "quant_state", None)
+    return int(parameter.numel()) if packed is None else math.prod(packed.shape)
+
+
+def bytes_of(model: Any) -> int:
+    """Of all weights as they are saved, shared ones once."""
+    weights = {tensor.data_ptr(): tensor for tensor in model.state_dict().values()}
+    return sum(tensor.numel() * tensor.element_size() for tensor in weights.values())
+
+
+def heads(model: Any) -> list[str]:
+    """Names of the modules on top of the base; classifiers may have several (DistilBERT)."""
+    return [
+        name
+        for name, module in model.named_children()
+        if module is not model.base_model and any(True for _ in module.parameters())
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

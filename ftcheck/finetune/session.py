@@ -433,11 +433,13 @@ class FineTuning:
 
     def _sizes(self) -> dict[str, float]:
         """Parameters, those that training changes, and the bytes of all weights as they are saved."""
-        weights = {tensor.data_ptr(): tensor for tensor in self.model.state_dict().values()}
+        from ftcheck.finetune.parameters import bytes_of, count
+
+        parameters = list(self.model.parameters())
         return {
-            "parameters": float(sum(p.numel() for p in self.model.parameters())),
-            "trainable_parameters": float(sum(p.numel() for p in self.model.parameters() if p.requires_grad)),
-            "model_bytes": float(sum(tensor.numel() * tensor.element_size() for tensor in weights.values())),
+            "parameters": float(sum(map(count, parameters))),
+            "trainable_parameters": float(sum(count(p) for p in parameters if p.requires_grad)),
+            "model_bytes": float(bytes_of(self.model)),
         }
 
 

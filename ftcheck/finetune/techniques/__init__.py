@@ -84,7 +84,7 @@ class Technique(ABC):
     """Whether it makes sense with `training: false`."""
     changes_rows: ClassVar[bool] = False
     """Whether it needs all training rows at once, which a stream doesn't have."""
-    libraries: ClassVar[tuple[str, ...]] = ()
+    libraries: tuple[str, ...] = ()
     """Distributions whose versions a result depends on."""
     keeps: ClassVar[bool] = False
     """Whether `save` and `load` are its own."""
@@ -132,7 +132,8 @@ class Technique(ABC):
     # What results depend on
 
     def train_key(self, identifier: Identifier, case: Case) -> dict[str, Any]:
-        """What a trained model depends on, of this technique. Raises FtcheckError for an input without an identity."""
+        """What a trained model depends on, of this technique; empty where training knows nothing of it, so that neither
+        its code nor its libraries count. Raises FtcheckError for an input without an identity."""
         return dict(self.given)
 
     def predict_key(self, identifier: Identifier, case: Case) -> dict[str, Any]:
@@ -212,6 +213,7 @@ class Technique(ABC):
 BUILT_IN: Mapping[str, str] = {
     "init_from": "ftcheck.finetune.techniques.init_from:InitFrom",
     "peft": "ftcheck.finetune.techniques.peft:Peft",
+    "quantization": "ftcheck.finetune.techniques.quantization:Quantization",
     "freeze": "ftcheck.finetune.techniques.freeze:Freeze",
     "layer_lr_decay": "ftcheck.finetune.techniques.layer_lr_decay:LayerLRDecay",
     "parameter_groups": "ftcheck.finetune.techniques.parameter_groups:ParameterGroups",

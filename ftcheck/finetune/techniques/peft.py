@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from ftcheck.errors import CheckpointError, FtcheckError, TechniqueError, one_of, shown
+from ftcheck.finetune.parameters import bytes_of, heads
 from ftcheck.finetune.techniques import Options, Problem, Technique, need
 
 if TYPE_CHECKING:
@@ -154,7 +155,10 @@ class Peft(Technique):
         return self.given["parity"] is not None
 
     def costs(self, model: Any, context: Context) -> dict[str, float]:
-        return {"adapter_bytes": float(self._adapter_bytes)}
+        found = {"adapter_bytes": float(self._adapter_bytes)}
+        if self.given["parity"] is not None:
+            found["model_bytes"] = float(bytes_of(model))
+        return found
 
     def save(self, model: Any, directory: Path, context: Context) -> None:
         from safetensors.torch import save_file
@@ -191,7 +195,7 @@ class Peft(Technique):
         if method == "prompt_tuning" and task_type == "SEQ_2_SEQ_LM":
             options["num_transformer_submodules"] = 1  # the encoder alone reads the prompt, as in its paper
         if not task_type.endswith("_LM"):
-            options["modules_to_save"] = [*_heads(model), *(self.given["modules_to_save"] or ())]
+            options["modules_to_save"] = [*heads(model), *(self.given["modules_to_save"] or ())]
         return kinds[method](task_type=task_type, **options)
 
     def _refuse_unknown(self, model: Any) -> None:
@@ -222,15 +226,6 @@ def _matches(expression: str, names: Collection[str]) -> bool:
         raise TechniqueError(
             f"peft.target_modules: {shown(expression, 80)!r} is no regular expression: {error}"
         ) from None
-
-
-def _heads(model: Any) -> list[str]:
-    """The modules on top of the base: a classifier may have several (DistilBERT), and peft knows one name of them."""
-    return [
-        name
-        for name, module in model.named_children()
-        if module is not model.base_model and any(True for _ in module.parameters())
-    ]
 
 
 def _is_pair(model: Any) -> bool:
