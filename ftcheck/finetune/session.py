@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -159,7 +160,7 @@ class FineTuning:
                 self._notes.extend((*rows.judged_notes, *rows.streamed_notes))
                 self._check(rows, ("eval",), says=("eval",))
             features, prompts = self._encode(rows.roles["eval"], "eval"), self._prompts(rows, "eval")
-            self.answering()
+            self.answering(features)
             start = time.perf_counter()
             answers = self._run(self._answering, features, prompts, "predict")
             seconds = time.perf_counter() - start
@@ -173,7 +174,7 @@ class FineTuning:
             if any(technique.compares for technique in self._techniques):
                 costs["parity_difference"] = self._difference(features)
             for technique in self._techniques:
-                costs |= technique.costs(self._answering, self._context(rows))
+                costs |= technique.costs(self._answering, replace(self._context(rows), features=features))
         return Predicted(
             records=records,
             meta=self.meta,
@@ -306,10 +307,10 @@ class FineTuning:
             found = technique.rows(found, context)
         return found
 
-    def answering(self) -> Any:
+    def answering(self, features: EncodedRows | None = None) -> Any:
         """The model that answers, which techniques may make out of the one that is kept."""
         if self._answering is None:
-            self._answering, context = self.model, self._context(None)
+            self._answering, context = self.model, replace(self._context(None), features=features)
             for technique in self._techniques:
                 self._answering = technique.judged(self._answering, context)
         return self._answering
@@ -370,7 +371,7 @@ class FineTuning:
         if "tune" not in rows.roles or not self.task.tunes(rows.roles["tune"].dataset, options):
             return
         features, dataset = self._encode(rows.roles["tune"], "tune"), rows.roles["tune"].dataset
-        answers = self._run(self.answering(), features, None, "evaluate")
+        answers = self._run(self.answering(features), features, None, "evaluate")
         self.tuned = self.task.tune(answers.arrays, features, dataset, options)
         found = ", ".join(f"{name} {value:.4g}" for name, value in self.tuned.items())
         self._notes.append(f"tuned on {len(dataset):,} tune rows: {found}")

@@ -28,5 +28,7 @@ METRICS = (
     _cost("trainable_parameters", "parameters", "parameters that training may change"),
     _cost("model_bytes", "bytes", "size of the model's weights"),
     _cost("adapter_bytes", "bytes", "size of the weights that are kept beside the checkpoint, of `peft`"),
+    _cost("latency_p50_seconds", "s", "median time to answer a single row, of `export`"),
+    _cost("latency_p95_seconds", "s", "95th percentile of the time to answer a single row, of `export`"),
     _cost("parity_difference", "logit", "how far outputs of the model that answers lie from those of the trained one"),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -235,16 +235,13 @@ class Builder:
             self.report(path, message)
         return found
 
-    def demanded(self, techniques: Mapping[str, Mapping[str, Any]]) -> tuple[Gate, ...]:
-        """The gates that techniques bring along."""
-        found = {}
+    def demanded(self, gates: Sequence[Gate], techniques: Mapping[str, Mapping[str, Any]]) -> tuple[Gate, ...]:
+        """The gates, with what techniques demand of costs; of several bounds of one cost the strictest holds."""
+        found = {gate.metric: gate for gate in gates}
         for name, options in techniques.items():
             for cost, most in self.catalogue.technique(name).gates(options).items():
-                if cost in found or self.fields.gates.get(cost) is not None:
-                    self.report(
-                        (name,), f"demands {cost} of at most {most:g}, and so does a gate: leave one of them out"
-                    )
-                found[cost] = Gate(metric=cost, max=most)
+                gate = found.get(cost, Gate(metric=cost))
+                found[cost] = replace(gate, max=most if gate.max is None else min(most, gate.max))
         return tuple(found.values())
 
     def metrics(self) -> tuple[str, ...]:

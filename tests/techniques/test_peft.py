@@ -224,11 +224,6 @@ def test_what_a_model_has_not_is_said(
             "c.peft.max_difference: is between the merged model and the adapter",
             id="a difference of one model",
         ),
-        pytest.param(
-            "peft: {method: lora, parity: merged, max_difference: 0.1}, gates: {parity_difference: {max: 0.2}}",
-            "c.peft: demands parity_difference of at most 0.1, and so does a gate",
-            id="two bounds",
-        ),
         pytest.param("peft: lora, freeze: base", "c.freeze: can't be combined with peft", id="freeze"),
         pytest.param("peft: lora, layer_lr_decay: 0.9", "c.layer_lr_decay: can't be combined with peft", id="layers"),
         pytest.param(
@@ -247,9 +242,17 @@ def test_what_cannot_be_is_refused_when_the_suite_is_read(fields: str, says: str
     assert mistake.startswith(says), mistake
 
 
-def test_the_greatest_difference_is_a_gate() -> None:
-    case = case_of("peft: {method: lora, parity: merged, max_difference: 0.1}")
-    assert [(gate.metric, gate.max) for gate in case.gates] == [("parity_difference", 0.1)]
+@pytest.mark.parametrize(
+    ("gates", "most"),
+    [
+        pytest.param("{}", 0.1, id="alone"),
+        pytest.param("{parity_difference: {max: 0.2}}", 0.1, id="below the case's own"),
+        pytest.param("{parity_difference: {max: 0.05}}", 0.05, id="above the case's own"),
+    ],
+)
+def test_the_greatest_difference_is_a_gate_and_the_strictest_holds(gates: str, most: float) -> None:
+    case = case_of(f"peft: {{method: lora, parity: merged, max_difference: 0.1}}, gates: {gates}")
+    assert [(gate.metric, gate.max) for gate in case.gates] == [("parity_difference", most)]
     assert "parity_difference" in case.metrics
 
 

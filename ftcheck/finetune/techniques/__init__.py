@@ -53,6 +53,8 @@ class Context:
     """Says something to the reader, with the run."""
     load_base: Callable[[], Any]
     """The case's checkpoint as its task's model, on the CPU, its new head the one that the run's seed draws."""
+    features: Any = None
+    """The rows that the judged model answers, encoded (`EncodedRows`); None where they aren't known yet."""
     parents: Mapping[str, Path] = field(default_factory=dict)
     """Technique -> the folder of the model of the case that it names."""
 
@@ -214,6 +216,7 @@ BUILT_IN: Mapping[str, str] = {
     "init_from": "ftcheck.finetune.techniques.init_from:InitFrom",
     "peft": "ftcheck.finetune.techniques.peft:Peft",
     "quantization": "ftcheck.finetune.techniques.quantization:Quantization",
+    "export": "ftcheck.finetune.techniques.export:Export",
     "freeze": "ftcheck.finetune.techniques.freeze:Freeze",
     "layer_lr_decay": "ftcheck.finetune.techniques.layer_lr_decay:LayerLRDecay",
     "parameter_groups": "ftcheck.finetune.techniques.parameter_groups:ParameterGroups",
