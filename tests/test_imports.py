@@ -12,11 +12,14 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent / "ftcheck"
 HEAVY = {
     "accelerate",
+    "bitsandbytes",
     "datasets",
     "evaluate",
     "huggingface_hub",
     "matplotlib",
     "nltk",
+    "onnx",
+    "onnxruntime",
     "optuna",
     "pandas",
     "peft",
@@ -28,6 +31,7 @@ HEAVY = {
     "seqeval",
     "sklearn",
     "torch",
+    "torchao",
     "transformers",
 }
 PYTEST_SIDE = {"plugin", "session", "collect", "declare", "validate", "xdist"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from ftcheck.finetune.quiet import own_environment, own_randomness, quiet
 if TYPE_CHECKING:
     from ftcheck.finetune.data import Loaded, RoleRows, Stream
     from ftcheck.finetune.predict import Answers
-    from ftcheck.finetune.techniques import Context
+    from ftcheck.finetune.techniques import Context, Technique
     from ftcheck.tasks import Meta, Rows, Task, Where
     from ftcheck.tasks.features import EncodedRows
 
@@ -310,10 +310,14 @@ class FineTuning:
     def answering(self, features: EncodedRows | None = None) -> Any:
         """The model that answers, which techniques may make out of the one that is kept."""
         if self._answering is None:
-            self._answering, context = self.model, replace(self._context(None), features=features)
-            for technique in self._techniques:
-                self._answering = technique.judged(self._answering, context)
+            self._answering = self._judged(self._techniques, features)
         return self._answering
+
+    def _judged(self, made_by: Sequence[Technique], features: EncodedRows | None) -> Any:
+        model, context = self.model, replace(self._context(None), features=features)
+        for technique in made_by:
+            model = technique.judged(model, context)
+        return model
 
     def _encode(self, found: RoleRows, role: str) -> EncodedRows:
         features = self.task.encode(
@@ -371,7 +375,11 @@ class FineTuning:
         if "tune" not in rows.roles or not self.task.tunes(rows.roles["tune"].dataset, options):
             return
         features, dataset = self._encode(rows.roles["tune"], "tune"), rows.roles["tune"].dataset
-        answers = self._run(self.answering(features), features, None, "evaluate")
+        if self.job.case.training is None:
+            model = self.answering(features)
+        else:
+            model = self._judged([technique for technique in self._techniques if not technique.afterwards], features)
+        answers = self._run(model, features, None, "evaluate")
         self.tuned = self.task.tune(answers.arrays, features, dataset, options)
         found = ", ".join(f"{name} {value:.4g}" for name, value in self.tuned.items())
         self._notes.append(f"tuned on {len(dataset):,} tune rows: {found}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from ftcheck.errors import TechniqueError
+from ftcheck.errors import MissingExtraError, TechniqueError
 from ftcheck.finetune.predict import Predictor
 from ftcheck.finetune.session import FineTuning
 from tests import tiny
+from tests.e2e.project import Project
 from tests.finetune.jobs import DOCUMENTS, NOUNS, QUESTIONS, SENTENCES, TEXTS, Row, loaded
 from tests.keys import inputs
 from tests.techniques.trainings import (
@@ -20,11 +22,11 @@ from tests.techniques.trainings import (
     a_job,
     case_of,
     changed,
+    cost,
     mistakes,
     results_of,
     tuning,
     untrained,
-    value,
     weights,
 )
 
@@ -168,6 +170,36 @@ def test_the_best_adapter_is_put_back_and_a_loaded_one_answers_single_texts(tmp_
 
 
 @pytest.mark.e2e
+def test_checkpointed_activations_give_the_same_adapter() -> None:
+    """Where nothing of a checkpoint trains, recomputing must not lose the adapter's gradient."""
+    found = []
+    for checkpointing in (False, True):
+        with tuning({"peft": LORA}, training={"gradient_checkpointing": checkpointing}) as run:
+            run.train()
+            found.append(weights(run.model))
+    assert changed(*found) == set()
+
+
+@pytest.mark.e2e
+def test_an_adapters_matrices_can_have_learning_rates_of_their_own() -> None:
+    """LoRA+ (Hayou et al. 2024)."""
+    groups = [{"match": "*lora_B*", "learning_rate_factor": 16}]
+    found = []
+    for more in ({}, {"parameter_groups": groups}):
+        with tuning({"peft": LORA, **more}, training={"max_steps": 1, "optim": "sgd"}) as run:
+            run.train()
+            found.append(weights(run.model))
+    assert {name.rpartition(".lora_")[2][0] for name in changed(*found)} == {"B"}
+
+
+@pytest.mark.e2e
+def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with tuning({"peft": LORA}) as run, pytest.raises(MissingExtraError, match=r"pip install 'ftcheck\[peft\]'"):
+        run.train()
+
+
+@pytest.mark.e2e
 @pytest.mark.parametrize(
     ("peft", "checkpoint", "says"),
     [
@@ -234,6 +266,9 @@ def test_what_a_model_has_not_is_said(
             "c.peft: prefix_tuning stands before a text",
             id="packing",
         ),
+        pytest.param(
+            "peft: lora, init_from: 'case:c'", "c.peft: can't be combined with init_from", id="another case's model"
+        ),
         pytest.param("peft: lora, training: false", "c.peft: with `training: false` nothing", id="no training"),
     ],
 )
@@ -277,14 +312,29 @@ def test_what_is_trained_is_part_of_the_train_key_and_what_is_judged_of_the_pred
 
 
 @pytest.mark.e2e
+def test_a_merged_model_that_lies_too_far_from_its_adapter_fails_and_its_session_loads_the_adapter(
+    tmp_path: Path, checkpoints: Mapping[str, Path]
+) -> None:
+    project = Project(tmp_path / "project", checkpoints["masked"])
+    case = "  merged:\n    peft: {{method: lora, parity: merged, max_difference: {most}}}\n"
+    project.suite(case.format(most="1e-12"))
+    failed = project.run()
+    assert failed.code == 1
+    assert "parity_difference" in failed.section("merged")
+    project.suite(case.format(most="1e-3"))
+    found = project.run("--ft-cache=only")
+    assert found.code == 0, found.text
+
+
+@pytest.mark.e2e
 def test_the_shipped_suite_trains_and_keeps_a_twentieth(tmp_path: Path) -> None:
     results = results_of("peft.ft.yaml", tmp_path)
-    assert value(results["lora"], "trainable_parameters") < 0.05 * value(results["lora"], "parameters")
+    assert cost(results["lora"], "trainable_parameters") < 0.05 * cost(results["lora"], "parameters")
 
     def size(case: str) -> int:
         key = results[case]["runs"][0]["train"]["key"]
         folder = tmp_path / "store" / "runs" / key[:2] / key[2:] / "model"
         return sum(file.stat().st_size for file in folder.iterdir())
 
-    assert size("lora") < 0.05 * value(results["lora"], "model_bytes")
+    assert size("lora") < 0.05 * cost(results["lora"], "model_bytes")
     assert size("lora") < 0.05 * size("full")

@@ -11,9 +11,9 @@ import pytest
 from ftcheck.errors import TechniqueError
 from ftcheck.finetune.session import FineTuning
 from tests import tiny
-from tests.finetune.jobs import DOCUMENTS, SENTENCES, TEXTS, Row, loaded
+from tests.finetune.jobs import DOCUMENTS, QUESTIONS, SENTENCES, TEXTS, UNANSWERABLE, Row, loaded
 from tests.keys import inputs
-from tests.techniques.trainings import ENCODER, a_job, changed, mistakes, results_of, tuning, value, weights
+from tests.techniques.trainings import ENCODER, a_job, changed, cost, mistakes, results_of, tuning, weights
 
 QLORA = {"quantization": {"load": "4bit"}, "peft": {"method": "lora", "r": 2}}
 QLORA_8 = {"quantization": {"load": "8bit"}, "peft": {"method": "lora", "r": 2}}
@@ -96,6 +96,20 @@ def test_a_quantized_checkpoint_is_judged_without_training(tmp_path: Path) -> No
 
 
 @pytest.mark.e2e
+def test_what_is_quantized_afterwards_has_no_part_in_what_training_tunes() -> None:
+    """A training is found by its key, which doesn't know of it: a threshold must be the same with and without."""
+    rows = [*QUESTIONS, *UNANSWERABLE]
+    tuned = []
+    for named in ({}, {"quantization": {"post": "int4"}}, {"export": "onnx"}):
+        with FineTuning(
+            a_job(named, task="question-answering"), loaded=loaded(train=rows, tune=rows, eval=rows)
+        ) as run:
+            tuned.append(run.train().tuned)
+    assert tuned[0]
+    assert tuned[0] == tuned[1] == tuned[2]
+
+
+@pytest.mark.e2e
 def test_layers_too_narrow_for_four_bits_are_said(t5: Path) -> None:
     with (
         tuning(QLORA, DOCUMENTS, task="summarization", path=t5) as run,
@@ -161,6 +175,6 @@ def test_quantizing_afterwards_leaves_the_train_key_alone(tmp_path: Path) -> Non
 def test_the_shipped_suite_trains_once_for_what_is_quantized_afterwards(tmp_path: Path) -> None:
     results = results_of("quantization.ft.yaml", tmp_path)
     assert len({results[case]["runs"][0]["train"]["key"] for case in ("plain", "post_int8", "post_int4")}) == 1
-    assert value(results["qlora"], "parameters") > value(results["plain"], "parameters")
-    sizes = [value(results[case], "model_bytes") for case in ("post_int4", "post_int8", "plain")]
+    assert cost(results["qlora"], "parameters") > cost(results["plain"], "parameters")
+    sizes = [cost(results[case], "model_bytes") for case in ("post_int4", "post_int8", "plain")]
     assert sizes == sorted(sizes)

@@ -90,6 +90,11 @@ def results_of(suite: str, folder: Path, *arguments: str) -> dict[str, Any]:
     return {result["case_id"]: result for result in json.loads(out.read_text("utf-8"))["results"]}
 
 
+def cost(result: Mapping[str, Any], name: str) -> float:
+    """A cost of a result's first run."""
+    return float(result["runs"][0]["costs"][name])
+
+
 def value(result: Mapping[str, Any], metric: str) -> float:
     """A metric's mean over seeds."""
     return next(float(found["value"]) for found in result["metrics"] if found["name"] == metric)

@@ -202,6 +202,12 @@ class Technique(ABC):
         raise NotImplementedError
 
     @property
+    def afterwards(self) -> bool:
+        """Whether the training's key knows nothing of what `judged` makes, so that settings which are tuned at its end
+        must not depend on it either."""
+        return False
+
+    @property
     def compares(self) -> bool:
         """Whether the model that answers differs from the kept one, so that it is measured how far their outputs lie
         apart (`parity_difference`)."""

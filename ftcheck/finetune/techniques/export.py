@@ -80,6 +80,10 @@ class Export(Technique):
         return made
 
     @property
+    def afterwards(self) -> bool:
+        return True
+
+    @property
     def compares(self) -> bool:
         return True
 

@@ -151,6 +151,10 @@ class Peft(Technique):
             return deepcopy(model).merge_and_unload(safe_merge=True).eval()
 
     @property
+    def afterwards(self) -> bool:
+        return self.given["parity"] is not None
+
+    @property
     def compares(self) -> bool:
         return self.given["parity"] is not None
 

@@ -115,6 +115,10 @@ class Quantization(Technique):
         return made
 
     @property
+    def afterwards(self) -> bool:
+        return self.given["post"] is not None
+
+    @property
     def compares(self) -> bool:
         return self._rounds is not None
 
