@@ -1,5 +1,5 @@
-"""Cases as test functions, whose bodies ask the fine-tuned model itself: behavioural tests (Ribeiro et al. 2020, "Beyond
-Accuracy: Behavioral Testing of NLP Models with CheckList") beside the gates."""
+"""Cases as test functions, whose bodies ask the fine-tuned model itself: behavioural tests beside the gates (Ribeiro et
+al. 2020, "Beyond Accuracy: Behavioral Testing of NLP Models with CheckList")."""
 
 import ftcheck
 
