@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ftcheck.declare import case
+    from ftcheck.finetune.techniques.loop import Training
     from ftcheck.metrics import Metric
     from ftcheck.metrics.own import metric
     from ftcheck.spec import Case, Data, Gate
     from ftcheck.tasks import Task
 
 __version__ = "0.1.0"
-__all__ = ["Case", "Data", "Gate", "Metric", "Task", "__version__", "case", "metric"]
+__all__ = ["Case", "Data", "Gate", "Metric", "Task", "Training", "__version__", "case", "metric"]
 
 _HOMES = {
     "case": "ftcheck.declare",
@@ -26,6 +27,7 @@ _HOMES = {
     "Metric": "ftcheck.metrics",
     "metric": "ftcheck.metrics.own",
     "Task": "ftcheck.tasks",
+    "Training": "ftcheck.finetune.techniques.loop",
 }
 
 

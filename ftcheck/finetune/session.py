@@ -289,6 +289,7 @@ class FineTuning:
             note=self._notes.append,
             load_base=load_base,
             parents=self.job.parents,
+            techniques=self._techniques,
         )
 
     def _model_kwargs(self, context: Context) -> dict[str, Any]:

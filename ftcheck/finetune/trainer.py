@@ -111,6 +111,18 @@ def train(
     )
 
 
+def composed_loss(context: Context, model: Any, label_smoothing: float) -> Loss:
+    """The task's loss, as the case's techniques change it."""
+
+    def plain(output: Any, targets: Mapping[str, Any], inputs: Mapping[str, Any]) -> Any:
+        return context.task.loss(output, targets, label_smoothing)
+
+    loss: Loss = plain
+    for technique in context.techniques:
+        loss = technique.loss(loss, context, model)
+    return loss
+
+
 def arguments(
     job: Job, task: Task, folder: str, *, techniques: Sequence[Technique] = (), context: Context | None = None
 ) -> Any:
@@ -206,9 +218,8 @@ def _trainer_class() -> Any:
             super().__init__(**kwargs)
             self.task = task
             self.techniques = techniques
-            self.own_loss: Loss = self._plain_loss
+            self.own_loss = composed_loss(context, self.model, self.args.label_smoothing_factor)
             for technique in techniques:
-                self.own_loss = technique.loss(self.own_loss, context, self.model)
                 for callback in technique.callbacks(context, self.model):
                     self.add_callback(callback)
             self.score = score
@@ -236,9 +247,6 @@ def _trainer_class() -> Any:
             items = self.task.items(targets) if num_items_in_batch is None else num_items_in_batch
             loss = self.own_loss(output, targets, given) / max(items, 1)
             return (loss, output) if return_outputs else loss
-
-        def _plain_loss(self, output: Any, targets: Mapping[str, Any], inputs: Mapping[str, Any]) -> Any:
-            return self.task.loss(output, targets, self.args.label_smoothing_factor)
 
         def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
             """The Trainer's own; where a technique asks for it, with a group for each learning rate."""

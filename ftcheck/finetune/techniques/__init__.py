@@ -7,7 +7,7 @@ or a technique's module imports no torch, transformers, NumPy or any technique's
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -55,6 +55,8 @@ class Context:
     """The case's checkpoint as its task's model, on the CPU, its new head drawn."""
     parents: Mapping[str, Path] = field(default_factory=dict)
     """Technique -> the folder of the model of the case that it names."""
+    techniques: Sequence[Technique] = ()
+    """All of the case, in the order in which they are applied."""
 
 
 class Technique(ABC):
@@ -192,6 +194,7 @@ class Technique(ABC):
 
 BUILT_IN: Mapping[str, str] = {
     "init_from": "ftcheck.finetune.techniques.init_from:InitFrom",
+    "loop": "ftcheck.finetune.techniques.loop:Loop",
 }
 """Key of a case -> where its class is. In the order in which techniques are applied."""
 
