@@ -158,6 +158,19 @@ class Technique(ABC):
         """transformers' TrainerCallbacks."""
         return []
 
+    def optimizers(self, model: Any, arguments: Any, context: Context) -> tuple[Any, Any]:
+        """(optimizer, schedule) that the Trainer steps, each None where it makes its own."""
+        return None, None
+
+    def trainer(self) -> tuple[type, Mapping[str, Any]] | None:
+        """The subclass of transformers' Trainer that ftcheck's is derived from, and what it takes besides; None: this
+        technique leaves that alone."""
+        return None
+
+    def own_code(self) -> Sequence[str]:
+        """Import paths of what the Trainer runs of the user's: an exception of theirs is explained."""
+        return ()
+
     def train(
         self,
         model: Any,
@@ -194,6 +207,9 @@ class Technique(ABC):
 
 BUILT_IN: Mapping[str, str] = {
     "init_from": "ftcheck.finetune.techniques.init_from:InitFrom",
+    "callbacks": "ftcheck.finetune.techniques.callbacks:Callbacks",
+    "optimizers": "ftcheck.finetune.techniques.optimizers:Optimizers",
+    "trainer": "ftcheck.finetune.techniques.trainer:Trainer",
     "loop": "ftcheck.finetune.techniques.loop:Loop",
 }
 """Key of a case -> where its class is. In the order in which techniques are applied."""
