@@ -44,6 +44,8 @@ class PlannedRun:
     """`train`, `found` or `none` (the checkpoint is judged as it is)."""
     predict: str
     """`evaluate` or `found`."""
+    after: tuple[str, ...] = ()
+    """The ids of the cases whose models it needs and that would be trained first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -216,6 +216,8 @@ class FineTuning:
         from ftcheck.finetune import model as models
 
         job, training = self.job, self.job.case.training is not None
+        if missing := job.case.parents.keys() - job.parents.keys():
+            raise TrainingError(f"the model that {', '.join(sorted(missing))} names is gone: run again")
         self._on_progress(Progress(stage="load"))
         config = models.load_config(models.Source.of_model(job))
         learned_from, where = self._learned_from(rows) if training else (None, "row {}".format)
@@ -287,6 +289,7 @@ class FineTuning:
             note=self._notes.append,
             load_base=load_base,
             parents=self.job.parents,
+            techniques=self._techniques,
         )
 
     def _model_kwargs(self, context: Context) -> dict[str, Any]:

@@ -230,6 +230,7 @@ class Builder:
             streaming=fields.data.streaming,
             tunes="tune" in fields.data.splits or "tune" in fields.data.holdout,
             seeds=seeds.min if isinstance(seeds, SeedRangeFields) else len(seeds),
+            early_stopping=fields.early_stopping is not None,
         )
         for path, message in self.catalogue.technique_problems(facts):
             self.report(path, message)

@@ -45,6 +45,7 @@ class Facts:
     tunes: bool
     """Whether the case has rows to tune on."""
     seeds: int
+    early_stopping: bool = False
 
 
 class TechniqueFacts(Protocol):

@@ -35,7 +35,7 @@ def _short_for(key: str, short: type | tuple[type, ...] = str) -> Callable[[Any]
     return lambda value: {key: value} if isinstance(value, short) or callable(value) else value
 
 
-def _import_path(value: Any) -> Any:
+def import_path(value: Any) -> Any:
     """A function or class, in a Python suite, stands for its import path."""
     if not isinstance(value, FunctionType | type):
         return value
@@ -46,10 +46,10 @@ def _import_path(value: Any) -> Any:
 
 def _import_paths(value: Any) -> Any:
     """The same for the keys of a mapping."""
-    return {_import_path(key): item for key, item in value.items()} if isinstance(value, dict) else value
+    return {import_path(key): item for key, item in value.items()} if isinstance(value, dict) else value
 
 
-_Named = Annotated[str, BeforeValidator(_import_path)]
+_Named = Annotated[str, BeforeValidator(import_path)]
 
 
 def _seed_list(value: Any) -> Any:

@@ -7,7 +7,7 @@ or a technique's module imports no torch, transformers, NumPy or any technique's
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -55,6 +55,8 @@ class Context:
     """The case's checkpoint as its task's model, on the CPU, its new head drawn."""
     parents: Mapping[str, Path] = field(default_factory=dict)
     """Technique -> the folder of the model of the case that it names."""
+    techniques: Sequence[Technique] = ()
+    """All of the case, in the order in which they are applied."""
 
 
 class Technique(ABC):
@@ -156,6 +158,19 @@ class Technique(ABC):
         """transformers' TrainerCallbacks."""
         return []
 
+    def optimizers(self, model: Any, arguments: Any, context: Context) -> tuple[Any, Any]:
+        """(optimizer, schedule) that the Trainer steps, each None where it makes its own."""
+        return None, None
+
+    def trainer(self) -> tuple[type, Mapping[str, Any]] | None:
+        """The subclass of transformers' Trainer that ftcheck's is derived from, and what it takes besides; None: this
+        technique leaves that alone."""
+        return None
+
+    def own_code(self) -> Sequence[str]:
+        """Import paths of what the Trainer runs of the user's: an exception of theirs is explained."""
+        return ()
+
     def train(
         self,
         model: Any,
@@ -192,6 +207,10 @@ class Technique(ABC):
 
 BUILT_IN: Mapping[str, str] = {
     "init_from": "ftcheck.finetune.techniques.init_from:InitFrom",
+    "callbacks": "ftcheck.finetune.techniques.callbacks:Callbacks",
+    "optimizers": "ftcheck.finetune.techniques.optimizers:Optimizers",
+    "trainer": "ftcheck.finetune.techniques.trainer:Trainer",
+    "loop": "ftcheck.finetune.techniques.loop:Loop",
 }
 """Key of a case -> where its class is. In the order in which techniques are applied."""
 
