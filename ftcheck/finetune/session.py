@@ -159,7 +159,7 @@ class FineTuning:
                 self._notes.extend((*rows.judged_notes, *rows.streamed_notes))
                 self._check(rows, ("eval",), says=("eval",))
             features, prompts = self._encode(rows.roles["eval"], "eval"), self._prompts(rows, "eval")
-            self._answers_with()
+            self.answering()
             start = time.perf_counter()
             answers = self._run(self._answering, features, prompts, "predict")
             seconds = time.perf_counter() - start
@@ -170,6 +170,8 @@ class FineTuning:
             costs = {"eval_seconds": seconds, "eval_samples_per_second": len(records) / max(seconds, 1e-9)}
             if self.job.case.training is None:  # there is no training's entry that has them
                 costs |= self._sizes()
+            if any(technique.compares for technique in self._techniques):
+                costs["parity_difference"] = self._difference(features)
             for technique in self._techniques:
                 costs |= technique.costs(self._answering, self._context(rows))
         return Predicted(
@@ -275,10 +277,14 @@ class FineTuning:
         """What techniques are told of the run as it stands."""
 
         def load_base() -> Any:
+            import torch
+
             from ftcheck.finetune import model as models
 
-            context = self._context(rows)
-            return models.load(self.job, self.task, self.meta, training=True, more=self._model_kwargs(context))[0]
+            more = self._model_kwargs(self._context(rows))
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(self.job.seed)
+                return models.load(self.job, self.task, self.meta, training=True, more=more)[0]
 
         return techniques.Context(
             job=self.job,
@@ -303,7 +309,7 @@ class FineTuning:
             found = technique.rows(found, context)
         return found
 
-    def _answers_with(self) -> Any:
+    def answering(self) -> Any:
         """The model that answers, which techniques may make out of the one that is kept."""
         if self._answering is None:
             self._answering, context = self.model, self._context(None)
@@ -367,7 +373,7 @@ class FineTuning:
         if "tune" not in rows.roles or not self.task.tunes(rows.roles["tune"].dataset, options):
             return
         features, dataset = self._encode(rows.roles["tune"], "tune"), rows.roles["tune"].dataset
-        answers = self._run(self._answers_with(), features, None, "evaluate")
+        answers = self._run(self.answering(), features, None, "evaluate")
         self.tuned = self.task.tune(answers.arrays, features, dataset, options)
         found = ", ".join(f"{name} {value:.4g}" for name, value in self.tuned.items())
         self._notes.append(f"tuned on {len(dataset):,} tune rows: {found}")
@@ -398,6 +404,21 @@ class FineTuning:
             on_batch=on_batch,
         )
 
+    def _difference(self, features: EncodedRows) -> float:
+        """How far the outputs of the model that answers lie from those of the kept one, at most."""
+        from ftcheck.finetune import predict
+
+        return predict.difference(
+            self.model,
+            self._answering,
+            features,
+            self.task.collator(self.tokenizer, None),
+            self.task,
+            device=self.job.device,
+            precision=self.job.precision,
+            batch_size=self._batch_size(predict.BATCH_SIZE),
+        )
+
     def _decode(self, answers: Answers, features: EncodedRows, dataset: Rows, tuned: Mapping[str, Any]) -> Any:
         return self.task.decode(
             answers.arrays,
@@ -415,11 +436,13 @@ class FineTuning:
 
     def _sizes(self) -> dict[str, float]:
         """Parameters, those that training changes, and the bytes of all weights as they are saved."""
-        weights = {tensor.data_ptr(): tensor for tensor in self.model.state_dict().values()}
+        from ftcheck.finetune.parameters import bytes_of, count
+
+        parameters = list(self.model.parameters())
         return {
-            "parameters": float(sum(p.numel() for p in self.model.parameters())),
-            "trainable_parameters": float(sum(p.numel() for p in self.model.parameters() if p.requires_grad)),
-            "model_bytes": float(sum(tensor.numel() * tensor.element_size() for tensor in weights.values())),
+            "parameters": float(sum(map(count, parameters))),
+            "trainable_parameters": float(sum(count(p) for p in parameters if p.requires_grad)),
+            "model_bytes": float(bytes_of(self.model)),
         }
 
 

@@ -27,7 +27,7 @@ from ftcheck.finetune.techniques import Technique, user_code
 from ftcheck.tasks import Task
 
 if TYPE_CHECKING:
-    from ftcheck.finetune.techniques import Context, Loss
+    from ftcheck.finetune.techniques import Context, Loss, Optimized
     from ftcheck.tasks.features import EncodedRows
 
 DEFAULTS: Mapping[str, Any] = {
@@ -190,6 +190,7 @@ def _trainer_class(base: type | None = None) -> Any:
     """
     import torch
     from transformers import PrinterCallback, Trainer, TrainerCallback
+    from transformers.trainer_optimizer import is_optimizer_factory
 
     kind: Any = base or Trainer
     computes_loss = kind.compute_loss is not Trainer.compute_loss
@@ -267,30 +268,36 @@ def _trainer_class(base: type | None = None) -> Any:
 
         def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
             """The Trainer's own; where a technique asks for it, with a group for each learning rate."""
-            made: Any = self.optimizer  # type: ignore[has-type]
-            if made is not None or not any(
-                type(technique).factor is not Technique.factor for technique in self.techniques
-            ):
-                return super().create_optimizer(*args, **kwargs)
+            settings = [technique.optimized(self.model) for technique in self.techniques]
+            if self.optimizer is None and any(settings):
+                kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+                if is_optimizer_factory(kind) or {"params", "model", "optimizer_dict"} & set(options):
+                    raise TechniqueError(
+                        f"training.optim {self.args.optim.value} groups parameters in its own way, so that none can "
+                        "have a learning rate or a weight decay of its own; leave it out"
+                    )
+                # What the Trainer takes from optimizers that make their own groups.
+                self.optimizer_cls_and_kwargs = kind, {**options, "params": self._groups(settings)}
+            return super().create_optimizer(*args, **kwargs)
+
+        def _groups(self, settings: Sequence[Mapping[str, Optimized]]) -> list[dict[str, Any]]:
+            """One group for all parameters of the same learning rate and weight decay. Factors are multiplied; of
+            weight decays, a later technique's counts."""
             decayed = set(self.get_decay_parameter_names(self.model))
-            groups: dict[tuple[float, bool], list[Any]] = {}
+            groups: dict[tuple[float, float], list[Any]] = {}
             for name, parameter in self.model.named_parameters():
-                if parameter.requires_grad:
-                    factor = math.prod(technique.factor(name, self.model) for technique in self.techniques)
-                    groups.setdefault((factor, name in decayed), []).append(parameter)
-            kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
-            self.optimizer = kind(
-                [
-                    {
-                        "params": parameters,
-                        "lr": self.args.learning_rate * factor,
-                        "weight_decay": self.args.weight_decay if decays else 0.0,
-                    }
-                    for (factor, decays), parameters in groups.items()
-                ],
-                **options,
-            )
-            return self.optimizer
+                if not parameter.requires_grad:
+                    continue
+                found = [of[name] for of in settings if name in of]
+                factor = math.prod(one.factor for one in found)
+                decay = self.args.weight_decay if name in decayed else 0.0
+                for one in found:
+                    decay = decay if one.weight_decay is None else one.weight_decay
+                groups.setdefault((self.args.learning_rate * factor, decay), []).append(parameter)
+            return [
+                {"params": parameters, "lr": rate, "weight_decay": decay}
+                for (rate, decay), parameters in groups.items()
+            ]
 
         def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
             loss = super().training_step(model, inputs, num_items_in_batch)

@@ -218,7 +218,7 @@ class Builder:
             except ValidationError as error:
                 spelled_out = kind.spelled_out(value)
                 for path, message in problems(error, spelled_out, kind.options):
-                    self.report((name, *path) if isinstance(value, dict) else (name,), message)
+                    self.report((name, *path) if isinstance(value, dict) else (name, *path[1:]), message)
         if self.task is None or self.incomplete & {"task", "training", "data", "seeds"}:
             return found
         fields, seeds = self.fields, self.fields.seeds
@@ -235,6 +235,18 @@ class Builder:
         for path, message in self.catalogue.technique_problems(facts):
             self.report(path, message)
         return found
+
+    def demanded(self, techniques: Mapping[str, Mapping[str, Any]]) -> tuple[Gate, ...]:
+        """The gates that techniques bring along."""
+        found = {}
+        for name, options in techniques.items():
+            for cost, most in self.catalogue.technique(name).gates(options).items():
+                if cost in found or self.fields.gates.get(cost) is not None:
+                    self.report(
+                        (name,), f"demands {cost} of at most {most:g}, and so does a gate: leave one of them out"
+                    )
+                found[cost] = Gate(metric=cost, max=most)
+        return tuple(found.values())
 
     def metrics(self) -> tuple[str, ...]:
         """The task's defaults, then `metrics`, then what gates name; each once."""

@@ -67,6 +67,9 @@ class TechniqueFacts(Protocol):
     def schema(self) -> dict[str, Any]:
         """JSON Schema of what a suite may write."""
 
+    def gates(self, given: Mapping[str, Any]) -> Mapping[str, float]:
+        """Cost -> the most that it may be, which these options demand."""
+
     def parent_problem(self, case: Case, parent: Case) -> str:
         """Why the model of `parent` doesn't serve `case`; empty where it does."""
 

@@ -129,6 +129,8 @@ class _Expansion:
         options, training, gates, marks = build.task_options, build.training(), build.gates(), build.marks()
         seeds, max_seeds = build.seeds()
         techniques = build.techniques(of_techniques)
+        demanded = build.demanded(techniques)
+        metrics = tuple(dict.fromkeys([*metrics, *(gate.metric for gate in demanded)]))
         if data is None:
             return None
         return Case(
@@ -151,7 +153,7 @@ class _Expansion:
             vs=fields.vs,
             cluster=fields.cluster,
             metrics=metrics,
-            gates=gates,
+            gates=(*gates, *demanded),
             keep_model=fields.keep_model,
             marks=marks,
             description=fields.description,

@@ -378,7 +378,7 @@ def _sentence(details: ErrorDetails, path: KeyPath, model: type[BaseModel] | Non
         return "is missing" if kind == "missing" else details["msg"]
     if kind == "literal_error":
         return _not_listed(details)
-    if path[0] == "gates" and len(path) == 2:
+    if path[:1] == ("gates",) and len(path) == 2:
         return f"expected bounds, such as {{min: 0.9}}, got {said(details['input'])}"
     return f"{_expectation(details)}, got {said(details['input'])}"
 
@@ -407,11 +407,18 @@ def _unknown_key(path: KeyPath, model: type[BaseModel] | None) -> str:
 
 
 def _below(model: type[BaseModel], path: KeyPath) -> type[BaseModel]:
-    """The model of a group of options within `model`: `generation` of a task, which may be null."""
+    """The model of a group of options within `model`: `generation` of a task, which may be null, or one of a list."""
     for name in path:
-        annotation = model.model_fields[str(name)].annotation
-        model = next(part for part in (annotation, *get_args(annotation)) if hasattr(part, "model_fields"))
+        if isinstance(name, str):
+            model = next(part for part in _parts(model.model_fields[name].annotation) if hasattr(part, "model_fields"))
     return model
+
+
+def _parts(annotation: Any) -> Iterator[Any]:
+    """A type, and those that it is made of."""
+    yield annotation
+    for part in get_args(annotation):
+        yield from _parts(part)
 
 
 def said(value: Any) -> str:

@@ -52,11 +52,19 @@ class Context:
     note: Callable[[str], None]
     """Says something to the reader, with the run."""
     load_base: Callable[[], Any]
-    """The case's checkpoint as its task's model, on the CPU, its new head drawn."""
+    """The case's checkpoint as its task's model, on the CPU, its new head the one that the run's seed draws."""
     parents: Mapping[str, Path] = field(default_factory=dict)
     """Technique -> the folder of the model of the case that it names."""
     techniques: Sequence[Technique] = ()
     """All of the case, in the order in which they are applied."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Optimized:
+    """How a parameter is optimized: the learning rate's factor, and a weight decay of its own."""
+
+    factor: float = 1.0
+    weight_decay: float | None = None
 
 
 class Technique(ABC):
@@ -78,7 +86,7 @@ class Technique(ABC):
     """Whether it makes sense with `training: false`."""
     changes_rows: ClassVar[bool] = False
     """Whether it needs all training rows at once, which a stream doesn't have."""
-    libraries: ClassVar[tuple[str, ...]] = ()
+    libraries: tuple[str, ...] = ()
     """Distributions whose versions a result depends on."""
     keeps: ClassVar[bool] = False
     """Whether `save` and `load` are its own."""
@@ -110,6 +118,11 @@ class Technique(ABC):
         return {"anyOf": [short, whole], "description": cls.description, **definitions}
 
     @classmethod
+    def gates(cls, given: Mapping[str, Any]) -> Mapping[str, float]:
+        """Cost -> the most that it may be, which these options demand beside the case's gates."""
+        return {}
+
+    @classmethod
     def parent_problem(cls, case: Case, parent: Case) -> str:
         """Why the model of `parent` doesn't serve `case`; empty where it does."""
         return ""
@@ -121,7 +134,8 @@ class Technique(ABC):
     # What results depend on
 
     def train_key(self, identifier: Identifier, case: Case) -> dict[str, Any]:
-        """What a trained model depends on, of this technique. Raises FtcheckError for an input without an identity."""
+        """What a trained model depends on, of this technique; empty where training knows nothing of it, so that neither
+        its code nor its libraries count. Raises FtcheckError for an input without an identity."""
         return dict(self.given)
 
     def predict_key(self, identifier: Identifier, case: Case) -> dict[str, Any]:
@@ -146,9 +160,9 @@ class Technique(ABC):
         """The model that is trained instead of `model`, which is on the CPU. May draw from torch's random numbers."""
         return model
 
-    def factor(self, name: str, model: Any) -> float:
-        """What the learning rate of the parameter `name` is multiplied with."""
-        return 1.0
+    def optimized(self, model: Any) -> Mapping[str, Optimized]:
+        """Parameter's name -> how it is optimized, of those that aren't as the arguments say."""
+        return {}
 
     def loss(self, loss: Loss, context: Context, model: Any) -> Loss:
         """The loss that is used instead of `loss`."""
@@ -200,6 +214,12 @@ class Technique(ABC):
         """The kept model, on the CPU. Only where `keeps`."""
         raise NotImplementedError
 
+    @property
+    def compares(self) -> bool:
+        """Whether the model that answers differs from the kept one, so that it is measured how far their outputs lie
+        apart (`parity_difference`)."""
+        return False
+
     def costs(self, model: Any, context: Context) -> dict[str, float]:
         """Measures of the model that answers, as costs of the run."""
         return {}
@@ -207,6 +227,11 @@ class Technique(ABC):
 
 BUILT_IN: Mapping[str, str] = {
     "init_from": "ftcheck.finetune.techniques.init_from:InitFrom",
+    "peft": "ftcheck.finetune.techniques.peft:Peft",
+    "quantization": "ftcheck.finetune.techniques.quantization:Quantization",
+    "freeze": "ftcheck.finetune.techniques.freeze:Freeze",
+    "layer_lr_decay": "ftcheck.finetune.techniques.layer_lr_decay:LayerLRDecay",
+    "parameter_groups": "ftcheck.finetune.techniques.parameter_groups:ParameterGroups",
     "callbacks": "ftcheck.finetune.techniques.callbacks:Callbacks",
     "optimizers": "ftcheck.finetune.techniques.optimizers:Optimizers",
     "trainer": "ftcheck.finetune.techniques.trainer:Trainer",
