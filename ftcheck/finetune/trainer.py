@@ -206,6 +206,7 @@ def _trainer_class() -> Any:
             super().__init__(**kwargs)
             self.task = task
             self.techniques = techniques
+            self.targets = (*task.targets, *(name for technique in techniques for name in technique.targets))
             self.own_loss: Loss = self._plain_loss
             for technique in techniques:
                 self.own_loss = technique.loss(self.own_loss, context, self.model)
@@ -231,7 +232,7 @@ def _trainer_class() -> Any:
         ) -> Any:
             """The batch's part of the mean loss over all items of the optimizer step."""
             given = dict(inputs)
-            targets = {name: given.pop(name) for name in self.task.targets}
+            targets = {name: given.pop(name) for name in self.targets}
             output = self.task.forward(model, given, targets)
             items = self.task.items(targets) if num_items_in_batch is None else num_items_in_batch
             loss = self.own_loss(output, targets, given) / max(items, 1)

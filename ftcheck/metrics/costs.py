@@ -7,12 +7,12 @@ import math
 from ftcheck.metrics import Definition
 
 
-def _cost(name: str, unit: str, summary: str, *, greater_is_better: bool = False) -> Definition:
+def _cost(name: str, unit: str, summary: str, *, greater_is_better: bool = False, most: float = math.inf) -> Definition:
     return Definition(
         name=name,
         input="cost",
         unit=unit,
-        bounds=(0.0, math.inf),
+        bounds=(0.0, most),
         summary=summary,
         greater_is_better=greater_is_better,
         make=None,
@@ -27,4 +27,5 @@ METRICS = (
     _cost("parameters", "parameters", "parameters of the model"),
     _cost("trainable_parameters", "parameters", "parameters that training may change"),
     _cost("model_bytes", "bytes", "size of the saved model"),
+    _cost("sparsity", "", "share of zeros among the weights that `prune` prunes", greater_is_better=True, most=1.0),
 )
