@@ -85,7 +85,7 @@ class Pipeline:
                     precision=precision,
                     limit=self.settings.limit,
                     offline=self.settings.offline,
-                    **self.identifier.revisions(case),  # type: ignore[arg-type]  # the checker takes them for any field
+                    **self.identifier.revisions(case),
                 )
                 made.append(Run(job=job, train=train, predict=predict))
         return tuple(made)

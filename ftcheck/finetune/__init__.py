@@ -27,6 +27,8 @@ class Job:
     tokenizer_revision: str | None = None
     data_revision: str | None = None
     """The resolved commit where the data is on the Hub: load exactly this."""
+    revisions: Mapping[str, str] = field(default_factory=dict)
+    """Of other models on the Hub that techniques load: name -> the resolved commit."""
     parents: Mapping[str, Path] = field(default_factory=dict)
     """Technique -> the folder of the trained model of the case that it names."""
 

@@ -78,9 +78,7 @@ class FineTuning:
             if self.job.case.training is not None:
                 context = self._context(rows)
                 features = (
-                    self._encode(self._training_rows(rows, context), "train")
-                    if rows.stream is None
-                    else self._streamed(rows.stream)
+                    self._training_features(rows, context) if rows.stream is None else self._streamed(rows.stream)
                 )
                 outcome = trainer.train(
                     context,
@@ -303,11 +301,15 @@ class FineTuning:
             name: value for technique in self._techniques for name, value in technique.model_kwargs(context).items()
         }
 
-    def _training_rows(self, rows: Loaded, context: Context) -> RoleRows:
+    def _training_features(self, rows: Loaded, context: Context) -> EncodedRows:
+        """The training rows, encoded, as techniques have them."""
         found = rows.roles["train"]
         for technique in self._techniques:
             found = technique.rows(found, context)
-        return found
+        features = self._encode(found, "train")
+        for technique in self._techniques:
+            features = technique.features(features, found, context)
+        return features
 
     def answering(self) -> Any:
         """The model that answers, which techniques may make out of the one that is kept."""

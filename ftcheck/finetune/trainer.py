@@ -233,6 +233,7 @@ def _trainer_class(base: type | None = None) -> Any:
             super().__init__(**kwargs)
             self.task = task
             self.techniques = techniques
+            self.targets = (*task.targets, *(name for technique in techniques for name in technique.targets))
             self.own_loss = composed_loss(context, self.model, self.args.label_smoothing_factor)
             for technique in techniques:
                 for callback in technique.callbacks(context, self.model):
@@ -257,7 +258,7 @@ def _trainer_class(base: type | None = None) -> Any:
         ) -> Any:
             """The batch's part of the mean loss over all items of the optimizer step."""
             given = dict(inputs)
-            targets = {name: given.pop(name) for name in self.task.targets}
+            targets = {name: given.pop(name) for name in self.targets}
             items = self.task.items(targets) if num_items_in_batch is None else num_items_in_batch
             if computes_loss:
                 mean = super().compute_loss(model, dict(inputs))

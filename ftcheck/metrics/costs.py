@@ -7,12 +7,12 @@ import math
 from ftcheck.metrics import Definition
 
 
-def _cost(name: str, unit: str, summary: str, *, greater_is_better: bool = False) -> Definition:
+def _cost(name: str, unit: str, summary: str, *, greater_is_better: bool = False, most: float = math.inf) -> Definition:
     return Definition(
         name=name,
         input="cost",
         unit=unit,
-        bounds=(0.0, math.inf),
+        bounds=(0.0, most),
         summary=summary,
         greater_is_better=greater_is_better,
         make=None,
@@ -29,4 +29,5 @@ METRICS = (
     _cost("model_bytes", "bytes", "size of the model's weights"),
     _cost("adapter_bytes", "bytes", "size of the weights that are kept beside the checkpoint, of `peft`"),
     _cost("parity_difference", "logit", "how far outputs of the model that answers lie from those of the trained one"),
+    _cost("sparsity", "", "share of zeros among the weights that `prune` prunes", greater_is_better=True, most=1.0),
 )

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from ftcheck.finetune.data import RoleRows
     from ftcheck.finetune.trainer import Evaluate, Outcome
     from ftcheck.keys import Identifier
-    from ftcheck.spec import Case
+    from ftcheck.spec import Case, Checkpoint
     from ftcheck.tasks import Meta, Task
+    from ftcheck.tasks.features import EncodedRows
 
 Problem = tuple[tuple[str | int, ...], str]
 """(path below the technique's key, what is wrong there)."""
@@ -92,6 +93,12 @@ class Technique(ABC):
     """Whether `save` and `load` are its own."""
     parent: ClassVar[str | None] = None
     """The option that may name another case of the file, as `case:NAME`, whose model it needs."""
+    runs: ClassVar[str | None] = None
+    """The option that says how many runs a case makes, in the place of `seeds`."""
+    column: ClassVar[str | None] = None
+    """The option that may name a column of the training rows, whose values `rows` finds beside them."""
+    targets: ClassVar[tuple[str, ...]] = ()
+    """What `features` adds to batches: for `loss`, not for the model."""
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         self.given = given
@@ -131,6 +138,10 @@ class Technique(ABC):
         """What is wrong with it in this case, beyond its own options."""
         yield from ()
 
+    def checkpoints(self, case: Case) -> tuple[Checkpoint, ...]:
+        """Models besides the case's own that it loads. Raises TechniqueError for a name that is none."""
+        return ()
+
     # What results depend on
 
     def train_key(self, identifier: Identifier, case: Case) -> dict[str, Any]:
@@ -155,6 +166,11 @@ class Technique(ABC):
     def rows(self, rows: RoleRows, context: Context) -> RoleRows:
         """The training rows that are used instead of `rows`."""
         return rows
+
+    def features(self, features: EncodedRows, rows: RoleRows, context: Context) -> EncodedRows:
+        """The encoded training rows that are used instead of `features`, which were made of `rows`. Not called where
+        rows are streamed."""
+        return features
 
     def adapt(self, model: Any, context: Context) -> Any:
         """The model that is trained instead of `model`, which is on the CPU. May draw from torch's random numbers."""
@@ -227,11 +243,17 @@ class Technique(ABC):
 
 BUILT_IN: Mapping[str, str] = {
     "init_from": "ftcheck.finetune.techniques.init_from:InitFrom",
+    "few_shot": "ftcheck.finetune.techniques.few_shot:FewShot",
+    "sampling": "ftcheck.finetune.techniques.sampling:Sampling",
+    "augment": "ftcheck.finetune.techniques.augment:Augment",
+    "class_weights": "ftcheck.finetune.techniques.class_loss:ClassWeights",
+    "focal": "ftcheck.finetune.techniques.class_loss:Focal",
     "peft": "ftcheck.finetune.techniques.peft:Peft",
     "quantization": "ftcheck.finetune.techniques.quantization:Quantization",
     "freeze": "ftcheck.finetune.techniques.freeze:Freeze",
     "layer_lr_decay": "ftcheck.finetune.techniques.layer_lr_decay:LayerLRDecay",
     "parameter_groups": "ftcheck.finetune.techniques.parameter_groups:ParameterGroups",
+    "prune": "ftcheck.finetune.techniques.prune:Prune",
     "callbacks": "ftcheck.finetune.techniques.callbacks:Callbacks",
     "optimizers": "ftcheck.finetune.techniques.optimizers:Optimizers",
     "trainer": "ftcheck.finetune.techniques.trainer:Trainer",
@@ -259,6 +281,12 @@ def of(case: Case) -> tuple[Technique, ...]:
     return tuple(get(name)(case.techniques[name]) for name in BUILT_IN if name in case.techniques)
 
 
+def columns(case: Case) -> dict[str, str]:
+    """The columns of the training rows that techniques need besides the task's -> what names them."""
+    named = [(f"{t.name}.{t.column}", t.given[t.column]) for t in of(case) if t.column is not None]
+    return {column: option for option, column in named if column is not None}
+
+
 def problems(facts: Facts) -> Iterator[Problem]:
     """What is wrong with a case's techniques: (path from the case's top, sentence)."""
     for name in facts.techniques:
@@ -276,6 +304,18 @@ def problems(facts: Facts) -> Iterator[Problem]:
                 yield (name,), f"can't be combined with {other}: {why}"
         for path, message in kind(facts.techniques[name]).problems(facts):
             yield (name, *path), message
+
+
+def checkpoint(text: str, folder: Path) -> Checkpoint:
+    """The model that a suite in `folder` names: a Hub id, or a folder. Raises TechniqueError for what is neither."""
+    from ftcheck.spec import Checkpoint
+    from ftcheck.spec.places import place
+
+    try:
+        path, local = place(text, folder, "a model")
+    except ValueError as error:
+        raise TechniqueError(str(error)) from None
+    return Checkpoint(path=path, local=local)
 
 
 def need(library: str, technique: str, extra: str | None = None) -> Any:
