@@ -45,6 +45,8 @@ class Facts:
     tunes: bool
     """Whether the case has rows to tune on."""
     seeds: int
+    metrics: tuple[str, ...]
+    """Those that can be computed from examples: costs can't choose anything."""
 
 
 class TechniqueFacts(Protocol):

@@ -128,7 +128,7 @@ class _Expansion:
         build.check_streaming()
         options, training, gates, marks = build.task_options, build.training(), build.gates(), build.marks()
         seeds, max_seeds = build.seeds()
-        techniques = build.techniques(of_techniques)
+        techniques = build.techniques(of_techniques, metrics)
         if data is None:
             return None
         return Case(

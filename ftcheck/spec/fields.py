@@ -409,6 +409,8 @@ def _unknown_key(path: KeyPath, model: type[BaseModel] | None) -> str:
 def _below(model: type[BaseModel], path: KeyPath) -> type[BaseModel]:
     """The model of a group of options within `model`: `generation` of a task, which may be null."""
     for name in path:
+        if str(name) not in model.model_fields:  # a key of a mapping of models
+            continue
         annotation = model.model_fields[str(name)].annotation
         model = next(part for part in (annotation, *get_args(annotation)) if hasattr(part, "model_fields"))
     return model

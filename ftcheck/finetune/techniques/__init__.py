@@ -20,7 +20,7 @@ from ftcheck.spec import Facts
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ftcheck.finetune import Job, OnProgress
+    from ftcheck.finetune import Found, Job, OnProgress
     from ftcheck.finetune.data import RoleRows
     from ftcheck.finetune.trainer import Evaluate, Outcome
     from ftcheck.keys import Identifier
@@ -51,6 +51,8 @@ class Context:
     """The training rows before any technique changed them."""
     note: Callable[[str], None]
     """Says something to the reader, with the run."""
+    record: Callable[[str, Any], None]
+    """Keeps JSON of a technique with the run: (its name, what to keep)."""
     load_base: Callable[[], Any]
     """The case's checkpoint as its task's model, on the CPU, its new head drawn."""
     parents: Mapping[str, Path] = field(default_factory=dict)
@@ -82,6 +84,10 @@ class Technique(ABC):
     """Whether `save` and `load` are its own."""
     parent: ClassVar[str | None] = None
     """The option that may name another case of the file, as `case:NAME`, whose model it needs."""
+    searches: ClassVar[bool] = False
+    """Whether `search` finds something before the first run, which all runs of the case share."""
+    only_looks: ClassVar[bool] = False
+    """Whether it leaves the training as it is; a search's trials go without it."""
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         self.given = given
@@ -127,6 +133,16 @@ class Technique(ABC):
         return {}
 
     # What it does, in the order in which it is called
+
+    @property
+    def search_seed(self) -> int:
+        """The seed of the runs that `search` makes. Only where it `searches`."""
+        raise NotImplementedError
+
+    def search(self, job: Job, folder: Path, on_progress: OnProgress) -> Found:
+        """What all runs of the case share, found with runs of its own that are like `job`. `folder` is kept when it is
+        broken off, and given again. Only where it `searches`."""
+        raise NotImplementedError
 
     def arguments(self, given: Mapping[str, Any], context: Context) -> dict[str, Any]:
         """TrainingArguments fields that it sets, over `given`."""
@@ -192,6 +208,7 @@ class Technique(ABC):
 
 BUILT_IN: Mapping[str, str] = {
     "init_from": "ftcheck.finetune.techniques.init_from:InitFrom",
+    "search": "ftcheck.finetune.techniques.search:Search",
 }
 """Key of a case -> where its class is. In the order in which techniques are applied."""
 
@@ -213,6 +230,11 @@ def get(name: str) -> type[Technique]:
 def of(case: Case) -> tuple[Technique, ...]:
     """The techniques of a case, in the order in which they are applied."""
     return tuple(get(name)(case.techniques[name]) for name in BUILT_IN if name in case.techniques)
+
+
+def searching(case: Case) -> Technique | None:
+    """The technique of a case that searches before the first run."""
+    return next((technique for technique in of(case) if technique.searches), None)
 
 
 def problems(facts: Facts) -> Iterator[Problem]:
