@@ -75,12 +75,12 @@ def rows() -> Any:
 @pytest.mark.e2e
 def test_a_trial_is_trained_as_the_case_will_be_and_may_be_given_up(tmp_path: Path) -> None:
     given = Search.read(
-        {"space": {"learning_rate": {"log": [1e-6, 3e-2]}}, "trials": 12, "metric": "loss", "pruner": "median"}
+        {"space": {"learning_rate": {"log": [1e-6, 3e-2]}}, "trials": 8, "metric": "loss", "pruner": "median"}
     )
     made = jobs.job(
         "text-classification",
         tiny.bert(tmp_path / "bert"),
-        training={"learning_rate": 1e-3, "num_train_epochs": 4, "eval_strategy": "epoch"},
+        training={"learning_rate": 1e-3, "num_train_epochs": 3, "eval_strategy": "epoch"},
         data=Data(kind="callable", path="rows", factory=rows, splits={"tune": "validation", "eval": "test"}),
         techniques={"search": given},
         seed=0,

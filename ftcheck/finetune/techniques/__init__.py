@@ -209,6 +209,7 @@ class Technique(ABC):
 BUILT_IN: Mapping[str, str] = {
     "init_from": "ftcheck.finetune.techniques.init_from:InitFrom",
     "search": "ftcheck.finetune.techniques.search:Search",
+    "lr_finder": "ftcheck.finetune.techniques.lr_finder:LrFinder",
 }
 """Key of a case -> where its class is. In the order in which techniques are applied."""
 

@@ -121,6 +121,7 @@ class Search(Technique):
             **self.given,
             "metric": metric,
             "direction": direction,
+            "whole_numbers": [name for name in sorted(self.given["space"]) if _takes_whole(name)],
             "signature": "loss" if metric == "loss" else tasks.lookup(case).describe(metric).signature,
             "evaluation": arguments.for_prediction({**defaults, **(case.training or {})}),
         }
