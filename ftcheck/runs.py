@@ -45,7 +45,7 @@ class PlannedRun:
     predict: str
     """`evaluate` or `found`."""
     after: tuple[str, ...] = ()
-    """The ids of the cases whose models it needs and that would be trained first."""
+    """What would come first: the ids of the cases whose models it needs and that aren't trained yet, a search."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

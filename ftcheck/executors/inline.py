@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ftcheck import examples
 from ftcheck.executors import Work
+from ftcheck.executors.searching import informed
 from ftcheck.finetune import OnProgress
 from ftcheck.store import Entry, Store, StoreCorruptionError
 
@@ -34,7 +35,8 @@ class InlineExecutor:
                 # A session that was waited for may have published what this one wants.
                 model = None if work.redo else model_of(store.get("runs", work.train.digest))
                 if model is None:
-                    tuning = stack.enter_context(FineTuning(work.job, on_progress))
+                    job = informed(work, store, on_progress, on_wait)
+                    tuning = stack.enter_context(FineTuning(job, on_progress))
                     self._train(tuning, work, store)
                     made.add("train")
             stack.enter_context(store.lock("predictions", work.predict.digest, on_wait=on_wait))

@@ -340,7 +340,10 @@ def _refuse_ignored(kind: Any, techniques: Sequence[Technique], *, computes_loss
             raise TechniqueError(
                 f"{kind.__name__} computes the loss by itself, so that {technique.name} has no effect: leave one out"
             )
-        if kind.create_optimizer is not Trainer.create_optimizer and type(technique).factor is not Technique.factor:
+        if (
+            kind.create_optimizer is not Trainer.create_optimizer
+            and type(technique).optimized is not Technique.optimized
+        ):
             raise TechniqueError(
                 f"{kind.__name__} makes the optimizer by itself, so that {technique.name} has no effect: leave one out"
             )

@@ -104,6 +104,11 @@ def predict_key(
     )
 
 
+def search_key(train: Key) -> Key:
+    """What a search depends on that all runs of a case share: what the model of one run of its own depends on."""
+    return Key.of({**train.components, "stage": "search"})
+
+
 def parent_seed(parent: Case, seed: int) -> int:
     """Which of its parent's runs the run of this seed needs: that of the same seed, or else the first."""
     return seed if seed in parent.seeds else parent.seeds[0]

@@ -208,8 +208,8 @@ class Builder:
         given = self.fields.early_stopping
         return EarlyStopping(patience=given.patience, threshold=given.threshold) if given else None
 
-    def techniques(self, given: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
-        """The checked options of each technique that the case names."""
+    def techniques(self, given: Mapping[str, Any], metrics: tuple[str, ...]) -> Mapping[str, Mapping[str, Any]]:
+        """The checked options of each technique that the case, which has these metrics, names."""
         found: dict[str, Mapping[str, Any]] = {}
         for name, value in given.items():
             kind = self.catalogue.technique(name)
@@ -232,6 +232,7 @@ class Builder:
             seeds=seeds.min if isinstance(seeds, SeedRangeFields) else len(seeds),
             early_stopping=fields.early_stopping is not None,
             folder=self.folder,
+            metrics=tuple(name for name in metrics if name not in self.catalogue.costs),
         )
         for path, message in self.catalogue.technique_problems(facts):
             self.report(path, message)

@@ -47,6 +47,8 @@ class Facts:
     seeds: int
     folder: Path
     """Where relative paths start: the suite's."""
+    metrics: tuple[str, ...]
+    """Those that can be computed from examples: costs can't choose anything."""
     early_stopping: bool = False
 
 

@@ -409,7 +409,7 @@ def _unknown_key(path: KeyPath, model: type[BaseModel] | None) -> str:
 def _below(model: type[BaseModel], path: KeyPath) -> type[BaseModel]:
     """The model of a group of options within `model`: `generation` of a task, which may be null, or one of a list."""
     for name in path:
-        if isinstance(name, str):
+        if isinstance(name, str) and name in model.model_fields:  # else an index, or a key of a mapping of models
             model = next(part for part in _parts(model.model_fields[name].annotation) if hasattr(part, "model_fields"))
     return model
 

@@ -85,9 +85,7 @@ class RDrop(Trainer):  # type: ignore[misc]
         return (one.loss + other.loss) / 2 + self.weight * apart
 
 
-@ftcheck.case(
-    **RECIPE, loop={"function": adversarial, "options": {"epsilon": 0.5}}, gates={"accuracy": {"min": 0.1}}
-)
+@ftcheck.case(**RECIPE, loop={"function": adversarial, "options": {"epsilon": 0.5}}, gates={"accuracy": {"min": 0.1}})
 def test_loop() -> None: ...
 
 

@@ -189,19 +189,15 @@ STREAMED = "data: {path: org/data, streaming: true, splits: {eval: test}}, train
         ),
         pytest.param(
             f"class_weights: balanced, {STREAMED}",
-            "c.class_weights: balanced counts all training rows at once; give weights, "
-            "or leave out data.streaming",
+            "c.class_weights: balanced counts all training rows at once; give weights, or leave out data.streaming",
             id="balanced-stream",
         ),
         pytest.param(
             "focal: 2, training: {label_smoothing_factor: 0.1}",
-            "c.focal: training.label_smoothing_factor has no meaning here: the loss looks at the right class "
-            "alone",
+            "c.focal: training.label_smoothing_factor has no meaning here: the loss looks at the right class alone",
             id="smoothed-focal",
         ),
-        pytest.param(
-            "focal: {gamma: -1}", "c.focal.gamma: expected a number of at least 0.0, got -1", id="gamma"
-        ),
+        pytest.param("focal: {gamma: -1}", "c.focal.gamma: expected a number of at least 0.0, got -1", id="gamma"),
         pytest.param(
             "focal: 2, training: false",
             "c.focal: with `training: false` nothing is trained; leave it out",

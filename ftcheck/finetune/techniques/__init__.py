@@ -20,7 +20,7 @@ from ftcheck.spec import Facts
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ftcheck.finetune import Job, OnProgress
+    from ftcheck.finetune import Found, Job, OnProgress
     from ftcheck.finetune.data import RoleRows
     from ftcheck.finetune.trainer import Evaluate, Outcome
     from ftcheck.keys import Identifier
@@ -52,6 +52,8 @@ class Context:
     """The training rows before any technique changed them."""
     note: Callable[[str], None]
     """Says something to the reader, with the run."""
+    record: Callable[[str, Any], None]
+    """Keeps JSON of a technique with the run: (its name, what to keep)."""
     load_base: Callable[[], Any]
     """The case's checkpoint as its task's model, on the CPU, its new head the one that the run's seed draws."""
     parents: Mapping[str, Path] = field(default_factory=dict)
@@ -99,6 +101,10 @@ class Technique(ABC):
     """The option that may name a column of the training rows, whose values `rows` finds beside them."""
     targets: ClassVar[tuple[str, ...]] = ()
     """What `features` adds to batches: for `loss`, not for the model."""
+    searches: ClassVar[bool] = False
+    """Whether `search` finds something before the first run, which all runs of the case share."""
+    only_looks: ClassVar[bool] = False
+    """Whether it leaves the training as it is; a search's trials go without it."""
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         self.given = given
@@ -154,6 +160,16 @@ class Technique(ABC):
         return {}
 
     # What it does, in the order in which it is called
+
+    @property
+    def search_seed(self) -> int:
+        """The seed of the runs that `search` makes. Only where it `searches`."""
+        raise NotImplementedError
+
+    def search(self, job: Job, folder: Path, on_progress: OnProgress) -> Found:
+        """What all runs of the case share, found with runs of its own that are like `job`. `folder` is kept when it is
+        broken off, and given again. Only where it `searches`."""
+        raise NotImplementedError
 
     def arguments(self, given: Mapping[str, Any], context: Context) -> dict[str, Any]:
         """TrainingArguments fields that it sets, over `given`."""
@@ -243,6 +259,7 @@ class Technique(ABC):
 
 BUILT_IN: Mapping[str, str] = {
     "init_from": "ftcheck.finetune.techniques.init_from:InitFrom",
+    "search": "ftcheck.finetune.techniques.search:Search",
     "few_shot": "ftcheck.finetune.techniques.few_shot:FewShot",
     "sampling": "ftcheck.finetune.techniques.sampling:Sampling",
     "augment": "ftcheck.finetune.techniques.augment:Augment",
@@ -254,6 +271,7 @@ BUILT_IN: Mapping[str, str] = {
     "layer_lr_decay": "ftcheck.finetune.techniques.layer_lr_decay:LayerLRDecay",
     "parameter_groups": "ftcheck.finetune.techniques.parameter_groups:ParameterGroups",
     "prune": "ftcheck.finetune.techniques.prune:Prune",
+    "lr_finder": "ftcheck.finetune.techniques.lr_finder:LrFinder",
     "callbacks": "ftcheck.finetune.techniques.callbacks:Callbacks",
     "optimizers": "ftcheck.finetune.techniques.optimizers:Optimizers",
     "trainer": "ftcheck.finetune.techniques.trainer:Trainer",
@@ -285,6 +303,11 @@ def columns(case: Case) -> dict[str, str]:
     """The columns of the training rows that techniques need besides the task's -> what names them."""
     named = [(f"{t.name}.{t.column}", t.given[t.column]) for t in of(case) if t.column is not None]
     return {column: option for option, column in named if column is not None}
+
+
+def searching(case: Case) -> Technique | None:
+    """The technique of a case that searches before the first run."""
+    return next((technique for technique in of(case) if technique.searches), None)
 
 
 def problems(facts: Facts) -> Iterator[Problem]:

@@ -140,7 +140,7 @@ class Loop(Technique):
             yield (), "decides by itself when to stop; leave out early_stopping"
         for other in facts.techniques:
             kind = get(other)
-            if kind.callbacks is not Technique.callbacks or kind.factor is not Technique.factor:
+            if kind.callbacks is not Technique.callbacks or kind.optimized is not Technique.optimized:
                 yield (), f"can't be combined with {other}, which takes part in the Trainer's loop"
 
     def train_key(self, identifier: Identifier, case: Case) -> dict[str, Any]:

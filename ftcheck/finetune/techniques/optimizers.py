@@ -40,7 +40,7 @@ class Optimizers(Technique):
             if field in (facts.training or {}):
                 yield (), f"makes the optimizer: leave out training.{field}, which has no effect"
         for other in facts.techniques:
-            if get(other).factor is not Technique.factor:
+            if get(other).optimized is not Technique.optimized:
                 yield (), f"makes the optimizer, so that {other} has no effect: leave one of them out"
 
     def train_key(self, identifier: Identifier, case: Case) -> dict[str, Any]:
