@@ -11,6 +11,7 @@ from typing import Any
 from ftcheck.errors import CheckpointError, shown
 from ftcheck.finetune import Job
 from ftcheck.keys.hub import remember
+from ftcheck.spec import Checkpoint
 from ftcheck.tasks import Meta, Task
 
 LENGTHS = ("max_length", "max_source_length", "max_target_length")
@@ -50,6 +51,13 @@ class Source:
         if Path(path).is_absolute():
             return cls(path=path, shown=f"tokenizer {path}", arguments={"local_files_only": True})
         return cls._hub(path, job.tokenizer_revision, job)
+
+    @classmethod
+    def of_other(cls, checkpoint: Checkpoint, job: Job) -> Source:
+        """A model that a technique names. Raises CheckpointError for a folder that isn't one."""
+        if checkpoint.local:
+            return cls.folder(checkpoint.path)
+        return cls._hub(checkpoint.path, job.revisions.get(checkpoint.path), job)
 
     @classmethod
     def folder(cls, path: str) -> Source:

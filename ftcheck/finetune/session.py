@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ftcheck.finetune.data import Loaded, RoleRows, Stream
     from ftcheck.finetune.predict import Answers
     from ftcheck.finetune.techniques import Context, Technique
+    from ftcheck.finetune.trainer import Evaluate
     from ftcheck.tasks import Meta, Rows, Task, Where
     from ftcheck.tasks.features import EncodedRows
 
@@ -28,7 +29,15 @@ BESIDE = "ftcheck.json"
 """Beside a saved model: what the task learned and what was tuned, without which its answers can't be read."""
 
 
+OnScores = Callable[[Mapping[str, float], int], None]
+"""(loss and metrics on the tune rows, global step)."""
+
+
 def silent(progress: Progress) -> None:
+    """Nobody is told."""
+
+
+def unheard(scores: Mapping[str, float], step: int) -> None:
     """Nobody is told."""
 
 
@@ -36,10 +45,18 @@ class FineTuning:
     """Makes one run. A context manager: on exit the model's memory is given back.
 
     `train()`, then `save()` and `predict()`; or `load()`, then `predict()`; or for `training: false` `predict()` alone.
-    `loaded` is for rows that are there already; else they come from the case's data when they are needed.
+    `loaded` is for rows that are there already; else they come from the case's data when they are needed. `on_scores`
+    is told of each look at the tune rows while training, and may raise to stop it.
     """
 
-    def __init__(self, job: Job, on_progress: OnProgress = silent, *, loaded: Loaded | None = None) -> None:
+    def __init__(
+        self,
+        job: Job,
+        on_progress: OnProgress = silent,
+        *,
+        loaded: Loaded | None = None,
+        on_scores: OnScores = unheard,
+    ) -> None:
         self.job = job
         self.task = tasks.get(job.case.task)
         self.model: Any = None
@@ -47,8 +64,10 @@ class FineTuning:
         self.meta: Meta = {}
         self.tuned: dict[str, Any] = {}
         self._on_progress = on_progress
+        self._on_scores = on_scores
         self._loaded = loaded
         self._notes: list[str] = []
+        self._records: dict[str, Any] = {}
         self._techniques = techniques.of(job.case)
         self._answering: Any = None
 
@@ -74,21 +93,22 @@ class FineTuning:
             memory.start()
             rows = self._rows()
             self._notes.extend(note for note in rows.notes if note not in rows.judged_notes)
+            for name, found in self.job.found.items():
+                self._notes.extend(found.notes)
+                self._records[name] = dict(found.record)
             self._start(rows)
             outcome = None
             if self.job.case.training is not None:
                 context = self._context(rows)
                 features = (
-                    self._encode(self._training_rows(rows, context), "train")
-                    if rows.stream is None
-                    else self._streamed(rows.stream)
+                    self._training_features(rows, context) if rows.stream is None else self._streamed(rows.stream)
                 )
                 outcome = trainer.train(
                     context,
                     self._techniques,
                     self.model,
                     features,
-                    evaluate=self._evaluation(rows),
+                    evaluate=self._told(self._evaluation(rows)),
                     on_progress=self._on_progress,
                 )
                 for technique in self._techniques:
@@ -107,9 +127,18 @@ class FineTuning:
             rows={role: counts for role, counts in rows.rows.items() if role != "eval"},
             first_losses=outcome.first_losses if outcome is not None else (),
             row_hashes=tuple(rows.roles["train"].hashes) if "train" in rows.roles and rows.stream is None else (),
+            records=self._records,
             notes=tuple(dict.fromkeys(self._notes)),
             warnings=tuple(warnings),
         )
+
+    def score(self) -> dict[str, float]:
+        """`loss` and the case's metrics of the model on the tune rows. Raises DataError where there are none."""
+        with self._stage():
+            evaluate = self._evaluation(self._rows())
+            if evaluate is None:
+                raise DataError("there are no tune rows to score: give data.splits.tune or data.holdout.tune")
+            return evaluate(self._in_training(None), 0)
 
     def save(self, directory: Path) -> None:
         """Model (safetensors) and tokenizer, with what `load` needs to read its answers."""
@@ -219,6 +248,8 @@ class FineTuning:
         from ftcheck.finetune import model as models
 
         job, training = self.job, self.job.case.training is not None
+        if missing := job.case.parents.keys() - job.parents.keys():
+            raise TrainingError(f"the model that {', '.join(sorted(missing))} names is gone: run again")
         self._on_progress(Progress(stage="load"))
         config = models.load_config(models.Source.of_model(job))
         learned_from, where = self._learned_from(rows) if training else (None, "row {}".format)
@@ -292,8 +323,10 @@ class FineTuning:
             tokenizer=self.tokenizer,
             train=rows.roles.get("train") if rows is not None and rows.stream is None else None,
             note=self._notes.append,
+            record=self._records.__setitem__,
             load_base=load_base,
             parents=self.job.parents,
+            techniques=self._techniques,
         )
 
     def _model_kwargs(self, context: Context) -> dict[str, Any]:
@@ -301,17 +334,28 @@ class FineTuning:
             name: value for technique in self._techniques for name, value in technique.model_kwargs(context).items()
         }
 
-    def _training_rows(self, rows: Loaded, context: Context) -> RoleRows:
+    def _training_features(self, rows: Loaded, context: Context) -> EncodedRows:
+        """The training rows, encoded, as techniques have them."""
         found = rows.roles["train"]
         for technique in self._techniques:
             found = technique.rows(found, context)
-        return found
+        features = self._encode(found, "train")
+        for technique in self._techniques:
+            features = technique.features(features, found, context)
+        return features
 
     def answering(self, features: EncodedRows | None = None) -> Any:
         """The model that answers, which techniques may make out of the one that is kept."""
         if self._answering is None:
             self._answering = self._judged(self._techniques, features)
         return self._answering
+
+    def _in_training(self, features: EncodedRows | None) -> Any:
+        """The model that answers where a training is to be found again by its key, which knows nothing of what becomes
+        of the model afterwards."""
+        if self.job.case.training is None:
+            return self.answering(features)
+        return self._judged([technique for technique in self._techniques if not technique.afterwards], features)
 
     def _judged(self, made_by: Sequence[Technique], features: EncodedRows | None) -> Any:
         model, context = self.model, replace(self._context(None), features=features)
@@ -344,8 +388,8 @@ class FineTuning:
         self._notes.extend(f"train: of the first rows, {note}" for note in encode(stream.head).notes)
         return streaming.features(stream, encode)
 
-    def _evaluation(self, rows: Loaded) -> Callable[[Any, int], dict[str, float]] | None:
-        """What the Trainer calls to look at the tune split; None where the case has none."""
+    def _evaluation(self, rows: Loaded) -> Evaluate | None:
+        """What looks at the tune split; None where the case has none."""
         if "tune" not in rows.roles:
             return None
         features, dataset = self._encode(rows.roles["tune"], "tune"), rows.roles["tune"].dataset
@@ -369,17 +413,25 @@ class FineTuning:
 
         return evaluate
 
+    def _told(self, evaluate: Evaluate | None) -> Evaluate | None:
+        """The same, its scores told to whoever listens."""
+        if evaluate is None:
+            return None
+
+        def told(model: Any, step: int) -> dict[str, float]:
+            scores = evaluate(model, step)
+            self._on_scores(scores, step)
+            return scores
+
+        return told
+
     def _tune(self, rows: Loaded) -> None:
         """Settings that the task finds on the tune split."""
         options = self.job.case.task_options
         if "tune" not in rows.roles or not self.task.tunes(rows.roles["tune"].dataset, options):
             return
         features, dataset = self._encode(rows.roles["tune"], "tune"), rows.roles["tune"].dataset
-        if self.job.case.training is None:
-            model = self.answering(features)
-        else:
-            model = self._judged([technique for technique in self._techniques if not technique.afterwards], features)
-        answers = self._run(model, features, None, "evaluate")
+        answers = self._run(self._in_training(features), features, None, "evaluate")
         self.tuned = self.task.tune(answers.arrays, features, dataset, options)
         found = ", ".join(f"{name} {value:.4g}" for name, value in self.tuned.items())
         self._notes.append(f"tuned on {len(dataset):,} tune rows: {found}")

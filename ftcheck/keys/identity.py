@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftcheck.errors import CheckpointError, shown
+from ftcheck.errors import CheckpointError, IdentityError, shown
 from ftcheck.keys import code, hub
 from ftcheck.keys.checkpoints import checkpoint_files, tokenizer_files
 from ftcheck.keys.data import Rows, called_rows, data_identity, local_rows
@@ -110,8 +110,17 @@ class Identifier:
             self._code[asked] = code.training_code(task, self._hashes.digest, scored=scored, techniques=techniques)
         return self._code[asked]
 
-    def revisions(self, case: Case) -> dict[str, str | None]:
+    def file(self, path: Path) -> str:
+        """blake3 of a local file. Raises IdentityError where it can't be read."""
+        try:
+            return self._hashes.digest(path)
+        except OSError as error:
+            raise IdentityError(f"{shown(path, 300)} can't be read: {error.strerror}") from None
+
+    def revisions(self, case: Case) -> dict[str, Any]:
         """The commits to load of what `case` names on the Hub, as `finetune.Job` takes them; None for local inputs."""
+        from ftcheck.finetune import techniques
+
         checkpoint, data = case.checkpoint, case.data
         place, local, revision = _tokenizer_place(checkpoint)
         return {
@@ -120,6 +129,12 @@ class Identifier:
             else self._commit("model", checkpoint.path, checkpoint.revision),
             "tokenizer_revision": None if local else self._commit("model", place, revision),
             "data_revision": self._commit("dataset", data.path, data.revision) if data.kind == "hub" else None,
+            "revisions": {
+                other.path: self._commit("model", other.path, other.revision)
+                for technique in techniques.of(case)
+                for other in technique.checkpoints(case)
+                if not other.local
+            },
         }
 
     def _rows(self, data: Data) -> Rows:

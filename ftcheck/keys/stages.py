@@ -24,9 +24,17 @@ SCORES_LAYOUT = 2
 
 
 def train_key(
-    case: Case, seed: int, *, device_type: str, precision: str, identifier: Identifier, limit: int | None = None
+    case: Case,
+    seed: int,
+    *,
+    device_type: str,
+    precision: str,
+    identifier: Identifier,
+    limit: int | None = None,
+    parents: Mapping[str, Key] | None = None,
 ) -> Key:
-    """What the model of one run of `case` depends on. Raises FtcheckError for an input without an identity.
+    """What the model of one run of `case` depends on. `parents`: technique -> train key of the run of `case.parents`
+    whose model it takes. Raises FtcheckError for an input without an identity.
 
     Left out on purpose: the case's id, suite, marks, gates, metrics and description, `keep_model`, output and logging
     arguments, thread count, GPU model and driver (recorded with the run), and whatever only the evaluation reads.
@@ -52,17 +60,7 @@ def train_key(
     if used:
         components["techniques"] = used
     if case.parents:
-        components["parents"] = {
-            technique: train_key(
-                parent,
-                parent_seed(parent, seed),
-                device_type=device_type,
-                precision=precision,
-                identifier=identifier,
-                limit=limit,
-            ).digest
-            for technique, parent in case.parents.items()
-        }
+        components["parents"] = {technique: (parents or {})[technique].digest for technique in case.parents}
     if case.training is not None:
         given = _arguments(case, task)
         components |= {
@@ -104,6 +102,11 @@ def predict_key(
             ),
         }
     )
+
+
+def search_key(train: Key) -> Key:
+    """What a search depends on that all runs of a case share: what the model of one run of its own depends on."""
+    return Key.of({**train.components, "stage": "search"})
 
 
 def parent_seed(parent: Case, seed: int) -> int:

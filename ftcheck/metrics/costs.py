@@ -7,12 +7,12 @@ import math
 from ftcheck.metrics import Definition
 
 
-def _cost(name: str, unit: str, summary: str, *, greater_is_better: bool = False) -> Definition:
+def _cost(name: str, unit: str, summary: str, *, greater_is_better: bool = False, most: float = math.inf) -> Definition:
     return Definition(
         name=name,
         input="cost",
         unit=unit,
-        bounds=(0.0, math.inf),
+        bounds=(0.0, most),
         summary=summary,
         greater_is_better=greater_is_better,
         make=None,
@@ -31,4 +31,5 @@ METRICS = (
     _cost("latency_p50_seconds", "s", "median time to answer a single row, of `export`"),
     _cost("latency_p95_seconds", "s", "95th percentile of the time to answer a single row, of `export`"),
     _cost("parity_difference", "logit", "how far outputs of the model that answers lie from those of the trained one"),
+    _cost("sparsity", "", "share of zeros among the weights that `prune` prunes", greater_is_better=True, most=1.0),
 )

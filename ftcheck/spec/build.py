@@ -208,8 +208,8 @@ class Builder:
         given = self.fields.early_stopping
         return EarlyStopping(patience=given.patience, threshold=given.threshold) if given else None
 
-    def techniques(self, given: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
-        """The checked options of each technique that the case names."""
+    def techniques(self, given: Mapping[str, Any], metrics: tuple[str, ...]) -> Mapping[str, Mapping[str, Any]]:
+        """The checked options of each technique that the case, which has these metrics, names."""
         found: dict[str, Mapping[str, Any]] = {}
         for name, value in given.items():
             kind = self.catalogue.technique(name)
@@ -218,7 +218,7 @@ class Builder:
             except ValidationError as error:
                 spelled_out = kind.spelled_out(value)
                 for path, message in problems(error, spelled_out, kind.options):
-                    self.report((name, *path) if isinstance(value, dict) else (name, *path[1:]), message)
+                    self.report((name, *(path if spelled_out is value else path[1:])), message)
         if self.task is None or self.incomplete & {"task", "training", "data", "seeds"}:
             return found
         fields, seeds = self.fields, self.fields.seeds
@@ -230,6 +230,9 @@ class Builder:
             streaming=fields.data.streaming,
             tunes="tune" in fields.data.splits or "tune" in fields.data.holdout,
             seeds=seeds.min if isinstance(seeds, SeedRangeFields) else len(seeds),
+            early_stopping=fields.early_stopping is not None,
+            folder=self.folder,
+            metrics=tuple(name for name in metrics if name not in self.catalogue.costs),
         )
         for path, message in self.catalogue.technique_problems(facts):
             self.report(path, message)
@@ -323,9 +326,15 @@ class Builder:
             if any(getattr(bounds, name, None) for _, bounds in parts):
                 self.report(("gates", metric, name), f"{metric} is a cost: it has min and max only")
 
-    def seeds(self) -> tuple[tuple[int, ...], int | None]:
-        """(those that are run in any case, the most runs where more may be added)."""
+    def seeds(self, techniques: Mapping[str, Mapping[str, Any]]) -> tuple[tuple[int, ...], int | None]:
+        """(those that are run in any case, the most runs where more may be added). A technique may say how many."""
         given = self.fields.seeds
+        for name, options in techniques.items():
+            if (option := self.catalogue.technique(name).runs) is None:
+                continue
+            if "seeds" in self.fields.model_fields_set:
+                self.report(("seeds",), f"{name}.{option} says how many runs are made; leave one of the two out")
+            return tuple(range(FIRST_SEED, FIRST_SEED + options[option])), None
         if not isinstance(given, SeedRangeFields):
             return tuple(given if self.trains else given[:1]), None
         if given.max <= given.min:

@@ -45,6 +45,11 @@ class Facts:
     tunes: bool
     """Whether the case has rows to tune on."""
     seeds: int
+    folder: Path
+    """Where relative paths start: the suite's."""
+    metrics: tuple[str, ...]
+    """Those that can be computed from examples: costs can't choose anything."""
+    early_stopping: bool = False
 
 
 class TechniqueFacts(Protocol):
@@ -53,6 +58,10 @@ class TechniqueFacts(Protocol):
     @property
     def parent(self) -> str | None:
         """The option that may name another case, as `case:NAME`."""
+
+    @property
+    def runs(self) -> str | None:
+        """The option that says how many runs a case makes, in the place of `seeds`."""
 
     @property
     def options(self) -> type[BaseModel]: ...

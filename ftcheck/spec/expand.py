@@ -127,10 +127,10 @@ class _Expansion:
         build.check_tuning(metrics)
         build.check_streaming()
         options, training, gates, marks = build.task_options, build.training(), build.gates(), build.marks()
-        seeds, max_seeds = build.seeds()
-        techniques = build.techniques(of_techniques)
+        techniques = build.techniques(of_techniques, metrics)
         gates = build.demanded(gates, techniques)
         metrics = tuple(dict.fromkeys([*metrics, *(gate.metric for gate in gates)]))
+        seeds, max_seeds = build.seeds(techniques)
         if data is None:
             return None
         return Case(

@@ -188,4 +188,5 @@ def test_the_resolved_commits_are_those_to_load(cached: Path, tmp_path: Path) ->
         "checkpoint_revision": PINNED,
         "tokenizer_revision": None,
         "data_revision": PINNED,
+        "revisions": {},
     }

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftcheck import tasks
 from ftcheck.errors import DataError
-from ftcheck.finetune import Job
+from ftcheck.finetune import Job, techniques
 from ftcheck.finetune.data.opening import open_source
 from ftcheck.finetune.data.selection import RoleRows, Selector
 from ftcheck.finetune.data.stream import Stream
@@ -77,9 +77,11 @@ def load(job: Job) -> Loaded:
         source = open_source(job.case.data, revision=job.data_revision, offline=job.offline, stack=stack)
         task = tasks.get(job.case.task)
         classes = task.stratify_by(job.case.task_options)
-        selector = Selector(
-            job.case.data, source, task.columns, limit=job.limit, stratify_by=classes, beside=job.case.columns_beside
-        )
+        beside = {
+            "train": techniques.columns(job.case),
+            "eval": dict.fromkeys(job.case.columns_beside, "`cluster` or `slices`"),
+        }
+        selector = Selector(job.case.data, source, task.columns, limit=job.limit, stratify_by=classes, beside=beside)
         streams = job.case.data.streaming and "train" in roles
         whole = [role for role in roles if role != "train" or not streams]
         found = {role: picked for role in whole if (picked := selector.role(role)) is not None}

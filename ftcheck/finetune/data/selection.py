@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 PURPOSES: Mapping[str, str] = {"train": "train on", "tune": "tune on", "eval": "judge"}
 """What each role's rows are for."""
 
+_KINDS: Mapping[str, str] = {"train": "training", "tune": "tuning", "eval": "judged"}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleRows:
@@ -38,7 +40,33 @@ class RoleRows:
     digest: str
     """One hash over `hashes`, in order."""
     beside: Mapping[str, Sequence[Any]] = field(default_factory=dict)
-    """Columns of the data that judging needs besides the task's, under the data's names."""
+    """Columns of the data that judging or a technique needs besides the task's, under the data's names."""
+
+    def take(self, index: Sequence[int]) -> RoleRows:
+        """The rows at these positions, in this order; one may be there more than once."""
+        hashes = [self.hashes[row] for row in index]
+        digest = rows.digest(hashes)
+        return RoleRows(
+            dataset=dataset_of(self.dataset.data.table.take(index), digest[:16]),
+            index=[self.index[row] for row in index],
+            place=lambda row: self.place(index[row]),
+            hashes=hashes,
+            digest=digest,
+            beside={name: [values[row] for row in index] for name, values in self.beside.items()},
+        )
+
+    def with_texts(self, columns: Mapping[str, Sequence[str]]) -> RoleRows:
+        """The rows with other texts in some of their columns."""
+        import pyarrow as pa
+
+        table = self.dataset.data.table
+        for name, texts in columns.items():
+            place = table.column_names.index(name)
+            table = table.set_column(place, table.field(name), pa.array(texts, table.field(name).type))
+        changed = dataset_of(table, "unhashed")
+        hashes = rows.hashes(changed, [name for name in changed.column_names if name != rows.ID])
+        digest = rows.digest(hashes)
+        return replace(self, dataset=dataset_of(table, digest[:16]), hashes=hashes, digest=digest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +97,10 @@ class Selection:
 
 
 class Selector:
-    """Picks the rows of each role, reading a split once. `notes` collects what the reader should know: (role, text)."""
+    """Picks the rows of each role, reading a split once. `notes` collects what the reader should know: (role, text).
+
+    `beside`: role -> columns of the data that it needs besides the task's, each with what names it.
+    """
 
     def __init__(
         self,
@@ -79,7 +110,7 @@ class Selector:
         *,
         limit: int | None,
         stratify_by: str | None = None,
-        beside: Sequence[str] = (),
+        beside: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
         self.data = data
         self.source = source
@@ -87,7 +118,7 @@ class Selector:
         self.mapping = {name: column for name, column in data.columns.items() if column is not None}
         self.limit = limit
         self.stratify_by = stratify_by
-        self.beside = beside
+        self.beside = beside or {}
         self.notes: list[tuple[str, str]] = []
         self._read: dict[str, Split] = {}
 
@@ -135,7 +166,8 @@ class Selector:
     def wanted(self) -> set[str]:
         """The columns to read."""
         sources = {part for column in self.mapping.values() for part in (column, *rows.parents(column))}
-        return {*self.columns, *sources, *self.beside, rows.ID}
+        beside = {name for names in self.beside.values() for name in names}
+        return {*self.columns, *sources, *beside, rows.ID}
 
     def require_split(self, name: str, key: str) -> None:
         """Raise DataError where the data has no split `name`, which `key` asks for."""
@@ -214,33 +246,34 @@ class Selector:
         """The selection in the task's columns, with nothing missing, and its hashes."""
         whole = selection.table()
         names = list(dict.fromkeys(name for split in selection.splits for name in split.names))
-        beside = self._beside(whole, names) if role == "eval" else {}
+        beside = self._beside(role, whole, names)
         table = rows.rename(whole, self.columns, self.mapping)
         table = rows.refuse_nulls(table, self.columns, selection.place)
         found = role_rows(table, tuple(self.columns), selection.rows.tolist(), selection.place)
         return replace(found, beside=beside)
 
-    def _beside(self, table: pa.Table, names: Sequence[str]) -> dict[str, list[Any]]:
-        """The columns that `cluster` and `slices` name, of all `names` that the data has. Raises DataError for one that
-        isn't there."""
-        for name in self.beside:
+    def _beside(self, role: str, table: pa.Table, names: Sequence[str]) -> dict[str, list[Any]]:
+        """The columns that a role needs besides, of all `names` that the data has. Raises DataError for one that isn't
+        there."""
+        wanted = self.beside.get(role, {})
+        for name, why in wanted.items():
             if name not in table.column_names:
                 raise DataError(
-                    f"the judged rows of {self.source.shown} have no column {shown(repr(name))}, which `cluster` or "
-                    f"`slices` names {rows.among('columns', name, names)}"
+                    f"the {_KINDS[role]} rows of {self.source.shown} have no column {shown(repr(name))}, which {why} "
+                    f"names {rows.among('columns', name, names)}"
                 )
-        return {name: rows.named_values(table, name) for name in self.beside}
+        return {name: rows.named_values(table, name) for name in wanted}
 
 
 def role_rows(table: pa.Table, columns: Sequence[str], index: Sequence[int], place: Callable[[int], str]) -> RoleRows:
     """A table without nulls, under the task's names, as the rows of a role; hashed over `columns`."""
-    dataset = _dataset(table, "unhashed")
+    dataset = dataset_of(table, "unhashed")
     rows.refuse_unlabelled(dataset, place)
     row_hashes = rows.hashes(dataset, columns)
     digest = rows.digest(row_hashes)
     return RoleRows(
         # the fingerprint is the content's, so that nothing computed from other rows can be found under it
-        dataset=_dataset(table, digest[:16]),
+        dataset=dataset_of(table, digest[:16]),
         index=index,
         place=place,
         hashes=row_hashes,
@@ -248,7 +281,8 @@ def role_rows(table: pa.Table, columns: Sequence[str], index: Sequence[int], pla
     )
 
 
-def _dataset(table: pa.Table, fingerprint: str) -> datasets.Dataset:
+def dataset_of(table: pa.Table, fingerprint: str) -> datasets.Dataset:
+    """A table in memory as a Dataset, with the features that its schema names."""
     from datasets import Dataset
     from datasets.table import InMemoryTable
 

@@ -130,7 +130,7 @@ def _allot(counts: Positions, part: float, room: Positions) -> Positions:
     return take
 
 
-def shuffled(size: int, *told: int) -> Positions:
+def shuffled(size: int, *told: object) -> Positions:
     """All positions in an order that `told` (a seed, say, and a count of shuffles) decides."""
     import numpy as np
     from blake3 import blake3

@@ -7,7 +7,7 @@ or a technique's module imports no torch, transformers, NumPy or any technique's
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -20,12 +20,13 @@ from ftcheck.spec import Facts
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ftcheck.finetune import Job, OnProgress
+    from ftcheck.finetune import Found, Job, OnProgress
     from ftcheck.finetune.data import RoleRows
     from ftcheck.finetune.trainer import Evaluate, Outcome
     from ftcheck.keys import Identifier
-    from ftcheck.spec import Case
+    from ftcheck.spec import Case, Checkpoint
     from ftcheck.tasks import Meta, Task
+    from ftcheck.tasks.features import EncodedRows
 
 Problem = tuple[tuple[str | int, ...], str]
 """(path below the technique's key, what is wrong there)."""
@@ -51,12 +52,16 @@ class Context:
     """The training rows before any technique changed them."""
     note: Callable[[str], None]
     """Says something to the reader, with the run."""
+    record: Callable[[str, Any], None]
+    """Keeps JSON of a technique with the run: (its name, what to keep)."""
     load_base: Callable[[], Any]
     """The case's checkpoint as its task's model, on the CPU, its new head the one that the run's seed draws."""
     features: Any = None
     """The rows that the judged model answers, encoded (`EncodedRows`); None where they aren't known yet."""
     parents: Mapping[str, Path] = field(default_factory=dict)
     """Technique -> the folder of the model of the case that it names."""
+    techniques: Sequence[Technique] = ()
+    """All of the case, in the order in which they are applied."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +97,16 @@ class Technique(ABC):
     """Whether `save` and `load` are its own."""
     parent: ClassVar[str | None] = None
     """The option that may name another case of the file, as `case:NAME`, whose model it needs."""
+    runs: ClassVar[str | None] = None
+    """The option that says how many runs a case makes, in the place of `seeds`."""
+    column: ClassVar[str | None] = None
+    """The option that may name a column of the training rows, whose values `rows` finds beside them."""
+    targets: ClassVar[tuple[str, ...]] = ()
+    """What `features` adds to batches: for `loss`, not for the model."""
+    searches: ClassVar[bool] = False
+    """Whether `search` finds something before the first run, which all runs of the case share."""
+    only_looks: ClassVar[bool] = False
+    """Whether it leaves the training as it is; a search's trials go without it."""
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         self.given = given
@@ -131,6 +146,10 @@ class Technique(ABC):
         """What is wrong with it in this case, beyond its own options."""
         yield from ()
 
+    def checkpoints(self, case: Case) -> tuple[Checkpoint, ...]:
+        """Models besides the case's own that it loads. Raises TechniqueError for a name that is none."""
+        return ()
+
     # What results depend on
 
     def train_key(self, identifier: Identifier, case: Case) -> dict[str, Any]:
@@ -144,6 +163,16 @@ class Technique(ABC):
 
     # What it does, in the order in which it is called
 
+    @property
+    def search_seed(self) -> int:
+        """The seed of the runs that `search` makes. Only where it `searches`."""
+        raise NotImplementedError
+
+    def search(self, job: Job, folder: Path, on_progress: OnProgress) -> Found:
+        """What all runs of the case share, found with runs of its own that are like `job`. `folder` is kept when it is
+        broken off, and given again. Only where it `searches`."""
+        raise NotImplementedError
+
     def arguments(self, given: Mapping[str, Any], context: Context) -> dict[str, Any]:
         """TrainingArguments fields that it sets, over `given`."""
         return {}
@@ -155,6 +184,11 @@ class Technique(ABC):
     def rows(self, rows: RoleRows, context: Context) -> RoleRows:
         """The training rows that are used instead of `rows`."""
         return rows
+
+    def features(self, features: EncodedRows, rows: RoleRows, context: Context) -> EncodedRows:
+        """The encoded training rows that are used instead of `features`, which were made of `rows`. Not called where
+        rows are streamed."""
+        return features
 
     def adapt(self, model: Any, context: Context) -> Any:
         """The model that is trained instead of `model`, which is on the CPU. May draw from torch's random numbers."""
@@ -171,6 +205,19 @@ class Technique(ABC):
     def callbacks(self, context: Context, model: Any) -> list[Any]:
         """transformers' TrainerCallbacks."""
         return []
+
+    def optimizers(self, model: Any, arguments: Any, context: Context) -> tuple[Any, Any]:
+        """(optimizer, schedule) that the Trainer steps, each None where it makes its own."""
+        return None, None
+
+    def trainer(self) -> tuple[type, Mapping[str, Any]] | None:
+        """The subclass of transformers' Trainer that ftcheck's is derived from, and what it takes besides; None: this
+        technique leaves that alone."""
+        return None
+
+    def own_code(self) -> Sequence[str]:
+        """Import paths of what the Trainer runs of the user's: an exception of theirs is explained."""
+        return ()
 
     def train(
         self,
@@ -220,12 +267,24 @@ class Technique(ABC):
 
 BUILT_IN: Mapping[str, str] = {
     "init_from": "ftcheck.finetune.techniques.init_from:InitFrom",
+    "search": "ftcheck.finetune.techniques.search:Search",
+    "few_shot": "ftcheck.finetune.techniques.few_shot:FewShot",
+    "sampling": "ftcheck.finetune.techniques.sampling:Sampling",
+    "augment": "ftcheck.finetune.techniques.augment:Augment",
+    "class_weights": "ftcheck.finetune.techniques.class_loss:ClassWeights",
+    "focal": "ftcheck.finetune.techniques.class_loss:Focal",
     "peft": "ftcheck.finetune.techniques.peft:Peft",
     "quantization": "ftcheck.finetune.techniques.quantization:Quantization",
-    "export": "ftcheck.finetune.techniques.export:Export",
     "freeze": "ftcheck.finetune.techniques.freeze:Freeze",
     "layer_lr_decay": "ftcheck.finetune.techniques.layer_lr_decay:LayerLRDecay",
     "parameter_groups": "ftcheck.finetune.techniques.parameter_groups:ParameterGroups",
+    "prune": "ftcheck.finetune.techniques.prune:Prune",
+    "lr_finder": "ftcheck.finetune.techniques.lr_finder:LrFinder",
+    "callbacks": "ftcheck.finetune.techniques.callbacks:Callbacks",
+    "optimizers": "ftcheck.finetune.techniques.optimizers:Optimizers",
+    "trainer": "ftcheck.finetune.techniques.trainer:Trainer",
+    "loop": "ftcheck.finetune.techniques.loop:Loop",
+    "export": "ftcheck.finetune.techniques.export:Export",
 }
 """Key of a case -> where its class is. In the order in which techniques are applied."""
 
@@ -249,6 +308,17 @@ def of(case: Case) -> tuple[Technique, ...]:
     return tuple(get(name)(case.techniques[name]) for name in BUILT_IN if name in case.techniques)
 
 
+def columns(case: Case) -> dict[str, str]:
+    """The columns of the training rows that techniques need besides the task's -> what names them."""
+    named = [(f"{t.name}.{t.column}", t.given[t.column]) for t in of(case) if t.column is not None]
+    return {column: option for option, column in named if column is not None}
+
+
+def searching(case: Case) -> Technique | None:
+    """The technique of a case that searches before the first run."""
+    return next((technique for technique in of(case) if technique.searches), None)
+
+
 def problems(facts: Facts) -> Iterator[Problem]:
     """What is wrong with a case's techniques: (path from the case's top, sentence)."""
     for name in facts.techniques:
@@ -266,6 +336,18 @@ def problems(facts: Facts) -> Iterator[Problem]:
                 yield (name,), f"can't be combined with {other}: {why}"
         for path, message in kind(facts.techniques[name]).problems(facts):
             yield (name, *path), message
+
+
+def checkpoint(text: str, folder: Path) -> Checkpoint:
+    """The model that a suite in `folder` names: a Hub id, or a folder. Raises TechniqueError for what is neither."""
+    from ftcheck.spec import Checkpoint
+    from ftcheck.spec.places import place
+
+    try:
+        path, local = place(text, folder, "a model")
+    except ValueError as error:
+        raise TechniqueError(str(error)) from None
+    return Checkpoint(path=path, local=local)
 
 
 def need(library: str, technique: str, extra: str | None = None) -> Any:
