@@ -213,6 +213,7 @@ BUILT_IN: Mapping[str, str] = {
     "augment": "ftcheck.finetune.techniques.augment:Augment",
     "class_weights": "ftcheck.finetune.techniques.class_loss:ClassWeights",
     "focal": "ftcheck.finetune.techniques.class_loss:Focal",
+    "distill": "ftcheck.finetune.techniques.distill:Distill",
     "prune": "ftcheck.finetune.techniques.prune:Prune",
 }
 """Key of a case -> where its class is. In the order in which techniques are applied."""

@@ -183,9 +183,8 @@ class Augment(Technique):
         found = rows.take([*kept, *(row for row, _, _ in drawn)])
         if not len(found.hashes):
             raise TechniqueError("augment: no row is left: raise augment.probability, or let augment.keep be true")
-        context.note(
-            f"train: {len(drawn):,} changed copies of {len(rows.hashes):,} rows ({shown(', '.join(self.given['method']))})"
-        )
+        by = shown(", ".join(self.given["method"]))
+        context.note(f"train: {len(drawn):,} changed copies of {len(rows.hashes):,} rows ({by})")
         return found.with_texts({name: [*(columns[name][row] for row in kept), *changed[name]] for name in columns})
 
     def _drawn(self, count: int, seed: int) -> Iterator[tuple[int, str, Random]]:

@@ -82,13 +82,13 @@ class Prune(Technique):
         self._masks = Masks(prunable(model, self.given["modules"]), whole=self.given["scope"] == "global")
         if self._schedule == "start":
             self._masks.prune(self.given["amount"])
-        if self.given["method"] == "movement":
-            self._masks.watch()
         return model
 
     def callbacks(self, context: Context, model: Any) -> list[Any]:
         if self._schedule != "cubic":
             return []
+        if self.given["method"] == "movement":  # now that the model is on its device
+            self._masks.watch()
         from ftcheck.finetune.techniques.masks import gradually
 
         names = ("amount", "begin", "until", "updates")
@@ -96,7 +96,7 @@ class Prune(Technique):
 
     def finish(self, model: Any, context: Context) -> Any:
         """With the whole amount pruned, also where the training stopped early."""
-        if self._schedule != "start":
+        if self._masks.pruned < self.given["amount"]:
             self._masks.prune(self.given["amount"])
         self._masks.bake()
         return model
