@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ftcheck.declare import case
+    from ftcheck.finetune.techniques.loop import Training
     from ftcheck.metrics import Metric
     from ftcheck.metrics.own import metric
+    from ftcheck.report.rows import load_results
     from ftcheck.spec import Case, Data, Gate
     from ftcheck.tasks import Task
 
 __version__ = "0.1.0"
-__all__ = ["Case", "Data", "Gate", "Metric", "Task", "__version__", "case", "metric"]
+__all__ = ["Case", "Data", "Gate", "Metric", "Task", "Training", "__version__", "case", "load_results", "metric"]
 
 _HOMES = {
     "case": "ftcheck.declare",
@@ -24,8 +26,10 @@ _HOMES = {
     "Data": "ftcheck.spec",
     "Gate": "ftcheck.spec",
     "Metric": "ftcheck.metrics",
+    "load_results": "ftcheck.report.rows",
     "metric": "ftcheck.metrics.own",
     "Task": "ftcheck.tasks",
+    "Training": "ftcheck.finetune.techniques.loop",
 }
 
 

@@ -51,6 +51,11 @@ def load(path: str) -> Any:
     return found
 
 
+def is_users(filename: str) -> bool:
+    """Whether a frame of this file is the user's: none of ftcheck's, of an installed library's or made up."""
+    return not filename.startswith(_NOT_THEIRS) and "site-packages" not in filename
+
+
 def where(error: BaseException) -> str:
     """` at FILE:LINE`, the innermost place of the user's code that led to `error`, else of a library's; empty where it
     was raised by a call of ftcheck itself."""
@@ -59,7 +64,7 @@ def where(error: BaseException) -> str:
     ]
     if not frames:
         return ""
-    own = [frame for frame in frames if "site-packages" not in frame.filename]
+    own = [frame for frame in frames if is_users(frame.filename)]
     found = (own or frames)[-1]
     return f" at {shown(found.filename, 300)}:{found.lineno}"
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from ftcheck import gates, keys, proposals, tasks
 from ftcheck.errors import BaselineError, FtcheckError, MetricError, StoreError, TrainingError
-from ftcheck.executors import Work
-from ftcheck.executors.inline import has_model
-from ftcheck.finetune import Job, OnProgress, Progress
+from ftcheck.executors import SearchWork, Work
+from ftcheck.executors.inline import has_model, model_of
+from ftcheck.finetune import Job, OnProgress, Progress, techniques
 from ftcheck.results import CaseResult, Confusion, WorstExample
 from ftcheck.runs import Finished, Measured, PlannedRun, Run, Scored, notes, run_result
 from ftcheck.scoring import Scorer
@@ -68,6 +68,7 @@ class Pipeline:
                     precision=precision,
                     identifier=self.identifier,
                     limit=self.settings.limit,
+                    parents={technique: run.train for technique, run in self._parents(case, seed).items()},
                 )
                 predict = keys.predict_key(
                     train,
@@ -89,6 +90,13 @@ class Pipeline:
                 made.append(Run(job=job, train=train, predict=predict))
         return tuple(made)
 
+    def _parents(self, case: Case, seed: int) -> dict[str, Run]:
+        """Technique -> the run whose model the run of `case` with this seed takes."""
+        return {
+            technique: self.runs(parent, [keys.parent_seed(parent, seed)])[0]
+            for technique, parent in case.parents.items()
+        }
+
     def plan(self, case: Case) -> tuple[PlannedRun, ...]:
         """What `measure` would have to do. Imports no torch."""
         planned = []
@@ -100,8 +108,35 @@ class Pipeline:
                 trained = self._found("runs", run.train)
                 # Predicting takes the model, which may have been taken out.
                 train = "found" if trained is not None and (predicted or has_model(trained)) else "train"
-            planned.append(PlannedRun(seed=run.job.seed, train=train, predict="found" if predicted else "evaluate"))
+            missing = (*self._untrained_parents(run.job), *self._unsearched(case)) if train == "train" else ()
+            planned.append(
+                PlannedRun(seed=run.job.seed, train=train, predict="found" if predicted else "evaluate", after=missing)
+            )
         return tuple(planned)
+
+    def _untrained_parents(self, job: Job) -> tuple[str, ...]:
+        """The ids of the cases that would have to be trained before this run, the first one first."""
+        found: list[str] = []
+        for run in self._parents(job.case, job.seed).values():
+            trained = self._found("runs", run.train)
+            if trained is None or not has_model(trained):
+                found += (*self._untrained_parents(run.job), run.job.case.id)
+        return tuple(found)
+
+    def _search(self, case: Case) -> Run | None:
+        """The run that a search's own are like, with the search's key; None where the case searches for nothing."""
+        searching = techniques.searching(case)
+        if searching is None:
+            return None
+        (run,) = self.runs(case, [searching.search_seed])
+        return replace(run, train=keys.search_key(run.train))
+
+    def _unsearched(self, case: Case) -> tuple[str, ...]:
+        """What would have to be searched for before a run of `case`."""
+        run = self._search(case)
+        if run is None or self._found("searches", run.train) is not None:
+            return ()
+        return (*self._untrained_parents(run.job), "a search")
 
     def measure(
         self,
@@ -325,8 +360,12 @@ class Pipeline:
     def _make(self, run: Run, on_progress: OnProgress, on_wait: Callable[[str], None], *, redo: bool) -> frozenset[str]:
         """Bring both stages of `run` into the store; returns those made just now."""
         self.store.check_writable()
+        trained = None if redo else self.store.get("runs", run.train.digest)
+        only_predicts = trained is not None and has_model(trained)
+        search = None if only_predicts else self._search_work(run.job.case, on_progress, on_wait, redo=redo)
         work = Work(
-            job=self._with_parents(run.job, on_progress, on_wait),
+            job=run.job if only_predicts else self._with_parents(run.job, on_progress, on_wait),
+            search=search,
             train=run.train,
             predict=run.predict,
             redo=redo,
@@ -334,20 +373,35 @@ class Pipeline:
         )
         made = self.executor.produce(work, self.store, on_progress, on_wait)
         self.refreshed.update((run.train.digest, run.predict.digest))
+        if search is not None:
+            self.refreshed.add(search.key.digest)
         return made
+
+    def _search_work(
+        self, case: Case, on_progress: OnProgress, on_wait: Callable[[str], None], *, redo: bool
+    ) -> SearchWork | None:
+        """What has to be found before the first run of `case` is trained."""
+        run = self._search(case)
+        if run is None:
+            return None
+        # What others of its runs found must do for this one: the case's runs differ in their seed alone.
+        redo = redo and run.train.digest not in self.refreshed
+        known = not redo and self.store.get("searches", run.train.digest) is not None
+        job = run.job if known else self._with_parents(run.job, on_progress, on_wait)
+        return SearchWork(job=job, key=run.train, redo=redo)
 
     def _with_parents(self, job: Job, on_progress: OnProgress, on_wait: Callable[[str], None]) -> Job:
         """The job with the folders of the models that it needs, each trained if it isn't there."""
         folders = {}
-        for technique, parent in job.case.parents.items():
-            (run,) = self.runs(parent, [keys.parent_seed(parent, job.seed)])
+        for technique, run in self._parents(job.case, job.seed).items():
             trained = self._found("runs", run.train)
-            if trained is None or not has_model(trained):  # not trained yet, or its model was not kept
+            folder = model_of(trained)
+            if folder is None:  # not trained yet, or its model was taken out, or is damaged
                 self._make(run, on_progress, on_wait, redo=trained is None and self.settings.cache == "refresh")
-                trained = self.store.get("runs", run.train.digest)
-            if trained is None or not has_model(trained):
-                raise StoreError(f"the model of {parent.id}, which {job.case.id} needs, is gone: run again")
-            folders[technique] = trained.verify("model/") / "model"
+                folder = model_of(self.store.get("runs", run.train.digest))
+            if folder is None:
+                raise StoreError(f"the model of {run.job.case.id}, which {job.case.id} needs, is gone: run again")
+            folders[technique] = folder
         return replace(job, parents=folders)
 
     def _refuse_changed(self, run: Run) -> None:

@@ -35,6 +35,8 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput"):
+        _share_cores(config.workerinput["workercount"])
     # Here and not at the first suite: a test file uses its marks while it is imported.
     for mark in MARKS:
         config.addinivalue_line("markers", mark)
@@ -42,6 +44,13 @@ def pytest_configure(config: pytest.Config) -> None:
     given = any(config.getoption(f"ft_{option.name}") is not None for option in options.OPTIONS)
     if given or any(name in os.environ for name in UPDATING):  # what can't be followed is said before collection
         ensure_session(config).check_usage()
+
+
+def _share_cores(workers: int) -> None:
+    """Give this one of pytest-xdist's workers its part of the cores: torch would start a thread for each core in every
+    worker, and they'd wait for each other many times longer than they work."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // workers)))
 
 
 def ensure_session(config: pytest.Config) -> FtSession:

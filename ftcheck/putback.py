@@ -40,7 +40,7 @@ def cause_of(path: str) -> str:
     if stage == "decoding" or (stage == "task" and part == "options"):
         return f"task.{part if stage == 'decoding' else below}"
     if stage == "techniques" and part:
-        return f"techniques.{part}"
+        return f"techniques.{part}.code" if below == "code" else f"techniques.{part}"
     if stage == "data":
         return f"data.rows.{below}" if part == "rows" else f"data.{part}"
     return stage
@@ -61,6 +61,8 @@ def put_back(name: str, entry: Entry, past: Past) -> Variant:
         return partial(_training, name=below, old=recipe["training"])
     if kind == "task" and below and below in recipe["task_options"]:
         return partial(_task_option, name=below, value=recipe["task_options"][below])
+    if kind == "techniques" and below.endswith(".code"):
+        raise BaselineError("it names code of your own, which was edited: the suite has no value that puts it back")
     if kind == "techniques" and below:
         old = recipe.get("techniques", {})
         if any(str(value).startswith("case:") for value in old.get(below, {}).values()):

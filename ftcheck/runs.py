@@ -44,6 +44,8 @@ class PlannedRun:
     """`train`, `found` or `none` (the checkpoint is judged as it is)."""
     predict: str
     """`evaluate` or `found`."""
+    after: tuple[str, ...] = ()
+    """What would come first: the ids of the cases whose models it needs and that aren't trained yet, a search."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

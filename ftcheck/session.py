@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -383,11 +384,30 @@ class FtSession:
                 self._say_error(str(error))
                 session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
+        if not self.worker and self.results and not self.settings.plan:
+            self._summarize(complete=int(exitstatus) in (0, 1))
+
+    def _summarize(self, *, complete: bool) -> None:
+        """In a job of GitHub Actions, put the results on its page."""
+        path = os.environ.get("GITHUB_STEP_SUMMARY")
+        if not path:
+            return
+        from ftcheck.report.markdown import page
+
+        try:
+            with Path(path).open("a", encoding="utf-8") as file:
+                file.write(page(list(self.results.values()), complete=complete))
+        except OSError as error:
+            self._say(f"note: the job's summary ({shown(path)}) can't be written: {error.strerror}", yellow=True)
+
     def _say_error(self, text: str) -> None:
+        self._say(f"ERROR: {text}", red=True, bold=True)
+
+    def _say(self, text: str, **markup: bool) -> None:
         terminal: pytest.TerminalReporter | None = self.config.pluginmanager.getplugin("terminalreporter")
         if terminal is not None:
             terminal.ensure_newline()
-            terminal.write_line(f"ERROR: {text}", red=True, bold=True)
+            terminal.write_line(text, **markup)
 
 
 _BODY_RUNS = ("pass", "inconclusive", "new")

@@ -13,6 +13,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SearchWork:
+    """A search that the runs of a case share."""
+
+    job: Job
+    """What the search's own runs are like."""
+    key: Key
+    redo: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
     """One run to bring into the store: train unless it is there, then predict unless that is there."""
 
@@ -23,6 +33,8 @@ class Work:
     """To be called just before a stage is published: raises where an input is no longer what the keys say."""
     redo: bool = False
     """`--ft-cache=refresh`: make both again, whatever the store has, and replace what it had."""
+    search: SearchWork | None = None
+    """What has to be found before the training."""
 
 
 class Executor(Protocol):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ftcheck import examples
 from ftcheck.executors import Work
+from ftcheck.executors.searching import informed
 from ftcheck.finetune import OnProgress
 from ftcheck.store import Entry, Store, StoreCorruptionError
 
@@ -32,9 +33,10 @@ class InlineExecutor:
             if work.job.case.training is not None:
                 stack.enter_context(store.lock("runs", work.train.digest, on_wait=on_wait))
                 # A session that was waited for may have published what this one wants.
-                model = None if work.redo else _model(store, work)
+                model = None if work.redo else model_of(store.get("runs", work.train.digest))
                 if model is None:
-                    tuning = stack.enter_context(FineTuning(work.job, on_progress))
+                    job = informed(work, store, on_progress, on_wait)
+                    tuning = stack.enter_context(FineTuning(job, on_progress))
                     self._train(tuning, work, store)
                     made.add("train")
             stack.enter_context(store.lock("predictions", work.predict.digest, on_wait=on_wait))
@@ -68,9 +70,8 @@ class InlineExecutor:
             publication.content = content
 
 
-def _model(store: Store, work: Work) -> Path | None:
-    """Where the trained model is, verified; None where there is none to load, or a damaged one (the store warns)."""
-    found = store.get("runs", work.train.digest)
+def model_of(found: Entry | None) -> Path | None:
+    """Where a trained model is, verified; None where there is none to load, or a damaged one (the store warns)."""
     if found is None or not has_model(found):
         return None
     try:

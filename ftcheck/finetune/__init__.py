@@ -11,6 +11,17 @@ from ftcheck.spec import Case
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What a search found before the first run of a case: all its runs share it."""
+
+    training: Mapping[str, Any]
+    """TrainingArguments fields that it chose."""
+    record: Mapping[str, Any]
+    """How it came to them, to be kept with each run."""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """One run to make: everything the heavy room needs, resolved."""
 
@@ -31,13 +42,15 @@ class Job:
     """Of other models on the Hub that techniques load: name -> the resolved commit."""
     parents: Mapping[str, Path] = field(default_factory=dict)
     """Technique -> the folder of the trained model of the case that it names."""
+    found: Mapping[str, Found] = field(default_factory=dict)
+    """Technique -> what its search found; `case.training` has the values."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
     """Where a stage stands, for the live line."""
 
-    stage: Literal["load", "train", "evaluate", "predict"]
+    stage: Literal["load", "search", "train", "evaluate", "predict"]
     done: int = 0
     total: int = 0
     epoch: float | None = None
@@ -67,6 +80,8 @@ class Trained:
     """Of the training's first steps: whether two trainings part from the start."""
     row_hashes: tuple[str, ...] = ()
     """Of the training rows, in order: how many differ between two trainings."""
+    records: Mapping[str, Any] = field(default_factory=dict)
+    """Technique -> what it left to be read, as JSON: the trials of a search, the curve of a learning-rate test."""
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 

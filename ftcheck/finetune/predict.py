@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 BATCH_SIZE = 64
 """`per_device_eval_batch_size` unless the suite says otherwise; the Trainer's own 8 is slow."""
+
+LOGITS = ("logits", "start_logits", "end_logits")
+"""What outputs of models call what they say."""
 
 OnBatch = Callable[[int, int], None]
 """(features done, features in all)."""
@@ -215,6 +219,35 @@ def run(
     return Answers(arrays=arrays, loss=total / items if items else None)
 
 
+def difference(
+    one: Any,
+    other: Any,
+    features: Any,
+    collate: Callable[[Sequence[Any]], dict[str, Any]],
+    task: Task,
+    *,
+    device: str,
+    precision: str,
+    batch_size: int = BATCH_SIZE,
+) -> float:
+    """The largest absolute difference between two models' logits for any feature; NaN where no logits are read."""
+    import torch
+
+    found = [] if task.runs_model(features) else [math.nan]
+    with torch.inference_mode(), autocast(device, precision):
+        for low in range(0, len(features) if not found else 0, batch_size):
+            chosen = [features[index] for index in range(low, min(low + batch_size, len(features)))]
+            batch = {name: t.to(device) for name, t in collate(chosen).items()}
+            targets = {name: batch.pop(name) for name in task.targets if name in batch}
+            outputs = [task.forward(model, batch, targets) for model in (one, other)]
+            for name in LOGITS:
+                first, second = (getattr(output, name, None) for output in outputs)
+                if first is not None and second is not None:
+                    apart = torch.where(first == second, 0.0, (first.float() - second.float()).abs())
+                    found.append(float(apart.max()))
+    return float(torch.tensor(found or [math.nan]).max())
+
+
 def autocast(device: str, precision: str) -> AbstractContextManager[Any]:
     """The arithmetic that training used."""
     import torch
@@ -266,14 +299,20 @@ class Predictor:
         from ftcheck import tasks
         from ftcheck.finetune import model as models
         from ftcheck.finetune.quiet import own_randomness, quiet
+        from ftcheck.finetune.session import FineTuning
 
         self._job = job
         self._task = tasks.get(job.case.task)
         self._meta: Meta = dict(meta)
         self._tuned = dict(tuned)
         with quiet(), own_randomness(job.device):
-            self.model, self.tokenizer, _ = models.load(job, self._task, self._meta, directory)
-        self.model.to(job.device).eval()
+            kept = FineTuning(job)
+            if directory is None:
+                kept.model, kept.tokenizer, _ = models.load(job, self._task, self._meta)
+                kept.model.to(job.device).eval()
+            else:
+                kept.load(directory)
+            self.model, self.tokenizer = kept.answering(), kept.tokenizer
 
     def predict(self, value: Any) -> Any:
         """One natural input -> its output, a list of them -> a list. Raises DataError for anything else."""

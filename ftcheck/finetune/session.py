@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ftcheck.finetune.data import Loaded, RoleRows, Stream
     from ftcheck.finetune.predict import Answers
     from ftcheck.finetune.techniques import Context
+    from ftcheck.finetune.trainer import Evaluate
     from ftcheck.tasks import Meta, Rows, Task, Where
     from ftcheck.tasks.features import EncodedRows
 
@@ -27,7 +28,15 @@ BESIDE = "ftcheck.json"
 """Beside a saved model: what the task learned and what was tuned, without which its answers can't be read."""
 
 
+OnScores = Callable[[Mapping[str, float], int], None]
+"""(loss and metrics on the tune rows, global step)."""
+
+
 def silent(progress: Progress) -> None:
+    """Nobody is told."""
+
+
+def unheard(scores: Mapping[str, float], step: int) -> None:
     """Nobody is told."""
 
 
@@ -35,10 +44,18 @@ class FineTuning:
     """Makes one run. A context manager: on exit the model's memory is given back.
 
     `train()`, then `save()` and `predict()`; or `load()`, then `predict()`; or for `training: false` `predict()` alone.
-    `loaded` is for rows that are there already; else they come from the case's data when they are needed.
+    `loaded` is for rows that are there already; else they come from the case's data when they are needed. `on_scores`
+    is told of each look at the tune rows while training, and may raise to stop it.
     """
 
-    def __init__(self, job: Job, on_progress: OnProgress = silent, *, loaded: Loaded | None = None) -> None:
+    def __init__(
+        self,
+        job: Job,
+        on_progress: OnProgress = silent,
+        *,
+        loaded: Loaded | None = None,
+        on_scores: OnScores = unheard,
+    ) -> None:
         self.job = job
         self.task = tasks.get(job.case.task)
         self.model: Any = None
@@ -46,8 +63,10 @@ class FineTuning:
         self.meta: Meta = {}
         self.tuned: dict[str, Any] = {}
         self._on_progress = on_progress
+        self._on_scores = on_scores
         self._loaded = loaded
         self._notes: list[str] = []
+        self._records: dict[str, Any] = {}
         self._techniques = techniques.of(job.case)
         self._answering: Any = None
 
@@ -73,6 +92,9 @@ class FineTuning:
             memory.start()
             rows = self._rows()
             self._notes.extend(note for note in rows.notes if note not in rows.judged_notes)
+            for name, found in self.job.found.items():
+                self._notes.extend(found.notes)
+                self._records[name] = dict(found.record)
             self._start(rows)
             outcome = None
             if self.job.case.training is not None:
@@ -85,7 +107,7 @@ class FineTuning:
                     self._techniques,
                     self.model,
                     features,
-                    evaluate=self._evaluation(rows),
+                    evaluate=self._told(self._evaluation(rows)),
                     on_progress=self._on_progress,
                 )
                 for technique in self._techniques:
@@ -104,9 +126,18 @@ class FineTuning:
             rows={role: counts for role, counts in rows.rows.items() if role != "eval"},
             first_losses=outcome.first_losses if outcome is not None else (),
             row_hashes=tuple(rows.roles["train"].hashes) if "train" in rows.roles and rows.stream is None else (),
+            records=self._records,
             notes=tuple(dict.fromkeys(self._notes)),
             warnings=tuple(warnings),
         )
+
+    def score(self) -> dict[str, float]:
+        """`loss` and the case's metrics of the model on the tune rows. Raises DataError where there are none."""
+        with self._stage():
+            evaluate = self._evaluation(self._rows())
+            if evaluate is None:
+                raise DataError("there are no tune rows to score: give data.splits.tune or data.holdout.tune")
+            return evaluate(self.answering(), 0)
 
     def save(self, directory: Path) -> None:
         """Model (safetensors) and tokenizer, with what `load` needs to read its answers."""
@@ -157,7 +188,7 @@ class FineTuning:
                 self._notes.extend((*rows.judged_notes, *rows.streamed_notes))
                 self._check(rows, ("eval",), says=("eval",))
             features, prompts = self._encode(rows.roles["eval"], "eval"), self._prompts(rows, "eval")
-            self._answers_with()
+            self.answering()
             start = time.perf_counter()
             answers = self._run(self._answering, features, prompts, "predict")
             seconds = time.perf_counter() - start
@@ -168,6 +199,8 @@ class FineTuning:
             costs = {"eval_seconds": seconds, "eval_samples_per_second": len(records) / max(seconds, 1e-9)}
             if self.job.case.training is None:  # there is no training's entry that has them
                 costs |= self._sizes()
+            if any(technique.compares for technique in self._techniques):
+                costs["parity_difference"] = self._difference(features)
             for technique in self._techniques:
                 costs |= technique.costs(self._answering, self._context(rows))
         return Predicted(
@@ -214,6 +247,8 @@ class FineTuning:
         from ftcheck.finetune import model as models
 
         job, training = self.job, self.job.case.training is not None
+        if missing := job.case.parents.keys() - job.parents.keys():
+            raise TrainingError(f"the model that {', '.join(sorted(missing))} names is gone: run again")
         self._on_progress(Progress(stage="load"))
         config = models.load_config(models.Source.of_model(job))
         learned_from, where = self._learned_from(rows) if training else (None, "row {}".format)
@@ -271,10 +306,14 @@ class FineTuning:
         """What techniques are told of the run as it stands."""
 
         def load_base() -> Any:
+            import torch
+
             from ftcheck.finetune import model as models
 
-            context = self._context(rows)
-            return models.load(self.job, self.task, self.meta, training=True, more=self._model_kwargs(context))[0]
+            more = self._model_kwargs(self._context(rows))
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(self.job.seed)
+                return models.load(self.job, self.task, self.meta, training=True, more=more)[0]
 
         return techniques.Context(
             job=self.job,
@@ -283,8 +322,10 @@ class FineTuning:
             tokenizer=self.tokenizer,
             train=rows.roles.get("train") if rows is not None and rows.stream is None else None,
             note=self._notes.append,
+            record=self._records.__setitem__,
             load_base=load_base,
             parents=self.job.parents,
+            techniques=self._techniques,
         )
 
     def _model_kwargs(self, context: Context) -> dict[str, Any]:
@@ -302,7 +343,7 @@ class FineTuning:
             features = technique.features(features, found, context)
         return features
 
-    def _answers_with(self) -> Any:
+    def answering(self) -> Any:
         """The model that answers, which techniques may make out of the one that is kept."""
         if self._answering is None:
             self._answering, context = self.model, self._context(None)
@@ -335,8 +376,8 @@ class FineTuning:
         self._notes.extend(f"train: of the first rows, {note}" for note in encode(stream.head).notes)
         return streaming.features(stream, encode)
 
-    def _evaluation(self, rows: Loaded) -> Callable[[Any, int], dict[str, float]] | None:
-        """What the Trainer calls to look at the tune split; None where the case has none."""
+    def _evaluation(self, rows: Loaded) -> Evaluate | None:
+        """What looks at the tune split; None where the case has none."""
         if "tune" not in rows.roles:
             return None
         features, dataset = self._encode(rows.roles["tune"], "tune"), rows.roles["tune"].dataset
@@ -360,13 +401,25 @@ class FineTuning:
 
         return evaluate
 
+    def _told(self, evaluate: Evaluate | None) -> Evaluate | None:
+        """The same, its scores told to whoever listens."""
+        if evaluate is None:
+            return None
+
+        def told(model: Any, step: int) -> dict[str, float]:
+            scores = evaluate(model, step)
+            self._on_scores(scores, step)
+            return scores
+
+        return told
+
     def _tune(self, rows: Loaded) -> None:
         """Settings that the task finds on the tune split."""
         options = self.job.case.task_options
         if "tune" not in rows.roles or not self.task.tunes(rows.roles["tune"].dataset, options):
             return
         features, dataset = self._encode(rows.roles["tune"], "tune"), rows.roles["tune"].dataset
-        answers = self._run(self._answers_with(), features, None, "evaluate")
+        answers = self._run(self.answering(), features, None, "evaluate")
         self.tuned = self.task.tune(answers.arrays, features, dataset, options)
         found = ", ".join(f"{name} {value:.4g}" for name, value in self.tuned.items())
         self._notes.append(f"tuned on {len(dataset):,} tune rows: {found}")
@@ -397,6 +450,21 @@ class FineTuning:
             on_batch=on_batch,
         )
 
+    def _difference(self, features: EncodedRows) -> float:
+        """How far the outputs of the model that answers lie from those of the kept one, at most."""
+        from ftcheck.finetune import predict
+
+        return predict.difference(
+            self.model,
+            self._answering,
+            features,
+            self.task.collator(self.tokenizer, None),
+            self.task,
+            device=self.job.device,
+            precision=self.job.precision,
+            batch_size=self._batch_size(predict.BATCH_SIZE),
+        )
+
     def _decode(self, answers: Answers, features: EncodedRows, dataset: Rows, tuned: Mapping[str, Any]) -> Any:
         return self.task.decode(
             answers.arrays,
@@ -414,11 +482,13 @@ class FineTuning:
 
     def _sizes(self) -> dict[str, float]:
         """Parameters, those that training changes, and the bytes of all weights as they are saved."""
-        weights = {tensor.data_ptr(): tensor for tensor in self.model.state_dict().values()}
+        from ftcheck.finetune.parameters import bytes_of, count
+
+        parameters = list(self.model.parameters())
         return {
-            "parameters": float(sum(p.numel() for p in self.model.parameters())),
-            "trainable_parameters": float(sum(p.numel() for p in self.model.parameters() if p.requires_grad)),
-            "model_bytes": float(sum(tensor.numel() * tensor.element_size() for tensor in weights.values())),
+            "parameters": float(sum(map(count, parameters))),
+            "trainable_parameters": float(sum(count(p) for p in parameters if p.requires_grad)),
+            "model_bytes": float(bytes_of(self.model)),
         }
 
 

@@ -19,15 +19,15 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ftcheck import tasks
-from ftcheck.errors import FtcheckError, TrainingError, shown
+from ftcheck.errors import FtcheckError, TechniqueError, TrainingError, shown
 from ftcheck.finetune import Job, OnProgress, Progress
 from ftcheck.finetune.model import length_option
 from ftcheck.finetune.predict import BATCH_SIZE, out_of_memory
-from ftcheck.finetune.techniques import Technique
+from ftcheck.finetune.techniques import Technique, user_code
 from ftcheck.tasks import Task
 
 if TYPE_CHECKING:
-    from ftcheck.finetune.techniques import Context, Loss
+    from ftcheck.finetune.techniques import Context, Loss, Optimized
     from ftcheck.tasks.features import EncodedRows
 
 DEFAULTS: Mapping[str, Any] = {
@@ -82,24 +82,31 @@ def train(
                 _refuse_broken(model)
                 model.eval()
                 return outcome
-        trainer = _trainer_class()(
-            model=model,
-            args=arguments(job, task, folder, techniques=techniques, context=context),
-            train_dataset=features,
-            eval_dataset=features if evaluate is not None else None,
-            data_collator=collator,
-            task=task,
-            techniques=techniques,
-            context=context,
-            score=evaluate,
-            on_progress=on_progress,
-        )
-        _add_early_stopping(trainer, job)
+        args = arguments(job, task, folder, techniques=techniques, context=context)
         if not job.case.data.streaming:
-            _refuse_dropping_all(trainer.args, len(features))
-        start = time.perf_counter()
-        trainer.train()
-        seconds = time.perf_counter() - start
+            _refuse_dropping_all(args, len(features))
+        own_code = [path for technique in techniques for path in technique.own_code()]
+        with user_code.explained(own_code):
+            base, options = next(filter(None, (technique.trainer() for technique in techniques)), (None, {}))
+            made = (technique.optimizers(model, args, context) for technique in techniques)
+            trainer = _trainer_class(base)(
+                model=model,
+                args=args,
+                train_dataset=features,
+                eval_dataset=features if evaluate is not None else None,
+                data_collator=collator,
+                optimizers=next((pair for pair in made if pair[0] is not None), (None, None)),
+                task=task,
+                techniques=techniques,
+                context=context,
+                score=evaluate,
+                on_progress=on_progress,
+                **options,
+            )
+            _add_early_stopping(trainer, job)
+            start = time.perf_counter()
+            trainer.train()
+            seconds = time.perf_counter() - start
         # In bf16 and fp16 accelerate leaves its autocast wrapper on the model.
         trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
     _refuse_broken(model)
@@ -109,6 +116,18 @@ def train(
     return Outcome(
         seconds=seconds, samples_per_second=samples, log_history=history, first_losses=tuple(trainer.first_losses)
     )
+
+
+def composed_loss(context: Context, model: Any, label_smoothing: float) -> Loss:
+    """The task's loss, as the case's techniques change it."""
+
+    def plain(output: Any, targets: Mapping[str, Any], inputs: Mapping[str, Any]) -> Any:
+        return context.task.loss(output, targets, label_smoothing)
+
+    loss: Loss = plain
+    for technique in context.techniques:
+        loss = technique.loss(loss, context, model)
+    return loss
 
 
 def arguments(
@@ -164,10 +183,17 @@ def _greater_is_better(name: str, job: Job) -> bool:
 
 
 @cache
-def _trainer_class() -> Any:
-    """The Trainer of this module. A function, since transformers takes seconds to import."""
+def _trainer_class(base: type | None = None) -> Any:
+    """The Trainer of this module, derived from `base`. A function, since transformers takes seconds to import.
+
+    A `base` of the user's may compute the loss by itself: a mean over the batch's items, whatever is accumulated.
+    """
     import torch
     from transformers import PrinterCallback, Trainer, TrainerCallback
+    from transformers.trainer_optimizer import is_optimizer_factory
+
+    kind: Any = base or Trainer
+    computes_loss = kind.compute_loss is not Trainer.compute_loss
 
     class Reporter(TrainerCallback):  # type: ignore[misc]
         """Tells where the training stands after each step."""
@@ -190,7 +216,7 @@ def _trainer_class() -> Any:
                 )
             )
 
-    class OurTrainer(Trainer):  # type: ignore[misc]
+    class OurTrainer(kind):  # type: ignore[misc]
         """See the module's docstring."""
 
         def __init__(
@@ -203,13 +229,13 @@ def _trainer_class() -> Any:
             on_progress: OnProgress,
             **kwargs: Any,
         ) -> None:
+            _refuse_ignored(kind, techniques, computes_loss=computes_loss)
             super().__init__(**kwargs)
             self.task = task
             self.techniques = techniques
             self.targets = (*task.targets, *(name for technique in techniques for name in technique.targets))
-            self.own_loss: Loss = self._plain_loss
+            self.own_loss = composed_loss(context, self.model, self.args.label_smoothing_factor)
             for technique in techniques:
-                self.own_loss = technique.loss(self.own_loss, context, self.model)
                 for callback in technique.callbacks(context, self.model):
                     self.add_callback(callback)
             self.score = score
@@ -233,40 +259,46 @@ def _trainer_class() -> Any:
             """The batch's part of the mean loss over all items of the optimizer step."""
             given = dict(inputs)
             targets = {name: given.pop(name) for name in self.targets}
-            output = self.task.forward(model, given, targets)
             items = self.task.items(targets) if num_items_in_batch is None else num_items_in_batch
+            if computes_loss:
+                mean = super().compute_loss(model, dict(inputs))
+                return mean * (self.task.items(targets) / max(items, 1))
+            output = self.task.forward(model, given, targets)
             loss = self.own_loss(output, targets, given) / max(items, 1)
             return (loss, output) if return_outputs else loss
 
-        def _plain_loss(self, output: Any, targets: Mapping[str, Any], inputs: Mapping[str, Any]) -> Any:
-            return self.task.loss(output, targets, self.args.label_smoothing_factor)
-
         def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
             """The Trainer's own; where a technique asks for it, with a group for each learning rate."""
-            made: Any = self.optimizer  # type: ignore[has-type]
-            if made is not None or not any(
-                type(technique).factor is not Technique.factor for technique in self.techniques
-            ):
-                return super().create_optimizer(*args, **kwargs)
+            settings = [technique.optimized(self.model) for technique in self.techniques]
+            if self.optimizer is None and any(settings):
+                kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+                if is_optimizer_factory(kind) or {"params", "model", "optimizer_dict"} & set(options):
+                    raise TechniqueError(
+                        f"training.optim {self.args.optim.value} groups parameters in its own way, so that none can "
+                        "have a learning rate or a weight decay of its own; leave it out"
+                    )
+                # What the Trainer takes from optimizers that make their own groups.
+                self.optimizer_cls_and_kwargs = kind, {**options, "params": self._groups(settings)}
+            return super().create_optimizer(*args, **kwargs)
+
+        def _groups(self, settings: Sequence[Mapping[str, Optimized]]) -> list[dict[str, Any]]:
+            """One group for all parameters of the same learning rate and weight decay. Factors are multiplied; of
+            weight decays, a later technique's counts."""
             decayed = set(self.get_decay_parameter_names(self.model))
-            groups: dict[tuple[float, bool], list[Any]] = {}
+            groups: dict[tuple[float, float], list[Any]] = {}
             for name, parameter in self.model.named_parameters():
-                if parameter.requires_grad:
-                    factor = math.prod(technique.factor(name, self.model) for technique in self.techniques)
-                    groups.setdefault((factor, name in decayed), []).append(parameter)
-            kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
-            self.optimizer = kind(
-                [
-                    {
-                        "params": parameters,
-                        "lr": self.args.learning_rate * factor,
-                        "weight_decay": self.args.weight_decay if decays else 0.0,
-                    }
-                    for (factor, decays), parameters in groups.items()
-                ],
-                **options,
-            )
-            return self.optimizer
+                if not parameter.requires_grad:
+                    continue
+                found = [of[name] for of in settings if name in of]
+                factor = math.prod(one.factor for one in found)
+                decay = self.args.weight_decay if name in decayed else 0.0
+                for one in found:
+                    decay = decay if one.weight_decay is None else one.weight_decay
+                groups.setdefault((self.args.learning_rate * factor, decay), []).append(parameter)
+            return [
+                {"params": parameters, "lr": rate, "weight_decay": decay}
+                for (rate, decay), parameters in groups.items()
+            ]
 
         def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
             loss = super().training_step(model, inputs, num_items_in_batch)
@@ -297,6 +329,24 @@ def _trainer_class() -> Any:
             return found
 
     return OurTrainer
+
+
+def _refuse_ignored(kind: Any, techniques: Sequence[Technique], *, computes_loss: bool) -> None:
+    """Refuse a technique that a Trainer of the user's would leave without effect."""
+    from transformers import Trainer
+
+    for technique in techniques:
+        if computes_loss and type(technique).loss is not Technique.loss:
+            raise TechniqueError(
+                f"{kind.__name__} computes the loss by itself, so that {technique.name} has no effect: leave one out"
+            )
+        if (
+            kind.create_optimizer is not Trainer.create_optimizer
+            and type(technique).optimized is not Technique.optimized
+        ):
+            raise TechniqueError(
+                f"{kind.__name__} makes the optimizer by itself, so that {technique.name} has no effect: leave one out"
+            )
 
 
 def _add_early_stopping(trainer: Any, job: Job) -> None:

@@ -8,7 +8,7 @@ from ftcheck.keys.canonical import MISSING, Change, Key, canonical, diff, plain_
 from ftcheck.keys.identity import Identifier
 from ftcheck.keys.roles import base_splits
 from ftcheck.keys.source import source_identity
-from ftcheck.keys.stages import parent_seed, predict_key, score_key, train_key
+from ftcheck.keys.stages import parent_seed, predict_key, score_key, search_key, train_key
 
 __all__ = [
     "MISSING",
@@ -22,6 +22,7 @@ __all__ = [
     "plain_json",
     "predict_key",
     "score_key",
+    "search_key",
     "source_identity",
     "train_key",
 ]

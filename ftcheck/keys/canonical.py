@@ -91,7 +91,7 @@ class _UnfitError(Exception):
 
 
 def _plain(value: object) -> Json:
-    if value is None or isinstance(value, bool):
+    if type(value) is str or value is None or isinstance(value, bool):  # most are text, mostly hashes
         return value
     if isinstance(value, str):
         return str.__str__(value)

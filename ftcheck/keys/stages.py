@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,9 +24,17 @@ SCORES_LAYOUT = 2
 
 
 def train_key(
-    case: Case, seed: int, *, device_type: str, precision: str, identifier: Identifier, limit: int | None = None
+    case: Case,
+    seed: int,
+    *,
+    device_type: str,
+    precision: str,
+    identifier: Identifier,
+    limit: int | None = None,
+    parents: Mapping[str, Key] | None = None,
 ) -> Key:
-    """What the model of one run of `case` depends on. Raises FtcheckError for an input without an identity.
+    """What the model of one run of `case` depends on. `parents`: technique -> train key of the run of `case.parents`
+    whose model it takes. Raises FtcheckError for an input without an identity.
 
     Left out on purpose: the case's id, suite, marks, gates, metrics and description, `keep_model`, output and logging
     arguments, thread count, GPU model and driver (recorded with the run), and whatever only the evaluation reads.
@@ -48,20 +56,11 @@ def train_key(
             "options": _task_options(case, task),
         },
     }
-    if used := _techniques(case, identifier, "train"):
+    used = _techniques(case, identifier, "train")
+    if used:
         components["techniques"] = used
     if case.parents:
-        components["parents"] = {
-            technique: train_key(
-                parent,
-                parent_seed(parent, seed),
-                device_type=device_type,
-                precision=precision,
-                identifier=identifier,
-                limit=limit,
-            ).digest
-            for technique, parent in case.parents.items()
-        }
+        components["parents"] = {technique: (parents or {})[technique].digest for technique in case.parents}
     if case.training is not None:
         given = _arguments(case, task)
         components |= {
@@ -75,7 +74,9 @@ def train_key(
     elif _scored(case):
         components["data"] = identifier.data(case.data, ("tune",))
     if "data" in components:
-        components |= _environment(case, task, identifier, device_type=device_type, precision=precision, limit=limit)
+        components |= _environment(
+            case, task, identifier, used, device_type=device_type, precision=precision, limit=limit
+        )
     return Key.of(components)
 
 
@@ -96,9 +97,16 @@ def predict_key(
             "evaluation": arguments.for_prediction(_arguments(case, task)),
             **({"techniques": used} if (used := _techniques(case, identifier, "predict")) else {}),
             **({"columns_beside": list(case.columns_beside)} if case.columns_beside else {}),
-            **_environment(case, task, identifier, device_type=device_type, precision=precision, limit=limit),
+            **_environment(
+                case, task, identifier, case.techniques, device_type=device_type, precision=precision, limit=limit
+            ),
         }
     )
+
+
+def search_key(train: Key) -> Key:
+    """What a search depends on that all runs of a case share: what the model of one run of its own depends on."""
+    return Key.of({**train.components, "stage": "search"})
 
 
 def parent_seed(parent: Case, seed: int) -> int:
@@ -156,19 +164,28 @@ def _arguments(case: Case, task: Task) -> dict[str, Any]:
 
 
 def _environment(
-    case: Case, task: Task, identifier: Identifier, *, device_type: str, precision: str, limit: int | None
+    case: Case,
+    task: Task,
+    identifier: Identifier,
+    techniques: Collection[str],
+    *,
+    device_type: str,
+    precision: str,
+    limit: int | None,
 ) -> dict[str, Any]:
+    """Versions and code, of techniques those of `techniques`."""
     return {
         "device_type": device_type,
         "precision": precision,
         "limit": limit,
-        "versions": identifier.versions(_arguments(case, task), _libraries(case)),
-        "code": identifier.training_code(task, scored=_scored(case), techniques=tuple(case.techniques)),
+        "versions": identifier.versions(_arguments(case, task), _libraries(case, techniques)),
+        "code": identifier.training_code(task, scored=_scored(case), techniques=tuple(techniques)),
     }
 
 
-def _libraries(case: Case) -> tuple[str, ...]:
-    """Distributions that only the case's techniques bring in."""
+def _libraries(case: Case, among: Collection[str]) -> tuple[str, ...]:
+    """Distributions that only these techniques of the case bring in."""
     from ftcheck.finetune import techniques
 
-    return tuple(sorted({library for technique in techniques.of(case) for library in technique.libraries}))
+    used = [technique for technique in techniques.of(case) if technique.name in among]
+    return tuple(sorted({library for technique in used for library in technique.libraries}))

@@ -26,6 +26,8 @@ METRICS = (
     _cost("peak_memory_bytes", "bytes", "highest memory use while training"),
     _cost("parameters", "parameters", "parameters of the model"),
     _cost("trainable_parameters", "parameters", "parameters that training may change"),
-    _cost("model_bytes", "bytes", "size of the saved model"),
+    _cost("model_bytes", "bytes", "size of the model's weights"),
+    _cost("adapter_bytes", "bytes", "size of the weights that are kept beside the checkpoint, of `peft`"),
+    _cost("parity_difference", "logit", "how far outputs of the model that answers lie from those of the trained one"),
     _cost("sparsity", "", "share of zeros among the weights that `prune` prunes", greater_is_better=True, most=1.0),
 )

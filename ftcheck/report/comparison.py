@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Literal
 
 from ftcheck.errors import shown
 from ftcheck.report import numbers
+from ftcheck.report.markup import csv_table, escaped, markdown_table
 
 if TYPE_CHECKING:
     from ftcheck.comparing import Compared, Row
@@ -52,15 +50,15 @@ def of_two(found: Compared, form: Format) -> str:
         )
     if form == "csv":
         header = [name for name in asdict(found.rows[0]) if name != "tests"] if found.rows else []
-        return _table_csv(
-            header, [[_csv(value) for name, value in asdict(row).items() if name != "tests"] for row in found.rows]
+        return csv_table(
+            header, [[value for name, value in asdict(row).items() if name != "tests"] for row in found.rows]
         )
     lines = [f"A: {shown(found.a.name)} ({found.a.described})", f"B: {shown(found.b.name)} ({found.b.described})", ""]
     if form == "markdown":
         rows = [(_case(row), *_cells(row)) for row in found.rows]
-        lines = [f"{_markdown(line)}  " if line else "" for line in lines]
-        lines += [*_table_markdown(("case", *_HEADER), rows, (False, *_RIGHT)), ""]
-        return "\n".join([*lines, *(f"- {_markdown(text)}" for text in _said(found))]).rstrip() + "\n"
+        lines = [f"{escaped(line)}  " if line else "" for line in lines]
+        lines += [*markdown_table(("case", *_HEADER), rows, (False, *_RIGHT)), ""]
+        return "\n".join([*lines, *(f"- {escaped(text)}" for text in _said(found))]).rstrip() + "\n"
     return "\n".join([*lines, *_grouped(found.rows), *_said(found)]).rstrip() + "\n"
 
 
@@ -75,7 +73,7 @@ def of_many(operands: Sequence[Operand], found: Sequence[Ranked], form: Format) 
             for row in found
             for operand, value, place in zip(operands, row.values, row.places, strict=True)
         ]
-        return _table_csv(header, [[_csv(value) for value in line] for line in flat])
+        return csv_table(header, flat)
     columns = ("case", "metric", *(shown(operand.name, 40) for operand in operands))
     rows = [
         (
@@ -90,7 +88,7 @@ def of_many(operands: Sequence[Operand], found: Sequence[Ranked], form: Format) 
         "one pair at a time); ?: can't be told here"
     )
     if form == "markdown":
-        return "\n".join([*_table_markdown(columns, rows, (False,) * len(columns)), "", _markdown(legend)]) + "\n"
+        return "\n".join([*markdown_table(columns, rows, (False,) * len(columns)), "", escaped(legend)]) + "\n"
     return "\n".join([*_aligned([columns, *rows], (False,) * len(columns)), "", legend]) + "\n"
 
 
@@ -165,37 +163,6 @@ def _aligned(rows: Sequence[Cells], right: Sequence[bool]) -> list[str]:
         ).rstrip()
         for row in rows
     ]
-
-
-def _table_markdown(header: Cells, rows: Iterable[Cells], right: Sequence[bool]) -> list[str]:
-    rule = ["---:" if is_right else "---" for is_right in right]
-    cells = [tuple(_markdown(cell) for cell in row) for row in [header, *rows]]
-    lines = [f"| {' | '.join(row)} |" for row in cells]
-    return [lines[0], f"| {' | '.join(rule)} |", *lines[1:]]
-
-
-def _markdown(text: str) -> str:
-    """Text that Markdown and HTML take for nothing but text."""
-    escaped = re.sub(r"([\\`*_\[\]|~#])", r"\\\1", shown(text, 1000))
-    return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def _table_csv(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return out.getvalue()
-
-
-def _csv(value: object) -> str:
-    """A cell; text that a spreadsheet would take for a formula gets an apostrophe."""
-    if isinstance(value, float):
-        return repr(value) if math.isfinite(value) else ""
-    if value is None:
-        return ""
-    text = shown(value, 1000)
-    return f"'{text}" if isinstance(value, str) and text.startswith(("=", "+", "-", "@")) else text
 
 
 def _json(document: dict[str, object]) -> str:

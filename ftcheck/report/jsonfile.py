@@ -7,6 +7,7 @@ import math
 import os
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -86,19 +87,45 @@ def _finite(value: Any) -> Any:
     return value
 
 
+READABLE = (1, SCHEMA_VERSION)
+"""Schemas that `load` reads. What the first did not have yet is empty."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """A results file."""
+
+    results: list[CaseResult]
+    complete: bool
+    """False where the session was interrupted."""
+    created: str
+    version: str
+    """Of the ftcheck that wrote it."""
+
+
 def read(path: Path) -> list[CaseResult]:
     """The results in a file that `write` wrote. Raises UsageError for one that is none."""
+    return load(path).results
+
+
+def load(path: Path) -> Document:
+    """A file that `write` wrote, of this schema or an older one. Raises UsageError for one that is none."""
     from ftcheck.errors import UsageError, shown
 
     try:
         document = json.loads(path.read_bytes())
         version = document["schema"]
-        if version != SCHEMA_VERSION:
+        if version not in READABLE:
             raise UsageError(
-                f"{shown(path)} has schema {shown(version)}, this version of ftcheck reads {SCHEMA_VERSION}: "
-                "write it anew (--ft-json)"
+                f"{shown(path)} has schema {shown(version)}, this version of ftcheck reads "
+                f"{READABLE[0]} to {READABLE[-1]}: write it anew (--ft-json)"
             )
-        return [CaseResult.from_json(_numbers(result)) for result in document["results"]]
+        return Document(
+            results=[CaseResult.from_json(_numbers(result)) for result in document["results"]],
+            complete=bool(document["complete"]),
+            created=str(document["created"]),
+            version=str(document["ftcheck"]),
+        )
     except OSError as error:
         raise UsageError(f"{shown(path)} can't be read: {error.strerror or error}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -118,7 +145,7 @@ def _numbers(result: dict[str, Any]) -> dict[str, Any]:
         for m in result["metrics"]
     ]
     gates = [
-        {**filled(g, ("value",)), "comparison": g["comparison"] and filled(g["comparison"], _COMPARED)}
+        {**filled(g, ("value",)), "comparison": g.get("comparison") and filled(g["comparison"], _COMPARED)}
         for g in result["gates"]
     ]
     return {**result, "metrics": metrics, "gates": gates}

@@ -17,7 +17,9 @@ def line(case_id: str, runs: Sequence[PlannedRun]) -> str:
     train, predict = Counter(run.train for run in runs), Counter(run.predict for run in runs)
     parts = []
     if train["train"]:
-        parts.append(f"train {numbers.count(train['train'], 'seed')}")
+        first = dict.fromkeys(id_ for run in runs for id_ in run.after)
+        after = f" after {', '.join(first)}" if first else ""
+        parts.append(f"train {numbers.count(train['train'], 'seed')}{after}")
     if train["none"]:
         parts.append("no training")
     if predict["evaluate"]:

@@ -208,8 +208,8 @@ class Builder:
         given = self.fields.early_stopping
         return EarlyStopping(patience=given.patience, threshold=given.threshold) if given else None
 
-    def techniques(self, given: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
-        """The checked options of each technique that the case names."""
+    def techniques(self, given: Mapping[str, Any], metrics: tuple[str, ...]) -> Mapping[str, Mapping[str, Any]]:
+        """The checked options of each technique that the case, which has these metrics, names."""
         found: dict[str, Mapping[str, Any]] = {}
         for name, value in given.items():
             kind = self.catalogue.technique(name)
@@ -230,11 +230,25 @@ class Builder:
             streaming=fields.data.streaming,
             tunes="tune" in fields.data.splits or "tune" in fields.data.holdout,
             seeds=seeds.min if isinstance(seeds, SeedRangeFields) else len(seeds),
+            early_stopping=fields.early_stopping is not None,
             folder=self.folder,
+            metrics=tuple(name for name in metrics if name not in self.catalogue.costs),
         )
         for path, message in self.catalogue.technique_problems(facts):
             self.report(path, message)
         return found
+
+    def demanded(self, techniques: Mapping[str, Mapping[str, Any]]) -> tuple[Gate, ...]:
+        """The gates that techniques bring along."""
+        found = {}
+        for name, options in techniques.items():
+            for cost, most in self.catalogue.technique(name).gates(options).items():
+                if cost in found or self.fields.gates.get(cost) is not None:
+                    self.report(
+                        (name,), f"demands {cost} of at most {most:g}, and so does a gate: leave one of them out"
+                    )
+                found[cost] = Gate(metric=cost, max=most)
+        return tuple(found.values())
 
     def metrics(self) -> tuple[str, ...]:
         """The task's defaults, then `metrics`, then what gates name; each once."""

@@ -47,6 +47,9 @@ class Facts:
     seeds: int
     folder: Path
     """Where relative paths start: the suite's."""
+    metrics: tuple[str, ...]
+    """Those that can be computed from examples: costs can't choose anything."""
+    early_stopping: bool = False
 
 
 class TechniqueFacts(Protocol):
@@ -71,6 +74,9 @@ class TechniqueFacts(Protocol):
 
     def schema(self) -> dict[str, Any]:
         """JSON Schema of what a suite may write."""
+
+    def gates(self, given: Mapping[str, Any]) -> Mapping[str, float]:
+        """Cost -> the most that it may be, which these options demand."""
 
     def parent_problem(self, case: Case, parent: Case) -> str:
         """Why the model of `parent` doesn't serve `case`; empty where it does."""

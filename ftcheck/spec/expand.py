@@ -127,7 +127,9 @@ class _Expansion:
         build.check_tuning(metrics)
         build.check_streaming()
         options, training, gates, marks = build.task_options, build.training(), build.gates(), build.marks()
-        techniques = build.techniques(of_techniques)
+        techniques = build.techniques(of_techniques, metrics)
+        demanded = build.demanded(techniques)
+        metrics = tuple(dict.fromkeys([*metrics, *(gate.metric for gate in demanded)]))
         seeds, max_seeds = build.seeds(techniques)
         if data is None:
             return None
@@ -151,7 +153,7 @@ class _Expansion:
             vs=fields.vs,
             cluster=fields.cluster,
             metrics=metrics,
-            gates=gates,
+            gates=(*gates, *demanded),
             keep_model=fields.keep_model,
             marks=marks,
             description=fields.description,

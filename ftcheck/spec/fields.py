@@ -35,7 +35,7 @@ def _short_for(key: str, short: type | tuple[type, ...] = str) -> Callable[[Any]
     return lambda value: {key: value} if isinstance(value, short) or callable(value) else value
 
 
-def _import_path(value: Any) -> Any:
+def import_path(value: Any) -> Any:
     """A function or class, in a Python suite, stands for its import path."""
     if not isinstance(value, FunctionType | type):
         return value
@@ -46,10 +46,10 @@ def _import_path(value: Any) -> Any:
 
 def _import_paths(value: Any) -> Any:
     """The same for the keys of a mapping."""
-    return {_import_path(key): item for key, item in value.items()} if isinstance(value, dict) else value
+    return {import_path(key): item for key, item in value.items()} if isinstance(value, dict) else value
 
 
-_Named = Annotated[str, BeforeValidator(_import_path)]
+_Named = Annotated[str, BeforeValidator(import_path)]
 
 
 def _seed_list(value: Any) -> Any:
@@ -378,7 +378,7 @@ def _sentence(details: ErrorDetails, path: KeyPath, model: type[BaseModel] | Non
         return "is missing" if kind == "missing" else details["msg"]
     if kind == "literal_error":
         return _not_listed(details)
-    if path[0] == "gates" and len(path) == 2:
+    if path[:1] == ("gates",) and len(path) == 2:
         return f"expected bounds, such as {{min: 0.9}}, got {said(details['input'])}"
     return f"{_expectation(details)}, got {said(details['input'])}"
 
@@ -407,11 +407,18 @@ def _unknown_key(path: KeyPath, model: type[BaseModel] | None) -> str:
 
 
 def _below(model: type[BaseModel], path: KeyPath) -> type[BaseModel]:
-    """The model of a group of options within `model`: `generation` of a task, which may be null."""
+    """The model of a group of options within `model`: `generation` of a task, which may be null, or one of a list."""
     for name in path:
-        annotation = model.model_fields[str(name)].annotation
-        model = next(part for part in (annotation, *get_args(annotation)) if hasattr(part, "model_fields"))
+        if isinstance(name, str) and name in model.model_fields:  # else an index, or a key of a mapping of models
+            model = next(part for part in _parts(model.model_fields[name].annotation) if hasattr(part, "model_fields"))
     return model
+
+
+def _parts(annotation: Any) -> Iterator[Any]:
+    """A type, and those that it is made of."""
+    yield annotation
+    for part in get_args(annotation):
+        yield from _parts(part)
 
 
 def said(value: Any) -> str:

@@ -13,7 +13,8 @@ _PREFIX = "case:"
 
 
 def link(cases: Sequence[Case], catalogue: Catalogue) -> list[Case]:
-    """The cases of one file, each with those whose models it needs (`parents`).
+    """The cases of one file, each with those whose models it needs (`parents`). These keep theirs, whatever their
+    `keep_model` says: else each case that needs one would train it anew.
 
     Raises SuiteErrors for a name that no case has, for one that trains nothing, and for cycles.
     """
@@ -26,10 +27,10 @@ def link(cases: Sequence[Case], catalogue: Catalogue) -> list[Case]:
             return done[case.id]
         way = (*above, case.id)
         parents: dict[str, Case] = {}
-        for technique, key, id_ in _named(case, catalogue):
+        for technique, id_ in _named(case, catalogue):
             problem = _problem(id_, by_id, way) or catalogue.technique(technique).parent_problem(case, by_id[id_])
             if problem:
-                location = Location(path=str(case.suite), line=case.line, key=f"{case.id}.{key}")
+                location = Location(path=str(case.suite), line=case.line, key=f"{case.id}.{technique}")
                 errors.append(SuiteError(location, problem))
             else:
                 parents[technique] = linked(by_id[id_], way)
@@ -39,18 +40,19 @@ def link(cases: Sequence[Case], catalogue: Catalogue) -> list[Case]:
     found = [linked(case, ()) for case in cases]
     if errors:
         raise SuiteErrors(sorted(errors, key=lambda error: error.location.line))
-    return found
+    needed = {parent.id for case in found for parent in case.parents.values()}
+    return [replace(case, keep_model="all") if case.id in needed else case for case in found]
 
 
-def _named(case: Case, catalogue: Catalogue) -> Iterator[tuple[str, str, str]]:
-    """(technique, key as errors show it, case id) for each technique that names another case."""
+def _named(case: Case, catalogue: Catalogue) -> Iterator[tuple[str, str]]:
+    """(technique, case id) for each technique that names another case."""
     for technique, options in case.techniques.items():
         option = catalogue.technique(technique).parent
         if option is None:
             continue
         value = options.get(option)
         if isinstance(value, str) and value.startswith(_PREFIX):
-            yield technique, f"{technique}.{option}", value.removeprefix(_PREFIX)
+            yield technique, value.removeprefix(_PREFIX)
 
 
 def _problem(id_: str, by_id: Mapping[str, Case], way: Sequence[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -63,10 +64,13 @@ def prune(
     """Take entries out, the least recently used first: those idle for `older_than`, and what exceeds `max_size` bytes.
 
     With `models`, only their models are taken (all of them, where no bound is given); predictions and statistics, which
-    are all that a verdict needs, stay. Entries in quarantine are deleted in any case. Raises StoreError.
+    are all that a verdict needs, stay. Entries in quarantine are deleted in any case, and what nobody went on with for
+    `older_than`. Raises StoreError.
     """
     store.check_writable()
     done = Pruned(freed=_emptied(store.root / "quarantine"))
+    if older_than is not None:
+        done += Pruned(freed=_abandoned(store, older_than))
     found = sorted(listed(store), key=lambda item: item.used)
     total = sum(item.entry.size for item in found)
     for item in found:
@@ -104,6 +108,18 @@ def _take(store: Store, item: Listed, *, models: bool, freed: int) -> Pruned:
             return Pruned(entries=1, freed=freed)
     except Timeout:
         return Pruned(busy=1)
+
+
+def _abandoned(store: Store, older_than: timedelta) -> int:
+    """Delete what was begun and not gone on with (`Store.unfinished`). Returns the bytes freed."""
+    freed = 0
+    for stage in STAGES:
+        for folder in (store.root / "unfinished").glob(f"{stage}-*"):
+            last = max(path.lstat().st_mtime for path in (folder, *folder.rglob("*")))
+            with suppress(Timeout), store.lock(stage, folder.name.removeprefix(f"{stage}-"), wait=False):
+                if time() - last > older_than.total_seconds():
+                    freed += _emptied(folder)
+    return freed
 
 
 def _emptied(folder: Path) -> int:

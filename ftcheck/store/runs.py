@@ -38,7 +38,12 @@ from ftcheck.store.entry import (
 
 OnWait = Callable[[str], None]
 
-_DOING: Final[Mapping[Stage, str]] = {"runs": "training", "predictions": "evaluating", "scores": "scoring"}
+_DOING: Final[Mapping[Stage, str]] = {
+    "searches": "searching",
+    "runs": "training",
+    "predictions": "evaluating",
+    "scores": "scoring",
+}
 _PROBE_BYTES: Final = 64 * 1024
 _POLL_SECONDS: Final = 0.2
 _TOUCH_SECONDS: Final = 3600.0
@@ -145,6 +150,11 @@ class Store:
                     return
                 self.discard(target)
             flush_folder(target.parent)
+
+    def unfinished(self, stage: Stage, digest: str) -> Path:
+        """A folder for whoever holds a key, where what was begun for it lies until it is published: who is broken off
+        leaves it behind, and the next one goes on with it."""
+        return self._folder(f"unfinished/{stage}-{digest}")
 
     def record_case(self, suite: str, case_id: str, keys: Mapping[str, Key]) -> None:
         """Remember a case's keys by name, for `ftcheck cache why`. Where that can't be written, `warnings` says so."""

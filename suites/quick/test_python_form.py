@@ -1,4 +1,4 @@
-"""The quick suites' Python form: a case as a test function, whose body asks the fine-tuned model itself."""
+"""The quick suites' Python form: a case as a test function, whose body looks at what was judged."""
 
 import ftcheck
 
@@ -21,37 +21,7 @@ import ftcheck
 )
 def test_messages(finetuned):
     """Ten intents from half of the training rows."""
-    denied_first = "I do not want to cancel my order, I would like to change my password."
-    denied_last = "I want to cancel my order. my sister wants to change my password, I do not."
-    assert finetuned.predict(denied_first).label == "account_access"
-    assert finetuned.predict([denied_last])[0].label == "cancel_order"
     assert finetuned.metrics["macro_f1"] > 0.86
-
-
-@ftcheck.case(
-    checkpoint="../../fixtures/encoder",
-    task={"name": "text-classification", "problem_type": "regression", "max_length": 64},
-    data={
-        "path": "csv",
-        "options": {"delimiter": "\t", "types": {"score": "float"}},
-        "files": {
-            "train": "../../fixtures/data/likeness/train.tsv",
-            "test": "../../fixtures/data/likeness/test.tsv",
-        },
-        "columns": {"text": "sentence1", "text_pair": "sentence2", "label": "score"},
-    },
-    training={"num_train_epochs": 3, "learning_rate": 1e-3, "per_device_train_batch_size": 32},
-    precision="fp32",
-    gates={"pearson": {"min": 0.90}},  # five seeds: 0.932, standard deviation 0.006
-)
-def test_likeness(finetuned):
-    """Two statements are the more alike, the more of subject, relation and value they share."""
-    said = "Zenix Foods is based in Tolbury."
-    same, elsewhere, other = finetuned.predict(
-        [
-            (said, "Zenix Foods has its head office in Tolbury."),
-            (said, "Zenix Foods has its head office in Quarford."),
-            (said, "Hugo Kellson enjoys chess."),
-        ]
-    )
-    assert same > elsewhere > other
+    long = [record for record in finetuned.examples if record["length"] > 60]
+    right = sum(record["prediction"] == record["reference"] for record in long)
+    assert right > 0.8 * len(long) > 0, f"{right} of {len(long)} long messages were understood"

@@ -113,6 +113,9 @@ def test_what_cannot_be_explained_is_one_sentence(faked: Project, ftcheck: Comma
         pytest.param("data.rows", "data.rows.", id="rows-of-one-side"),
         pytest.param("data.limit.train", "data.limit", id="limit"),
         pytest.param("early_stopping.patience", "early_stopping", id="early-stopping"),
+        pytest.param("techniques.loop.options.epsilon", "techniques.loop", id="technique"),
+        pytest.param("techniques.loop.code.train", "techniques.loop.code", id="code-of-ones-own"),
+        pytest.param("techniques.callbacks.code[0].Mine", "techniques.callbacks.code", id="one-of-several"),
         pytest.param("transformers", "transformers", id="version"),
     ],
 )
@@ -175,7 +178,9 @@ def test_hub_names_are_put_back_at_the_commit_that_was_used(tmp_path: Path) -> N
     assert (back.data.path, back.data.revision) == ("org/data", "d1")
 
 
-@pytest.mark.parametrize("name", ["transformers", "code", "device_type", "data.reader", "data.files", "task"])
+@pytest.mark.parametrize(
+    "name", ["transformers", "code", "device_type", "data.reader", "data.files", "task", "techniques.loop.code"]
+)
 def test_what_no_suite_says_is_not_put_back(tmp_path: Path, name: str) -> None:
     old = case(tmp_path)
     with pytest.raises(BaselineError, match="put"):

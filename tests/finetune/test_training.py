@@ -219,6 +219,27 @@ def test_the_best_checkpoint_is_kept_where_it_is_asked_for(bert: Path) -> None:
     assert sum(losses["best"]) < sum(losses["last"])
 
 
+@pytest.mark.parametrize("stopping", [None, EarlyStopping(patience=2)], ids=["to-the-end", "stopped"])
+def test_what_is_kept_is_chosen_by_the_tune_split_and_not_by_the_judged_one(
+    bert: Path, stopping: EarlyStopping | None
+) -> None:
+    """Tune rows whose labels are all wrong: the better a model gets on the judged rows, the worse it gets on these, so
+    what is kept has learned next to nothing."""
+    other = {"moves": "rests", "rests": "moves"}
+    wrong = [{**row, "label": other[row["label"]]} for row in TEXTS]
+    training = {**LOOKS, "max_steps": 40, "metric_for_best_model": "loss"}
+    best = {"save_strategy": "steps", "save_steps": 2, "load_best_model_at_end": True}
+    made = job(TEXT, bert, training={**training, **best}, early_stopping=stopping)
+    trained, predicted, _ = train(made, train=TEXTS, tune=wrong, eval=TEXTS)
+    told = evaluations(trained, "eval_loss")
+    kept = [-math.log(record["scores"][1 - record["reference"]]) for record in predicted.records]
+    assert sum(kept) / len(kept) == pytest.approx(min(told), rel=1e-3)
+    steps = trained.log_history[-1]["step"]
+    assert steps == (40 if stopping is None else 2 * (told.index(min(told)) + 1 + stopping.patience))
+    if stopping is None:
+        assert max(told) > 2 * min(told), "the judged rows were learned meanwhile"
+
+
 def test_early_stopping_stops_after_its_patience(bert: Path) -> None:
     training = {**LOOKS, "learning_rate": 1e-12, "max_steps": 40}
     made = job(TEXT, bert, training=training, early_stopping=EarlyStopping(patience=3))

@@ -75,7 +75,9 @@ def test_malformed_metric_is_shown_the_syntax(text: str) -> None:
         pytest.param("f1[any class]", {"label"}, None, id="classes-are-not-known-yet"),
         pytest.param("train_seconds", {"label"}, None, id="costs-fit-every-task"),
         pytest.param("macro_f", {"label"}, 'no metric is called "macro_f"; did you mean macro_f1?', id="near-name"),
-        pytest.param("zzz", {"answer"}, 'no metric is called "zzz"; known: answer_f1, eval_samples', id="unknown"),
+        pytest.param(
+            "zzz", {"answer"}, 'no metric is called "zzz"; known: adapter_bytes, answer_f1, eval_samples', id="unknown"
+        ),
         pytest.param(
             "f1[\x1b]]",
             {"answer"},

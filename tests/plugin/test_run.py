@@ -341,3 +341,21 @@ def test_text_out_of_the_data_is_escaped_in_the_terminal(project: Project) -> No
     text = project.run().stdout.str()
     assert "\x1b[31m" not in text
     assert r"lo\x1b[31mst" in text
+
+
+def test_a_job_s_page_gets_the_results(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = project.path / "summary.md"
+    page.write_text("what was there\n")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(page))
+    project.suite("  c:\n    training: {learning_rate: 0.6}\n    gates: {accuracy: {min: 0.8}}\n")
+    project.run("-n2")
+    assert page.read_text().startswith("what was there\n## ❌ ftcheck: 1 failed\n")
+    assert page.read_text().count("## ") == 1, "workers write nothing"
+
+
+def test_a_page_that_cannot_be_written_fails_nothing(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(project.path / "nowhere" / "summary.md"))
+    project.suite("  c:\n    training: {learning_rate: 0.9}\n    gates: {accuracy: {min: 0.8}}\n")
+    result = project.run()
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["*the job's summary (*) can't be written: No such file or directory*"])

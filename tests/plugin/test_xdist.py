@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import xml.etree.ElementTree as ET
 
@@ -50,6 +51,23 @@ def test_workers_that_want_one_training_share_it(project: Project) -> None:
     project.suite(BAD + BAD.replace("bad", "same") + BAD.replace("bad", "too"))
     project.run("-n3").assert_outcomes(failed=3)
     assert [line.split()[0] for line in project.stages()] == ["train", "predict"]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [pytest.param(None, "share", id="shared"), pytest.param("3", "3", id="what-the-user-said")]
+)
+def test_workers_share_the_cores(
+    project: Project, monkeypatch: pytest.MonkeyPatch, given: str | None, expected: str
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if given is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", given)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    share = str(max(1, cores // 2)) if expected == "share" else expected
+    (project.path / "test_threads.py").write_text(
+        f"import os\ndef test_threads():\n    assert os.environ['OMP_NUM_THREADS'] == '{share}'\n"
+    )
+    project.run("-n2", "test_threads.py").assert_outcomes(passed=1)
 
 
 def test_junit_of_workers_has_the_numbers(project: Project) -> None:

@@ -50,3 +50,23 @@ def test_a_file_that_cant_be_replaced_is_left_as_it_was(tmp_path: Path, monkeypa
         jsonfile.write(target, [results.case()], complete=True)
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_file_of_the_first_schema_is_read(tmp_path: Path) -> None:
+    jsonfile.write(tmp_path / "out.json", [results.case()], complete=True)
+    document = json.loads((tmp_path / "out.json").read_text())
+    document["schema"] = 1
+    for result in document["results"]:
+        for name in ("references", "update"):  # what the second schema added
+            del result[name]
+        for gate in result["gates"]:
+            for name in ("part", "shown_limit", "comparison"):
+                del gate[name]
+    (tmp_path / "old.json").write_text(json.dumps(document))
+    assert jsonfile.read(tmp_path / "old.json") == [results.case()]
+
+
+def test_a_file_of_a_later_schema_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "out.json").write_text(json.dumps({"schema": SCHEMA_VERSION + 1, "results": []}))
+    with pytest.raises(UsageError, match="this version of ftcheck reads 1 to 2"):
+        jsonfile.read(tmp_path / "out.json")

@@ -97,6 +97,18 @@ def test_quarantine_is_emptied(store: Store) -> None:
     assert not (store.root / "quarantine").exists()
 
 
+def test_what_nobody_goes_on_with_is_deleted(store: Store) -> None:
+    held, left, fresh = (store.unfinished("searches", key(seed=seed).digest) for seed in (10, 11, 12))
+    for folder in (held, left):
+        (folder / "trials.log").write_text("{}")
+        for path in (folder / "trials.log", folder):
+            os.utime(path, (0, 0))
+    with Store(store.root).lock("searches", key(seed=10).digest):
+        done = prune(store, older_than=timedelta(days=1000))
+    assert done.freed == 2
+    assert [folder.exists() for folder in (held, left, fresh)] == [True, False, True]
+
+
 def test_a_store_that_can_not_be_written_is_not_pruned(store: Store) -> None:
     with pytest.raises(StoreError, match="read-only"):
         prune(Store(store.root, read_only=True), max_size=0)
@@ -105,4 +117,4 @@ def test_a_store_that_can_not_be_written_is_not_pruned(store: Store) -> None:
 
 def test_an_empty_store_is_pruned_without_ado(tmp_path: Path) -> None:
     assert prune(Store(tmp_path), models=True) == Pruned()
-    assert [list(Store(tmp_path).keys(stage)) for stage in STAGES] == [[], [], []]
+    assert [list(Store(tmp_path).keys(stage)) for stage in STAGES] == [[]] * len(STAGES)

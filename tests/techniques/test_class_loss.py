@@ -155,56 +155,52 @@ STREAMED = "data: {path: org/data, streaming: true, splits: {eval: test}}, train
     [
         pytest.param(
             "class_weights: heavy",
-            "cases.c.class_weights: expected balanced, or numbers above 0: a list of them by class, or {name: 2}, "
+            "c.class_weights: expected balanced, or numbers above 0: a list of them by class, or {name: 2}, "
             "got 'heavy' (text)",
             id="another-word",
         ),
         pytest.param(
             "class_weights: {a: 0}",
-            "cases.c.class_weights: expected balanced, or numbers above 0: a list of them by class, or {name: 2}, "
+            "c.class_weights: expected balanced, or numbers above 0: a list of them by class, or {name: 2}, "
             "got a mapping",
             id="no-weight",
         ),
         pytest.param(
             "class_weights: {c: 2}, task: {name: text-classification, labels: [a, b]}",
-            "cases.c.class_weights: 'c' is no class; known: a, b",
+            "c.class_weights: 'c' is no class; known: a, b",
             id="class-that-the-suite-does-not-name",
         ),
         pytest.param(
             "class_weights: balanced, task: {name: text-classification, problem_type: regression}",
-            "cases.c.class_weights: goes with classes; problem_type regression has none",
+            "c.class_weights: goes with classes; problem_type regression has none",
             id="regression",
         ),
         pytest.param(
             "class_weights: balanced, task: question-answering",
-            "cases.c.class_weights: goes with text-classification, token-classification, not with question-answering",
+            "c.class_weights: goes with text-classification, token-classification, not with question-answering",
             id="task",
         ),
         pytest.param(
             "class_weights: balanced, task: {name: text-classification, problem_type: multi_label_classification}, "
             "training: {label_smoothing_factor: 0.1}",
-            "cases.c.class_weights: training.label_smoothing_factor is for one class per text, not for sets of them; "
+            "c.class_weights: training.label_smoothing_factor is for one class per text, not for sets of them; "
             "leave it out",
             id="smoothed-sets",
         ),
         pytest.param(
             f"class_weights: balanced, {STREAMED}",
-            "cases.c.class_weights: balanced counts all training rows at once; give weights, "
-            "or leave out data.streaming",
+            "c.class_weights: balanced counts all training rows at once; give weights, or leave out data.streaming",
             id="balanced-stream",
         ),
         pytest.param(
             "focal: 2, training: {label_smoothing_factor: 0.1}",
-            "cases.c.focal: training.label_smoothing_factor has no meaning here: the loss looks at the right class "
-            "alone",
+            "c.focal: training.label_smoothing_factor has no meaning here: the loss looks at the right class alone",
             id="smoothed-focal",
         ),
-        pytest.param(
-            "focal: {gamma: -1}", "cases.c.focal.gamma: expected a number of at least 0.0, got -1", id="gamma"
-        ),
+        pytest.param("focal: {gamma: -1}", "c.focal.gamma: expected a number of at least 0.0, got -1", id="gamma"),
         pytest.param(
             "focal: 2, training: false",
-            "cases.c.focal: with `training: false` nothing is trained; leave it out",
+            "c.focal: with `training: false` nothing is trained; leave it out",
             id="untrained",
         ),
     ],

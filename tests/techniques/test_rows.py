@@ -216,7 +216,7 @@ STREAMED = "data: {path: org/data, streaming: true, splits: {eval: test}}, train
     ],
 )
 def test_what_cannot_be_is_one_sentence(fields: str, expected: str) -> None:
-    assert mistakes(fields) == [f"cases.c.{expected}"]
+    assert mistakes(fields) == [f"c.{expected}"]
 
 
 def test_sets_take_the_place_of_seeds() -> None:

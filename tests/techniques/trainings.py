@@ -69,10 +69,10 @@ def case_of(fields: str) -> Case:
 
 
 def mistakes(fields: str) -> list[str]:
-    """What is wrong with them: `KEY: message`."""
+    """What is wrong with them: `KEY: message`, the key as seen from the file's cases."""
     with pytest.raises(SuiteErrors) as caught:
         case_of(fields)
-    return [f"{error.location.key}: {error.message}" for error in caught.value.errors]
+    return [f"{error.location.key.removeprefix('cases.')}: {error.message}" for error in caught.value.errors]
 
 
 def results_of(suite: str, folder: Path, *arguments: str) -> dict[str, Any]:

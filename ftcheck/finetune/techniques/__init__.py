@@ -7,7 +7,7 @@ or a technique's module imports no torch, transformers, NumPy or any technique's
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -20,7 +20,7 @@ from ftcheck.spec import Facts
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ftcheck.finetune import Job, OnProgress
+    from ftcheck.finetune import Found, Job, OnProgress
     from ftcheck.finetune.data import RoleRows
     from ftcheck.finetune.trainer import Evaluate, Outcome
     from ftcheck.keys import Identifier
@@ -52,10 +52,22 @@ class Context:
     """The training rows before any technique changed them."""
     note: Callable[[str], None]
     """Says something to the reader, with the run."""
+    record: Callable[[str, Any], None]
+    """Keeps JSON of a technique with the run: (its name, what to keep)."""
     load_base: Callable[[], Any]
-    """The case's checkpoint as its task's model, on the CPU, its new head drawn."""
+    """The case's checkpoint as its task's model, on the CPU, its new head the one that the run's seed draws."""
     parents: Mapping[str, Path] = field(default_factory=dict)
     """Technique -> the folder of the model of the case that it names."""
+    techniques: Sequence[Technique] = ()
+    """All of the case, in the order in which they are applied."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Optimized:
+    """How a parameter is optimized: the learning rate's factor, and a weight decay of its own."""
+
+    factor: float = 1.0
+    weight_decay: float | None = None
 
 
 class Technique(ABC):
@@ -77,7 +89,7 @@ class Technique(ABC):
     """Whether it makes sense with `training: false`."""
     changes_rows: ClassVar[bool] = False
     """Whether it needs all training rows at once, which a stream doesn't have."""
-    libraries: ClassVar[tuple[str, ...]] = ()
+    libraries: tuple[str, ...] = ()
     """Distributions whose versions a result depends on."""
     keeps: ClassVar[bool] = False
     """Whether `save` and `load` are its own."""
@@ -89,6 +101,10 @@ class Technique(ABC):
     """The option that may name a column of the training rows, whose values `rows` finds beside them."""
     targets: ClassVar[tuple[str, ...]] = ()
     """What `features` adds to batches: for `loss`, not for the model."""
+    searches: ClassVar[bool] = False
+    """Whether `search` finds something before the first run, which all runs of the case share."""
+    only_looks: ClassVar[bool] = False
+    """Whether it leaves the training as it is; a search's trials go without it."""
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         self.given = given
@@ -115,6 +131,11 @@ class Technique(ABC):
         return {"anyOf": [short, whole], "description": cls.description, **definitions}
 
     @classmethod
+    def gates(cls, given: Mapping[str, Any]) -> Mapping[str, float]:
+        """Cost -> the most that it may be, which these options demand beside the case's gates."""
+        return {}
+
+    @classmethod
     def parent_problem(cls, case: Case, parent: Case) -> str:
         """Why the model of `parent` doesn't serve `case`; empty where it does."""
         return ""
@@ -130,7 +151,8 @@ class Technique(ABC):
     # What results depend on
 
     def train_key(self, identifier: Identifier, case: Case) -> dict[str, Any]:
-        """What a trained model depends on, of this technique. Raises FtcheckError for an input without an identity."""
+        """What a trained model depends on, of this technique; empty where training knows nothing of it, so that neither
+        its code nor its libraries count. Raises FtcheckError for an input without an identity."""
         return dict(self.given)
 
     def predict_key(self, identifier: Identifier, case: Case) -> dict[str, Any]:
@@ -138,6 +160,16 @@ class Technique(ABC):
         return {}
 
     # What it does, in the order in which it is called
+
+    @property
+    def search_seed(self) -> int:
+        """The seed of the runs that `search` makes. Only where it `searches`."""
+        raise NotImplementedError
+
+    def search(self, job: Job, folder: Path, on_progress: OnProgress) -> Found:
+        """What all runs of the case share, found with runs of its own that are like `job`. `folder` is kept when it is
+        broken off, and given again. Only where it `searches`."""
+        raise NotImplementedError
 
     def arguments(self, given: Mapping[str, Any], context: Context) -> dict[str, Any]:
         """TrainingArguments fields that it sets, over `given`."""
@@ -160,9 +192,9 @@ class Technique(ABC):
         """The model that is trained instead of `model`, which is on the CPU. May draw from torch's random numbers."""
         return model
 
-    def factor(self, name: str, model: Any) -> float:
-        """What the learning rate of the parameter `name` is multiplied with."""
-        return 1.0
+    def optimized(self, model: Any) -> Mapping[str, Optimized]:
+        """Parameter's name -> how it is optimized, of those that aren't as the arguments say."""
+        return {}
 
     def loss(self, loss: Loss, context: Context, model: Any) -> Loss:
         """The loss that is used instead of `loss`."""
@@ -171,6 +203,19 @@ class Technique(ABC):
     def callbacks(self, context: Context, model: Any) -> list[Any]:
         """transformers' TrainerCallbacks."""
         return []
+
+    def optimizers(self, model: Any, arguments: Any, context: Context) -> tuple[Any, Any]:
+        """(optimizer, schedule) that the Trainer steps, each None where it makes its own."""
+        return None, None
+
+    def trainer(self) -> tuple[type, Mapping[str, Any]] | None:
+        """The subclass of transformers' Trainer that ftcheck's is derived from, and what it takes besides; None: this
+        technique leaves that alone."""
+        return None
+
+    def own_code(self) -> Sequence[str]:
+        """Import paths of what the Trainer runs of the user's: an exception of theirs is explained."""
+        return ()
 
     def train(
         self,
@@ -201,6 +246,12 @@ class Technique(ABC):
         """The kept model, on the CPU. Only where `keeps`."""
         raise NotImplementedError
 
+    @property
+    def compares(self) -> bool:
+        """Whether the model that answers differs from the kept one, so that it is measured how far their outputs lie
+        apart (`parity_difference`)."""
+        return False
+
     def costs(self, model: Any, context: Context) -> dict[str, float]:
         """Measures of the model that answers, as costs of the run."""
         return {}
@@ -208,13 +259,24 @@ class Technique(ABC):
 
 BUILT_IN: Mapping[str, str] = {
     "init_from": "ftcheck.finetune.techniques.init_from:InitFrom",
+    "search": "ftcheck.finetune.techniques.search:Search",
     "few_shot": "ftcheck.finetune.techniques.few_shot:FewShot",
     "sampling": "ftcheck.finetune.techniques.sampling:Sampling",
     "augment": "ftcheck.finetune.techniques.augment:Augment",
     "class_weights": "ftcheck.finetune.techniques.class_loss:ClassWeights",
     "focal": "ftcheck.finetune.techniques.class_loss:Focal",
     "distill": "ftcheck.finetune.techniques.distill:Distill",
+    "peft": "ftcheck.finetune.techniques.peft:Peft",
+    "quantization": "ftcheck.finetune.techniques.quantization:Quantization",
+    "freeze": "ftcheck.finetune.techniques.freeze:Freeze",
+    "layer_lr_decay": "ftcheck.finetune.techniques.layer_lr_decay:LayerLRDecay",
+    "parameter_groups": "ftcheck.finetune.techniques.parameter_groups:ParameterGroups",
     "prune": "ftcheck.finetune.techniques.prune:Prune",
+    "lr_finder": "ftcheck.finetune.techniques.lr_finder:LrFinder",
+    "callbacks": "ftcheck.finetune.techniques.callbacks:Callbacks",
+    "optimizers": "ftcheck.finetune.techniques.optimizers:Optimizers",
+    "trainer": "ftcheck.finetune.techniques.trainer:Trainer",
+    "loop": "ftcheck.finetune.techniques.loop:Loop",
 }
 """Key of a case -> where its class is. In the order in which techniques are applied."""
 
@@ -242,6 +304,11 @@ def columns(case: Case) -> dict[str, str]:
     """The columns of the training rows that techniques need besides the task's -> what names them."""
     named = [(f"{t.name}.{t.column}", t.given[t.column]) for t in of(case) if t.column is not None]
     return {column: option for option, column in named if column is not None}
+
+
+def searching(case: Case) -> Technique | None:
+    """The technique of a case that searches before the first run."""
+    return next((technique for technique in of(case) if technique.searches), None)
 
 
 def problems(facts: Facts) -> Iterator[Problem]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from ftcheck.finetune.techniques import Options, Technique, of
 
@@ -21,6 +22,13 @@ class InitFromOptions(Options):
     case: str = Field(
         pattern=r"^case:.+$", description="case:ID of the same file; its seed is this run's, or its first."
     )
+
+    @field_validator("case", mode="before")
+    @classmethod
+    def _names_a_case(cls, value: Any) -> Any:
+        if isinstance(value, str) and not (value.startswith("case:") and value.removeprefix("case:")):
+            raise PydanticCustomError("own", "expected case: and the id of a case of this file")
+        return value
 
 
 class InitFrom(Technique):
