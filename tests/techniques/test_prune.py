@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch.nn.utils import prune
+from torch.nn.utils import prune as torch_prune
 
 from ftcheck.errors import TechniqueError
 from ftcheck.finetune.session import FineTuning
@@ -44,12 +44,12 @@ def test_magnitude_is_torchs_pruning(whole: bool) -> None:
     masks.prune(0.3)
     masks.bake()
     if whole:
-        prune.global_unstructured(
-            [(module, "weight") for module in theirs], pruning_method=prune.L1Unstructured, amount=0.3
+        torch_prune.global_unstructured(
+            [(module, "weight") for module in theirs], pruning_method=torch_prune.L1Unstructured, amount=0.3
         )
     else:
         for module in theirs:
-            prune.l1_unstructured(module, "weight", amount=0.3)
+            torch_prune.l1_unstructured(module, "weight", amount=0.3)
     for (_, one), other in zip(ours, theirs, strict=True):
         assert torch.equal(one.weight, other.weight)
 
@@ -68,17 +68,22 @@ def test_what_is_masked_by_size_stays_so() -> None:
 
 
 def test_movement_keeps_what_grows_also_if_it_is_masked() -> None:
-    """Of one layer y = Wx with the loss Σ c · y the derivative is c x: a weight moves from zero where c x has not its
-    sign, and that is known of masked weights too."""
+    """Of y = Wx with the loss Σ y the derivative by W is x: a weight moves towards zero where w · x is above 0, and
+    that is known of masked weights too."""
     layer = torch.nn.Linear(3, 1, bias=False)
     layer.weight.data = torch.tensor([[1.0, -1.0, 2.0]])
     masks = Masks([("", layer)], whole=True)
     masks.watch()
-    masks.prune(1 / 3)  # nothing is known yet: any of them
-    for _ in range(2):
-        layer(torch.tensor([[1.0, 1.0, -0.25]])).sum().backward()
-    # S = -w · x, twice: -2, 2, 1
-    assert torch.equal(masks._score(layer), torch.tensor([[-2.0, 2.0, 1.0]]))
+    layer.weight_mask.copy_(torch.tensor([[1.0, 0.0, 1.0]]))
+    score = torch.nn.Parameter(torch.zeros(1, 3))
+    adam = torch.optim.Adam([score])
+    for _ in range(3):
+        for part in (0.25, 0.75):  # two accumulated batches
+            layer(part * torch.tensor([[1.0, 1.0, -0.25]])).sum().backward()
+        masks.learn()
+        score.grad = torch.tensor([[1.0, -1.0, -0.5]])  # w · x
+        adam.step()
+    torch.testing.assert_close(masks._score(layer), score.detach())
     masks.prune(1 / 3)
     assert layer.weight_mask.tolist() == [[0, 1, 1]]
     masks.bake()
@@ -98,7 +103,13 @@ def test_evaluations_leave_movement_alone() -> None:
 def test_the_cubic_schedule_is_that_of_its_paper() -> None:
     found: list[tuple[int, float]] = []
     step = SimpleNamespace(max_steps=100, global_step=0)
-    masks: Any = SimpleNamespace(prune=lambda amount: found.append((step.global_step, amount)))
+    masks: Any = SimpleNamespace(pruned=0.0, learn=lambda: None)
+
+    def prune(amount: float) -> None:
+        masks.pruned = amount
+        found.append((step.global_step, amount))
+
+    masks.prune = prune
     callback = gradually(masks, amount=0.8, begin=0.1, until=0.6, updates=5)
     for step.global_step in range(1, 101):
         callback.on_step_end(None, step, None)
@@ -225,6 +236,11 @@ def test_movement_in_fp16_is_refused(bert: Path) -> None:
             id="best-checkpoint",
         ),
         pytest.param(
+            "prune: {amount: 0.5, schedule: cubic}, lr_finder: {}",
+            "prune.schedule: lr_finder trains a copy of the model, which has no masks: prune at the end",
+            id="learning-rate-finder",
+        ),
+        pytest.param(
             "prune: 0.5, training: false",
             "prune: with `training: false` nothing is trained; leave it out",
             id="untrained",
@@ -258,8 +274,8 @@ def test_every_option_is_part_of_the_training_key(tmp_path: Path) -> None:
 
 
 @pytest.mark.e2e
-def test_movement_keeps_more_than_magnitude_where_much_is_pruned(tmp_path: Path) -> None:
+def test_what_is_pruned_while_training_keeps_its_accuracy(tmp_path: Path) -> None:
     found = results_of("prune.ft.yaml", tmp_path)
     accuracy = {case: value(result, "accuracy") for case, result in found.items()}
-    assert accuracy["while_training"] > accuracy["afterwards"] + 0.1
+    assert min(accuracy["while_training"], accuracy["movement"]) > accuracy["afterwards"] + 0.2
     assert {case: round(value(result, "sparsity"), 3) for case, result in found.items()} == dict.fromkeys(found, 0.8)

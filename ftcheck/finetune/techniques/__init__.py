@@ -273,6 +273,7 @@ BUILT_IN: Mapping[str, str] = {
     "augment": "ftcheck.finetune.techniques.augment:Augment",
     "class_weights": "ftcheck.finetune.techniques.class_loss:ClassWeights",
     "focal": "ftcheck.finetune.techniques.class_loss:Focal",
+    "distill": "ftcheck.finetune.techniques.distill:Distill",
     "peft": "ftcheck.finetune.techniques.peft:Peft",
     "quantization": "ftcheck.finetune.techniques.quantization:Quantization",
     "freeze": "ftcheck.finetune.techniques.freeze:Freeze",

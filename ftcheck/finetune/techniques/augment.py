@@ -17,7 +17,8 @@ from pydantic_core import PydanticCustomError
 from ftcheck import importpath
 from ftcheck.errors import TechniqueError, one_of, shown
 from ftcheck.finetune import techniques
-from ftcheck.finetune.techniques import Options, Problem, Technique, edits
+from ftcheck.finetune.techniques import Options, Problem, Technique, edits, user_code
+from ftcheck.spec.fields import import_path
 
 if TYPE_CHECKING:
     from ftcheck.finetune.data import RoleRows
@@ -37,7 +38,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 
 def _methods(value: Any) -> Any:
     """One method stands for a list of it."""
-    found = value if isinstance(value, list) and value else [value]
+    found = [import_path(one) for one in (value if isinstance(value, list) and value else [value])]
     for name in found:
         if not isinstance(name, str) or not (name in METHODS or importpath.is_one(name)):
             hint = f"; {one_of(name, METHODS)}" if isinstance(name, str) else ""
@@ -99,7 +100,7 @@ class Augment(Technique):
 
     @classmethod
     def spelled_out(cls, value: Any) -> Any:
-        return {"method": value} if isinstance(value, list | str) else value
+        return value if isinstance(value, dict) else {"method": value}
 
     @property
     def _translates(self) -> bool:
@@ -108,11 +109,8 @@ class Augment(Technique):
     def problems(self, facts: Facts) -> Iterator[Problem]:
         given = self.given
         for name in given["method"]:
-            if importpath.is_one(name):
-                try:
-                    _own(name)
-                except TechniqueError as error:
-                    yield ("method",), str(error)
+            if importpath.is_one(name) and (found := user_code.problem(name)):
+                yield ("method",), found
         for name in given["columns"] or ():
             if name not in COLUMNS[facts.task]:
                 yield ("columns",), f"{shown(name, 60)!r} holds no text to change; {one_of(name, COLUMNS[facts.task])}"
@@ -159,11 +157,7 @@ class Augment(Technique):
                 }
                 for checkpoint, one in zip(self.checkpoints(case), self.given["through"], strict=True)
             ]
-        own_functions = [name for name in self.given["method"] if importpath.is_one(name)]
-        if own_functions:
-            from ftcheck.keys.source import source_identity
-
-            found["functions"] = {name: source_identity(_own(name)) for name in own_functions}
+        found["method"] = [user_code.identity(name) if importpath.is_one(name) else name for name in found["method"]]
         return found
 
     def rows(self, rows: RoleRows, context: Context) -> RoleRows:
@@ -183,8 +177,8 @@ class Augment(Technique):
         found = rows.take([*kept, *(row for row, _, _ in drawn)])
         if not len(found.hashes):
             raise TechniqueError("augment: no row is left: raise augment.probability, or let augment.keep be true")
-        named = shown(", ".join(self.given["method"]))
-        context.note(f"train: {len(drawn):,} changed copies of {len(rows.hashes):,} rows ({named})")
+        by = shown(", ".join(self.given["method"]))
+        context.note(f"train: {len(drawn):,} changed copies of {len(rows.hashes):,} rows ({by})")
         return found.with_texts({name: [*(columns[name][row] for row in kept), *changed[name]] for name in columns})
 
     def _drawn(self, count: int, seed: int) -> Iterator[tuple[int, str, Random]]:
@@ -227,29 +221,15 @@ def _translation_options(through: Mapping[str, Any]) -> dict[str, Any]:
     return options
 
 
-def _own(path: str) -> Any:
-    """A function of the user's. Raises TechniqueError for none."""
-    try:
-        found = importpath.load(path)
-    except ValueError as error:
-        raise TechniqueError(str(error)) from None
-    if not callable(found):
-        raise TechniqueError(f"{shown(path, 200)} is no function (text, random) -> text")
-    return found
-
-
 def _checked(path: str) -> Callable[[str, Random], str]:
     """A function of the user's, whose mistakes are one sentence."""
-    function = _own(path)
+    function = user_code.load(path)
+    if not callable(function):
+        raise TechniqueError(f"augment: {shown(path, 200)} is no function (text, random) -> text")
 
     def changed(text: str, random: Random) -> str:
-        try:
+        with user_code.explained((path,)):
             found = function(text, random)
-        except Exception as error:
-            raise TechniqueError(
-                f"augment: {shown(path, 200)} fails{importpath.where(error)}: "
-                f"{type(error).__name__}: {shown(error, 300)}"
-            ) from error
         if not isinstance(found, str):
             raise TechniqueError(f"augment: {shown(path, 200)} must give a text, got {shown(repr(found))}")
         return found

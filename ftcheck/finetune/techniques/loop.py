@@ -53,6 +53,7 @@ class Training:
     autocast: Callable[[], AbstractContextManager[Any]]
     """Makes the context in which a model runs in the case's precision. `loss` does so by itself."""
     _task: Task
+    _targets: Sequence[str]
     _loss: Loss
     _scores: Callable[[int], dict[str, float]] | None
     _on_progress: OnProgress
@@ -64,7 +65,7 @@ class Training:
         (examples, or tokens that have a label); with `items` a sum divided by these, for batches that make one step
         together."""
         inputs = {name: tensor.to(self.device) for name, tensor in batch.items()}
-        targets = {name: inputs.pop(name) for name in self._task.targets}
+        targets = {name: inputs.pop(name) for name in self._targets}
         with self.autocast():
             summed = self._loss(self._task.forward(self.model, inputs, targets), targets, inputs)
         return summed / max(self._task.items(targets) if items is None else items, 1)
@@ -218,6 +219,7 @@ class Loop(Technique):
             options=self.given["options"],
             autocast=lambda: autocast(job.device, job.precision),
             _task=task,
+            _targets=(*task.targets, *(name for technique in context.techniques for name in technique.targets)),
             _loss=trainer.composed_loss(context, model, arguments.label_smoothing_factor),
             _scores=None if evaluate is None else lambda step: evaluate(model, step),
             _on_progress=on_progress,

@@ -16,28 +16,38 @@ class Masks:
 
         self._modules = [module for _, module in modules]
         self._whole = whole
-        self._scores: dict[int, Any] = {}
+        self._scores: dict[Any, Any] = {}
+        self.pruned = 0.0
+        """The part of the weights that is masked."""
         self._hooks: list[Any] = []
         for module in self._modules:
             prune.identity(module, "weight")
 
     def watch(self) -> None:
-        """From now on, weights are chosen by the movement that the loss asks of them: S = -Σ w · ∂L/∂w, over all
-        backward passes. The derivative is by the masked weight, so that also a weight that is masked may return."""
+        """From now on, weights are chosen by how the loss moves them: each has a score that is optimized by Adam along
+        w · ∂L/∂w, the derivative being by the masked weight, so that also a weight that is masked may return."""
         import torch
 
+        self._scores = {module: torch.zeros_like(module.weight_orig) for module in self._modules}
+        self._optimizer = torch.optim.Adam(self._scores.values())
+
         def remember(module: Any, inputs: Any) -> None:
-            if not torch.is_grad_enabled():
-                return
-            scores = self._scores.setdefault(id(module), torch.zeros_like(module.weight_orig))
-
-            def add(gradient: Any) -> None:
-                scores.sub_(gradient * module.weight_orig.detach())
-
-            module.weight.register_hook(add)
+            if torch.is_grad_enabled():
+                module.weight.register_hook(lambda gradient: self._add(module, gradient))
 
         # After torch's own, which multiplies the weight with its mask.
         self._hooks = [module.register_forward_pre_hook(remember) for module in self._modules]
+
+    def _add(self, module: Any, gradient: Any) -> None:
+        found = gradient * module.weight_orig.detach()
+        score = self._scores[module]
+        score.grad = found if score.grad is None else score.grad + found
+
+    def learn(self) -> None:
+        """After an optimizer step: the scores make theirs."""
+        if self._scores:
+            self._optimizer.step()
+            self._optimizer.zero_grad()
 
     def prune(self, amount: float) -> None:
         """Mask the part `amount` of the weights: those with the lowest scores. By size, what is masked stays so."""
@@ -53,14 +63,12 @@ class Masks:
                     scores = list(flat.split([one.numel() for one in scores]))
             for module, mask in zip(self._modules, scores, strict=True):
                 module.weight_mask.copy_(mask.view_as(module.weight_mask))
+        self.pruned = amount
 
     def _score(self, module: Any) -> Any:
         """How much a weight is worth, in a tensor of its own."""
-        import torch
-
-        if self._hooks:
-            found = self._scores.get(id(module))
-            return torch.zeros_like(module.weight_orig) if found is None else found.clone()
+        if self._scores:
+            return self._scores[module].clone()
         return (module.weight_orig * module.weight_mask).abs()
 
     def bake(self) -> None:
@@ -75,15 +83,18 @@ class Masks:
 
 def gradually(masks: Masks, *, amount: float, begin: float, until: float, updates: int) -> Any:
     """A TrainerCallback that masks more and more from the part `begin` of the steps to `until`: amount · (1 - (1 - t)³)
-    at the part t between the two."""
+    at the part t between the two. What is masked then is masked for good."""
     from transformers import TrainerCallback
 
     class Gradually(TrainerCallback):  # type: ignore[misc]
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if masks.pruned >= amount:
+                return
+            masks.learn()
             first, last = begin * state.max_steps, until * state.max_steps
             every = max(1, round((last - first) / updates))
             step = state.global_step
-            if first < step < last + every and (step - int(first)) % every == 0:
+            if step > first and (step - int(first)) % every == 0:
                 masks.prune(amount * (1 - (1 - min(1.0, (step - first) / (last - first))) ** 3))
 
     return Gradually()

@@ -16,6 +16,7 @@ from ftcheck.finetune.techniques import Options, Problem, Technique
 
 if TYPE_CHECKING:
     from ftcheck.finetune.techniques import Context
+    from ftcheck.finetune.techniques.masks import Masks
     from ftcheck.spec import Facts
 
 
@@ -48,7 +49,7 @@ class Prune(Technique):
     description = "Set a part of the body's weights to zero: by magnitude or movement, at the end or while training."
     options = PruneOptions
     short = "amount"
-    excludes = {  # noqa: RUF012  a ClassVar of the base
+    excludes = {  # noqa: RUF012  declared as a ClassVar in the base
         "peft": "adapters are trained beside weights that stay as they are",
         "quantization": "zeros of quantized weights are no smaller than other numbers",
     }
@@ -71,24 +72,30 @@ class Prune(Technique):
                 "the best checkpoint may be one from before weights were pruned; leave out "
                 "training.load_best_model_at_end, or prune at the end",
             )
-        if "loop" in facts.techniques:
-            yield ("schedule",), "a loop of one's own doesn't call what prunes while training: prune at the end"
+        if "lr_finder" in facts.techniques:
+            yield ("schedule",), "lr_finder trains a copy of the model, which has no masks: prune at the end"
 
     def adapt(self, model: Any, context: Context) -> Any:
-        from ftcheck.finetune.techniques.masks import Masks
-
         if self.given["method"] == "movement" and context.job.precision == "fp16":
             raise TechniqueError("prune: fp16 scales gradients, which movement adds up; train in bf16 or fp32")
-        self._masks = Masks(prunable(model, self.given["modules"]), whole=self.given["scope"] == "global")
+        if self._schedule == "end":
+            prunable(model, self.given["modules"])  # what would fail after the training fails before it
+            return model
+        self._masks = self._over(model)
         if self._schedule == "start":
             self._masks.prune(self.given["amount"])
-        if self.given["method"] == "movement":
-            self._masks.watch()
         return model
+
+    def _over(self, model: Any) -> Masks:
+        from ftcheck.finetune.techniques.masks import Masks
+
+        return Masks(prunable(model, self.given["modules"]), whole=self.given["scope"] == "global")
 
     def callbacks(self, context: Context, model: Any) -> list[Any]:
         if self._schedule != "cubic":
             return []
+        if self.given["method"] == "movement":  # now that the model is on its device
+            self._masks.watch()
         from ftcheck.finetune.techniques.masks import gradually
 
         names = ("amount", "begin", "until", "updates")
@@ -96,9 +103,10 @@ class Prune(Technique):
 
     def finish(self, model: Any, context: Context) -> Any:
         """With the whole amount pruned, also where the training stopped early."""
-        if self._schedule != "start":
-            self._masks.prune(self.given["amount"])
-        self._masks.bake()
+        masks = self._over(model) if self._schedule == "end" else self._masks
+        if masks.pruned < self.given["amount"]:
+            masks.prune(self.given["amount"])
+        masks.bake()
         return model
 
     def costs(self, model: Any, context: Context) -> dict[str, float]:
