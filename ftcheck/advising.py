@@ -63,8 +63,10 @@ def advise(case: Case, job: Job, *, on_progress: OnProgress) -> Advice:
     """
     from ftcheck.finetune import data
 
-    case = replace(case, training=case.training or {}, techniques={}, parents={})
-    job = replace(job, case=case)
+    folding = techniques.folding(case)
+    kept = {} if folding is None else {folding.name: folding.given}
+    case = replace(case, training=case.training or {}, techniques=kept, parents={})
+    job = replace(job, case=case, fold=None if folding is None else 0)
     found = data.load(job)
     size, tokenizer = surveying.checkpoint(job)
     column = tasks.get(case.task).stratify_by(case.task_options)

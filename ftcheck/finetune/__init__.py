@@ -40,6 +40,8 @@ class Job:
     """The resolved commit where the data is on the Hub: load exactly this."""
     parents: Mapping[str, Path] = field(default_factory=dict)
     """Technique -> the folder of the trained model of the case that it names."""
+    fold: int | None = None
+    """Which part of the training rows is judged instead of being trained on, counted from 0."""
     found: Mapping[str, Found] = field(default_factory=dict)
     """Technique -> what its search found; `case.training` has the values."""
 

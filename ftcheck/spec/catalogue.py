@@ -45,6 +45,8 @@ class Facts:
     tunes: bool
     """Whether the case has rows to tune on."""
     seeds: int
+    judges: bool
+    """Whether the case says which rows are judged."""
     metrics: tuple[str, ...]
     """Those that can be computed from examples: costs can't choose anything."""
 
@@ -55,6 +57,10 @@ class TechniqueFacts(Protocol):
     @property
     def parent(self) -> str | None:
         """The option that may name another case, as `case:NAME`."""
+
+    @property
+    def judges_train(self) -> bool:
+        """Whether the training rows are judged, so that the case needs no others."""
 
     @property
     def options(self) -> type[BaseModel]: ...

@@ -198,6 +198,11 @@ def test_a_case_that_trains_nothing_is_advised_all_the_same(bert: Path) -> None:
     assert advised(bert, TEXTS, trains=False).rows["train"] == len(TEXTS)
 
 
+def test_of_a_case_with_folds_the_first_is_looked_at(bert: Path) -> None:
+    found = advised(bert, TEXTS, techniques={"folds": {"n": 4, "by": None, "group": None}})
+    assert found.rows == {"train": 18, "eval": 6}
+
+
 # The command
 
 
@@ -206,7 +211,7 @@ def test_the_command_reads_a_suite_and_leaves_the_store_alone(tmp_path: Path) ->
     done = subprocess.run(
         [
             *(sys.executable, "-c", "from ftcheck.cli import main; main()"),
-            *("advise", str(SUITE), "--device=cpu", f"--cache-dir={tmp_path}"),
+            *("advise", f"{SUITE}::letters", "--device=cpu", f"--cache-dir={tmp_path}"),
         ],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,

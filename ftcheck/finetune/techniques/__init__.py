@@ -7,7 +7,7 @@ or a technique's module imports no torch, transformers, NumPy or any technique's
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -86,6 +86,8 @@ class Technique(ABC):
     """The option that may name another case of the file, as `case:NAME`, whose model it needs."""
     searches: ClassVar[bool] = False
     """Whether `search` finds something before the first run, which all runs of the case share."""
+    judges_train: ClassVar[bool] = False
+    """Whether it judges the training rows, so that the case needs no others."""
     only_looks: ClassVar[bool] = False
     """Whether it leaves the training as it is; a search's trials go without it."""
 
@@ -131,6 +133,24 @@ class Technique(ABC):
     def predict_key(self, identifier: Identifier, case: Case) -> dict[str, Any]:
         """What predictions depend on besides the trained model."""
         return {}
+
+    # What is judged
+
+    @property
+    def folds(self) -> int:
+        """How many runs each seed makes, which judge a part of the training rows each; 0: one, on rows of their own."""
+        return 0
+
+    @property
+    def group(self) -> str | None:
+        """The column of the data whose rows `split` keeps together."""
+        return None
+
+    def split(
+        self, fold: int, seed: int, labels: Any | None, groups: Sequence[Any] | None, size: int
+    ) -> tuple[Any, Any]:
+        """(positions to train on, positions to judge) of `size` training rows, in order. Only where it has `folds`."""
+        raise NotImplementedError
 
     # What it does, in the order in which it is called
 
@@ -208,6 +228,7 @@ class Technique(ABC):
 
 BUILT_IN: Mapping[str, str] = {
     "init_from": "ftcheck.finetune.techniques.init_from:InitFrom",
+    "folds": "ftcheck.finetune.techniques.folds:Folds",
     "search": "ftcheck.finetune.techniques.search:Search",
     "lr_finder": "ftcheck.finetune.techniques.lr_finder:LrFinder",
 }
@@ -231,6 +252,11 @@ def get(name: str) -> type[Technique]:
 def of(case: Case) -> tuple[Technique, ...]:
     """The techniques of a case, in the order in which they are applied."""
     return tuple(get(name)(case.techniques[name]) for name in BUILT_IN if name in case.techniques)
+
+
+def folding(case: Case) -> Technique | None:
+    """The technique of a case that makes several runs of each seed."""
+    return next((technique for technique in of(case) if technique.folds), None)
 
 
 def searching(case: Case) -> Technique | None:
