@@ -22,7 +22,7 @@ from tests.cli.faked import Command
 from tests.finetune import jobs
 from tests.finetune.jobs import TEXTS
 
-SUITE = Path(__file__).parents[2] / "suites" / "quick" / "text_classification.ft.yaml"
+SUITE = Path(__file__).parents[2] / "suites" / "techniques" / "search.ft.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +211,7 @@ def test_the_command_reads_a_suite_and_leaves_the_store_alone(tmp_path: Path) ->
     done = subprocess.run(
         [
             *(sys.executable, "-c", "from ftcheck.cli import main; main()"),
-            *("advise", f"{SUITE}::letters", "--device=cpu", f"--cache-dir={tmp_path}"),
+            *("advise", f"{SUITE}::unsearched", "--device=cpu", f"--cache-dir={tmp_path}"),
         ],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
