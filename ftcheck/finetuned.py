@@ -124,6 +124,8 @@ class Finetuned:
             from ftcheck.finetune.predict import Predictor
 
             run = self._open().runs[0]
+            if run.run.parts:
+                raise StoreError("a case with `folds` trains a model for each fold: none of them is the case's model")
             if run.trained is not None and not has_model(run.trained):
                 raise StoreError(
                     "this run's model was taken out of the store (`keep_model` or `ftcheck cache prune --models`); "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -58,26 +58,10 @@ class Pipeline:
 
         seeds = self.seeds(case) if seeds is None else seeds
         precision = resolve_precision(case.precision, self.device)
+        folding = techniques.folding(case)
         made = []
         with self.identifier.at_once():
             for seed in seeds:
-                train = keys.train_key(
-                    case,
-                    seed,
-                    device_type=self.device.kind,
-                    precision=precision,
-                    identifier=self.identifier,
-                    limit=self.settings.limit,
-                    parents={technique: run.train for technique, run in self._parents(case, seed).items()},
-                )
-                predict = keys.predict_key(
-                    train,
-                    case,
-                    identifier=self.identifier,
-                    limit=self.settings.limit,
-                    device_type=self.device.kind,
-                    precision=precision,
-                )
                 job = Job(
                     case=case,
                     seed=seed,
@@ -87,8 +71,35 @@ class Pipeline:
                     offline=self.settings.offline,
                     **self.identifier.revisions(case),
                 )
-                made.append(Run(job=job, train=train, predict=predict))
+                parents = {technique: run.train for technique, run in self._parents(case, seed).items()}
+                run = self._run(job, parents)
+                if folding is not None:
+                    parts = (self._run(replace(job, fold=fold), parents) for fold in range(folding.folds))
+                    run = replace(run, parts=tuple(parts))
+                made.append(run)
         return tuple(made)
+
+    def _run(self, job: Job, parents: Mapping[str, Key]) -> Run:
+        """The run of a job with its keys."""
+        train = keys.train_key(
+            job.case,
+            job.seed,
+            device_type=self.device.kind,
+            precision=job.precision,
+            identifier=self.identifier,
+            limit=job.limit,
+            parents=parents,
+            fold=job.fold,
+        )
+        predict = keys.predict_key(
+            train,
+            job.case,
+            identifier=self.identifier,
+            limit=job.limit,
+            device_type=self.device.kind,
+            precision=job.precision,
+        )
+        return Run(job=job, train=train, predict=predict)
 
     def _parents(self, case: Case, seed: int) -> dict[str, Run]:
         """Technique -> the run whose model the run of `case` with this seed takes."""
@@ -102,17 +113,24 @@ class Pipeline:
         planned = []
         for run in self.runs(case):
             predicted = self._found("predictions", run.predict) is not None
-            if case.training is None:
-                train = "none"
-            else:
-                trained = self._found("runs", run.train)
-                # Predicting takes the model, which may have been taken out.
-                train = "found" if trained is not None and (predicted or has_model(trained)) else "train"
+            train = self._planned(run, predicted=predicted)
             missing = (*self._untrained_parents(run.job), *self._unsearched(case)) if train == "train" else ()
             planned.append(
                 PlannedRun(seed=run.job.seed, train=train, predict="found" if predicted else "evaluate", after=missing)
             )
         return tuple(planned)
+
+    def _planned(self, run: Run, *, predicted: bool) -> str:
+        """What the training of a run would take; `predicted`: whether its predictions are in the store."""
+        if run.job.case.training is None:
+            return "none"
+        trained = self._found("runs", run.train)
+        if run.parts and not (predicted and trained is not None):
+            found = (self._found("predictions", part.predict) is not None for part in run.parts)
+            each = [self._planned(part, predicted=there) for part, there in zip(run.parts, found, strict=True)]
+            return "train" if "train" in each else "found"
+        # Predicting takes the model, which may have been taken out.
+        return "found" if trained is not None and (predicted or has_model(trained)) else "train"
 
     def _untrained_parents(self, job: Job) -> tuple[str, ...]:
         """The ids of the cases that would have to be trained before this run, the first one first."""
@@ -278,7 +296,12 @@ class Pipeline:
                 raise MetricError(f"vs: no case of {case.suite.name} is called {name}")
             against = f"case {name}"
         else:
-            other = replace(case, training=None, early_stopping=None, seeds=case.seeds[:1], techniques={}, parents={})
+            data = case.data
+            if techniques.folding(case) is not None:  # what the folds judge together
+                data = replace(data, splits={**data.splits, "eval": data.splits.get("train", "train")})
+            other = replace(
+                case, training=None, early_stopping=None, seeds=case.seeds[:1], techniques={}, parents={}, data=data
+            )
             against = "the base checkpoint"
         try:
             scored = self.scored(other, finish(other), named=case)
@@ -325,11 +348,12 @@ class Pipeline:
 
         if case.keep_model == "all":
             return
-        for index, run in enumerate(measured.runs):
-            if "train" in run.made and (index > 0 or case.keep_model == "none"):
+        made = [(part, finished.made) for finished in measured.runs for part in finished.run.parts or (finished.run,)]
+        for index, (run, stages) in enumerate(made):
+            if "train" in stages and (index > 0 or case.keep_model == "none"):
                 try:
-                    with self.store.lock("runs", run.run.train.digest):
-                        remove_model(self.store, "runs", run.run.train.digest)
+                    with self.store.lock("runs", run.train.digest):
+                        remove_model(self.store, "runs", run.train.digest)
                 except StoreError as error:
                     self.store.warnings.append(f"{case.id}: a model that is not wanted stays: {error}")
 
@@ -350,12 +374,24 @@ class Pipeline:
                     f"seed {run.job.seed} has not been {stage} yet and --ft-cache=only forbids doing it: "
                     "run without it once (`--ft-plan` shows what is missing)"
                 )
-            made = self._make(run, on_progress, on_wait, redo=self.settings.cache == "refresh")
+            if run.parts:
+                made = self._fold(run, on_progress, on_wait)
+            else:
+                made = self._make(run, on_progress, on_wait, redo=self.settings.cache == "refresh")
             trained = self.store.get("runs", run.train.digest) if case.training is not None else None
             predicted = self.store.get("predictions", run.predict.digest)
             if predicted is None or (trained is None and case.training is not None):
                 raise StoreError(f"what was just written to {self.store.root} is gone or damaged: is the disk failing?")
         return Finished(run=run, trained=trained, predicted=predicted, made=made)
+
+    def _fold(self, run: Run, on_progress: OnProgress, on_wait: Callable[[str], None]) -> frozenset[str]:
+        """Bring each fold of `run` into the store, and what they are together."""
+        from ftcheck import folding
+
+        finished = [self._finish(part, on_progress, on_wait) for part in run.parts]
+        folding.publish(run.train, run.predict, finished, self.store)
+        self.refreshed.update((run.train.digest, run.predict.digest))
+        return frozenset().union(*(part.made for part in finished))
 
     def _make(self, run: Run, on_progress: OnProgress, on_wait: Callable[[str], None], *, redo: bool) -> frozenset[str]:
         """Bring both stages of `run` into the store; returns those made just now."""
@@ -407,6 +443,8 @@ class Pipeline:
     def _refuse_changed(self, run: Run) -> None:
         """Raise TrainingError where a file was edited since the keys of `run` were made: they'd lie of it."""
         now = self.runs(run.job.case, [run.job.seed])[0]
+        if run.job.fold is not None:
+            now = now.parts[run.job.fold]
         changes = [*keys.diff(run.train.components, now.train.components)]
         changes += [c for c in keys.diff(run.predict.components, now.predict.components) if c.path != "train"]
         if changes:

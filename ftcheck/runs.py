@@ -33,6 +33,8 @@ class Run:
     job: Job
     train: Key
     predict: Key
+    parts: tuple[Run, ...] = ()
+    """Its folds; this run is then all of them together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

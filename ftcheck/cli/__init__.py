@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from ftcheck.cli.advise import advise
 from ftcheck.cli.baseline import app as baseline
 from ftcheck.cli.calibrate import bisect, calibrate
 from ftcheck.cli.common import PROBLEM, USAGE, CacheDir, open_store
@@ -36,7 +37,7 @@ app = typer.Typer(
 cache = typer.Typer(help="The run store: what was trained, evaluated and scored.", no_args_is_help=True)
 app.add_typer(cache, name="cache")
 app.add_typer(baseline, name="baseline")
-for command in (compare, calibrate, bisect, report):
+for command in (compare, advise, calibrate, bisect, report):
     app.command()(command)
 
 

@@ -36,7 +36,7 @@ def calibrate(
                 session.pipeline, found, seeds, dry_run=dry_run, on_progress=aside.progress, on_wait=aside.waiting
             )
 
-    for line in calibrating.report(with_case(case, _passed_on(device, cache_dir), work), case):
+    for line in calibrating.report(with_case(case, passed_on(device, cache_dir), work), case):
         print(line)
 
 
@@ -62,11 +62,11 @@ def bisect(
                 on_wait=aside.waiting,
             )
 
-    for line in bisecting.report(with_case(case, _passed_on(device, cache_dir), work), case):
+    for line in bisecting.report(with_case(case, passed_on(device, cache_dir), work), case):
         print(line)
 
 
-def _passed_on(device: str | None, cache_dir: Path | None) -> list[str]:
+def passed_on(device: str | None, cache_dir: Path | None) -> list[str]:
     """The options of pytest that a command's own stand for."""
     found = [] if device is None else [f"--ft-device={device}"]
     return found if cache_dir is None else [*found, f"--ft-cache-dir={cache_dir}"]

@@ -42,6 +42,8 @@ class Job:
     """Of other models on the Hub that techniques load: name -> the resolved commit."""
     parents: Mapping[str, Path] = field(default_factory=dict)
     """Technique -> the folder of the trained model of the case that it names."""
+    fold: int | None = None
+    """Which part of the training rows is judged instead of being trained on, counted from 0."""
     found: Mapping[str, Found] = field(default_factory=dict)
     """Technique -> what its search found; `case.training` has the values."""
 

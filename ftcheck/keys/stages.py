@@ -32,8 +32,10 @@ def train_key(
     identifier: Identifier,
     limit: int | None = None,
     parents: Mapping[str, Key] | None = None,
+    fold: int | None = None,
 ) -> Key:
-    """What the model of one run of `case` depends on. `parents`: technique -> train key of the run of `case.parents`
+    """What the model of one run of `case` depends on; without `fold`, of a case that has folds, the models of all.
+    `parents`: technique -> train key of the run of `case.parents`
     whose model it takes. Raises FtcheckError for an input without an identity.
 
     Left out on purpose: the case's id, suite, marks, gates, metrics and description, `keep_model`, output and logging
@@ -59,6 +61,8 @@ def train_key(
     used = _techniques(case, identifier, "train")
     if used:
         components["techniques"] = used
+    if fold is not None:
+        components["fold"] = fold
     if case.parents:
         components["parents"] = {technique: (parents or {})[technique].digest for technique in case.parents}
     if case.training is not None:
@@ -85,6 +89,7 @@ def predict_key(
 ) -> Key:
     """What the predictions of one run depend on: its train key and the evaluation rows. Raises as `train_key` does."""
     from ftcheck import tasks
+    from ftcheck.finetune import techniques
 
     task = tasks.get(case.task)
     return Key.of(
@@ -92,7 +97,7 @@ def predict_key(
             "format": FORMAT,
             "stage": "predict",
             "train": train.digest,
-            "data": identifier.data(case.data, EVALUATION_ROLES),
+            "data": identifier.data(case.data, TRAINING_ROLES if techniques.folding(case) else EVALUATION_ROLES),
             "decoding": {name: value for name, value in case.task_options.items() if name in task.decoding_options},
             "evaluation": arguments.for_prediction(_arguments(case, task)),
             **({"techniques": used} if (used := _techniques(case, identifier, "predict")) else {}),

@@ -43,6 +43,8 @@ class Builder:
     folder: Path
     catalogue: Catalogue
     report: Callable[[KeyPath, str], None]
+    judges_train: bool = False
+    """Whether a technique judges the training rows."""
     incomplete: frozenset[str] = frozenset()
     """Top-level fields of which something wrong was left out: nothing can be said about what they lack."""
 
@@ -186,7 +188,7 @@ class Builder:
         place = ("data", "files") if given.files else ("data", "path")
         if self.trains and "train" not in given.splits and "train" not in known:
             self.report(place, f"no split is called train; name one in data.splits.train ({names})")
-        named = "eval" in given.splits or "eval" in given.holdout
+        named = "eval" in given.splits or "eval" in given.holdout or self.judges_train
         if not named and not known.intersection(EVAL_SPLITS):
             self.report(
                 place,
@@ -232,6 +234,7 @@ class Builder:
             seeds=seeds.min if isinstance(seeds, SeedRangeFields) else len(seeds),
             early_stopping=fields.early_stopping is not None,
             folder=self.folder,
+            judges="eval" in {*fields.data.splits, *fields.data.holdout, *fields.data.limit},
             metrics=tuple(name for name in metrics if name not in self.catalogue.costs),
         )
         for path, message in self.catalogue.technique_problems(facts):

@@ -45,6 +45,8 @@ class Facts:
     tunes: bool
     """Whether the case has rows to tune on."""
     seeds: int
+    judges: bool
+    """Whether the case says which rows are judged."""
     folder: Path
     """Where relative paths start: the suite's."""
     metrics: tuple[str, ...]
@@ -62,6 +64,10 @@ class TechniqueFacts(Protocol):
     @property
     def runs(self) -> str | None:
         """The option that says how many runs a case makes, in the place of `seeds`."""
+
+    @property
+    def judges_train(self) -> bool:
+        """Whether the training rows are judged, so that the case needs no others."""
 
     @property
     def options(self) -> type[BaseModel]: ...

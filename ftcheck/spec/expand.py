@@ -122,7 +122,8 @@ class _Expansion:
                 self.report(places.at(path), message)
 
         incomplete = frozenset(str(path[0]) for path in left_out)
-        build = Builder(fields, self.suite.parent, self.catalogue, report, incomplete)
+        judges_train = any(self.catalogue.technique(name).judges_train for name in of_techniques)
+        build = Builder(fields, self.suite.parent, self.catalogue, report, judges_train, incomplete)
         checkpoint, data, metrics = build.checkpoint(), build.data(), build.metrics()
         build.check_tuning(metrics)
         build.check_streaming()

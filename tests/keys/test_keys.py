@@ -228,11 +228,8 @@ def test_training_code_uses_nothing_of_ftcheck_that_the_key_leaves_out() -> None
     root = Path(ftcheck.__file__).parent
     others = {target.partition(":")[0] for target in tasks.BUILT_IN.values()}
     contracts = {"ftcheck.errors", "ftcheck.results", "ftcheck.spec"}
-    contracts |= {
-        "ftcheck.importpath",
-        "ftcheck.keys",
-        "ftcheck.training_fields",
-    }  # what they find and fingerprint is in the key by itself
+    # What these find and fingerprint is in the key by itself.
+    contracts |= {"ftcheck.importpath", "ftcheck.keys", "ftcheck.training_fields"}
     for folder in ("finetune", "tasks", "metrics"):
         for path in (root / folder).rglob("*.py"):
             own = ".".join(["ftcheck", *path.relative_to(root).with_suffix("").parts])

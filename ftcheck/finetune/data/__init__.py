@@ -10,13 +10,14 @@ import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ftcheck import tasks
 from ftcheck.errors import DataError
 from ftcheck.finetune import Job, techniques
 from ftcheck.finetune.data.opening import open_source
-from ftcheck.finetune.data.selection import RoleRows, Selector
+from ftcheck.finetune.data.selection import Fold, RoleRows, Selector
 from ftcheck.finetune.data.stream import Stream
 from ftcheck.spec import ROLES
 
@@ -36,6 +37,8 @@ class Loaded:
     """Said to the reader: what was carved out, limited, shared between roles."""
     judged_notes: tuple[str, ...] = ()
     """Those of `notes` that speak of the judged rows: another evaluation split of the same training has others."""
+    judged_at: Sequence[int] | None = None
+    """Of a job that judges a fold: the judged rows' positions among all that are judged."""
     stream: Stream | None = None
     """The training rows of a case that streams them."""
 
@@ -54,7 +57,11 @@ class Loaded:
     @property
     def rows(self) -> dict[str, dict[str, Any]]:
         """Role -> {"count": rows, "hashes": digest of the rows' own hashes}, as `Trained.rows` records it."""
-        whole = {role: {"count": len(r.hashes), "hashes": r.digest} for role, r in self.roles.items()}
+        whole: dict[str, dict[str, Any]] = {
+            role: {"count": len(r.hashes), "hashes": r.digest} for role, r in self.roles.items()
+        }
+        if self.judged_at is not None:
+            whole["eval"]["index"] = list(self.judged_at)
         return whole if self.stream is None else {**whole, "train": self.stream.rows}
 
     @property
@@ -81,7 +88,15 @@ def load(job: Job) -> Loaded:
             "train": techniques.columns(job.case),
             "eval": dict.fromkeys(job.case.columns_beside, "`cluster` or `slices`"),
         }
-        selector = Selector(job.case.data, source, task.columns, limit=job.limit, stratify_by=classes, beside=beside)
+        selector = Selector(
+            job.case.data,
+            source,
+            task.columns,
+            limit=job.limit,
+            stratify_by=classes,
+            beside=beside,
+            fold=_fold(job),
+        )
         streams = job.case.data.streaming and "train" in roles
         whole = [role for role in roles if role != "train" or not streams]
         found = {role: picked for role in whole if (picked := selector.role(role)) is not None}
@@ -97,7 +112,16 @@ def load(job: Job) -> Loaded:
             notes=tuple(text for _, text in told),
             judged_notes=tuple(text for role, text in told if role == "eval"),
             stream=stream,
+            judged_at=None if job.fold is None else selector.judged_at,
         )
+
+
+def _fold(job: Job) -> Fold | None:
+    """How the training rows are split for a job that judges some of them."""
+    folding = techniques.folding(job.case)
+    if folding is None or job.fold is None:
+        return None
+    return Fold(split=partial(folding.split, job.fold, job.seed), group=folding.group, shown=f"fold {job.fold + 1}")
 
 
 def _refuse_unlike_classes(found: Mapping[str, RoleRows]) -> None:

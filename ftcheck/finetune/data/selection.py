@@ -96,6 +96,17 @@ class Selection:
         return whole.take(ends[self.which] + self.rows)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fold:
+    """Which of the training rows are judged instead."""
+
+    split: Callable[[Positions | None, Sequence[Any] | None, int], tuple[Positions, Positions]]
+    """(classes, groups, rows) -> (positions to train on, positions to judge)."""
+    group: str | None
+    """The column of the data that tells the groups."""
+    shown: str
+
+
 class Selector:
     """Picks the rows of each role, reading a split once. `notes` collects what the reader should know: (role, text).
 
@@ -111,6 +122,7 @@ class Selector:
         limit: int | None,
         stratify_by: str | None = None,
         beside: Mapping[str, Mapping[str, str]] | None = None,
+        fold: Fold | None = None,
     ) -> None:
         self.data = data
         self.source = source
@@ -119,18 +131,25 @@ class Selector:
         self.limit = limit
         self.stratify_by = stratify_by
         self.beside = beside or {}
+        self.fold = fold
+        self.judged_at: Sequence[int] = ()
+        """Where the judged rows of a fold stand among the training rows."""
         self.notes: list[tuple[str, str]] = []
         self._read: dict[str, Split] = {}
 
     def role(self, role: str) -> RoleRows | None:
         """The rows of `role`; None for a `tune` that the case doesn't have. Raises DataError."""
-        if role == "train" or role in self.data.holdout:
+        if self.fold is not None and role == "eval":
+            whole, (_, judged) = self._folded
+            selection = whole.take(judged)
+        elif role == "train" or role in self.data.holdout:
             selection = self._carved[role]
         elif (expression := self._expression(role)) is not None:
             selection = self._select(expression, f"data.splits.{role}")
         else:
             return None
-        if role == "tune" and self.data.splits.get("tune") == self._expression("eval") is not None:
+        judged_role = "eval" if self.fold is None else "train"
+        if role == "tune" and self.data.splits.get("tune") == self._expression(judged_role) is not None:
             told = "tuned on the split that is judged, as the suite says: the result is too good by as much"
             self.notes.append(("eval", told))
         if not len(selection.rows):
@@ -138,7 +157,13 @@ class Selector:
                 f"{role}: {self._origin(role)} has no rows, so there is nothing to {PURPOSES[role]}; give it some, or "
                 "choose others with data.splits or data.holdout"
             )
-        return self._rows(role, self._limited(role, selection))
+        limited = self._limited(role, selection)
+        if self.fold is not None and role == "eval":
+            _, (_, judged) = self._folded
+            kept = set(zip(limited.which.tolist(), limited.rows.tolist(), strict=True))
+            places = zip(judged.tolist(), selection.which.tolist(), selection.rows.tolist(), strict=True)
+            self.judged_at = [at for at, which, row in places if (which, row) in kept]
+        return self._rows(role, limited)
 
     def _expression(self, role: str) -> str | None:
         """What a role reads, as the suite says or by default; None where it is carved out, and for no `tune`."""
@@ -167,7 +192,8 @@ class Selector:
         """The columns to read."""
         sources = {part for column in self.mapping.values() for part in (column, *rows.parents(column))}
         beside = {name for names in self.beside.values() for name in names}
-        return {*self.columns, *sources, *beside, rows.ID}
+        group = {self.fold.group} if self.fold is not None and self.fold.group is not None else set()
+        return {*self.columns, *sources, *beside, *group, rows.ID}
 
     def require_split(self, name: str, key: str) -> None:
         """Raise DataError where the data has no split `name`, which `key` asks for."""
@@ -198,7 +224,11 @@ class Selector:
     @cached_property
     def _carved(self) -> dict[str, Selection]:
         """`train`, and what the holdout carves out of it."""
-        whole = self._select(self.data.splits.get("train", "train"), "data.splits.train")
+        if self.fold is None:
+            whole = self._select(self.data.splits.get("train", "train"), "data.splits.train")
+        else:
+            every, (trained_on, _) = self._folded
+            whole = every.take(trained_on)
         if not self.data.holdout:
             return {"train": whole}
         labels = self._labels(whole)
@@ -212,6 +242,21 @@ class Selector:
             which = "1 class has" if lone == 1 else f"{lone:,} classes have"
             self.notes.append(("train", f"{which} one row only, which stays in train"))
         return {role: whole.take(index) for role, index in carved.items()}
+
+    @cached_property
+    def _folded(self) -> tuple[Selection, tuple[Positions, Positions]]:
+        """All training rows, and which of them a fold trains on and judges."""
+        assert self.fold is not None
+        whole = self._select(self.data.splits.get("train", "train"), "data.splits.train")
+        groups = None
+        if self.fold.group is not None:
+            table = whole.table()
+            if self.fold.group not in table.column_names:
+                names = list(dict.fromkeys(name for split in whole.splits for name in split.names))
+                listed = rows.among("columns", self.fold.group, names)
+                raise DataError(f"folds: the training rows have no column {shown(repr(self.fold.group))} {listed}")
+            groups = rows.named_values(table, self.fold.group)
+        return whole, self.fold.split(self._labels(whole), groups, len(whole.rows))
 
     def _labels(self, selection: Selection) -> Positions | None:
         """A code per row for the class in the column to stratify by; None for no such column, or one without classes.

@@ -105,6 +105,8 @@ class Technique(ABC):
     """What `features` adds to batches: for `loss`, not for the model."""
     searches: ClassVar[bool] = False
     """Whether `search` finds something before the first run, which all runs of the case share."""
+    judges_train: ClassVar[bool] = False
+    """Whether it judges the training rows, so that the case needs no others."""
     only_looks: ClassVar[bool] = False
     """Whether it leaves the training as it is; a search's trials go without it."""
 
@@ -160,6 +162,24 @@ class Technique(ABC):
     def predict_key(self, identifier: Identifier, case: Case) -> dict[str, Any]:
         """What predictions depend on besides the trained model."""
         return {}
+
+    # What is judged
+
+    @property
+    def folds(self) -> int:
+        """How many runs each seed makes, which judge a part of the training rows each; 0: one, on rows of their own."""
+        return 0
+
+    @property
+    def group(self) -> str | None:
+        """The column of the data whose rows `split` keeps together."""
+        return None
+
+    def split(
+        self, fold: int, seed: int, labels: Any | None, groups: Sequence[Any] | None, size: int
+    ) -> tuple[Any, Any]:
+        """(positions to train on, positions to judge) of `size` training rows, in order. Only where it has `folds`."""
+        raise NotImplementedError
 
     # What it does, in the order in which it is called
 
@@ -267,6 +287,7 @@ class Technique(ABC):
 
 BUILT_IN: Mapping[str, str] = {
     "init_from": "ftcheck.finetune.techniques.init_from:InitFrom",
+    "folds": "ftcheck.finetune.techniques.folds:Folds",
     "search": "ftcheck.finetune.techniques.search:Search",
     "few_shot": "ftcheck.finetune.techniques.few_shot:FewShot",
     "sampling": "ftcheck.finetune.techniques.sampling:Sampling",
@@ -313,6 +334,11 @@ def columns(case: Case) -> dict[str, str]:
     """The columns of the training rows that techniques need besides the task's -> what names them."""
     named = [(f"{t.name}.{t.column}", t.given[t.column]) for t in of(case) if t.column is not None]
     return {column: option for option, column in named if column is not None}
+
+
+def folding(case: Case) -> Technique | None:
+    """The technique of a case that makes several runs of each seed."""
+    return next((technique for technique in of(case) if technique.folds), None)
 
 
 def searching(case: Case) -> Technique | None:

@@ -48,6 +48,8 @@ class InitFrom(Technique):
                 f"{case.checkpoint.path}: name the same one"
             )
         for technique in of(parent):
+            if technique.folds:
+                return f"{parent.id} trains a model for each fold: leave one out, with a case of its own"
             if technique.keeps:
                 return f"{parent.id} keeps no whole model ({technique.name}) that another training could start from"
         return ""
