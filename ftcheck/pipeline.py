@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ftcheck import gates, keys, proposals, tasks
 from ftcheck.errors import BaselineError, FtcheckError, MetricError, StoreError, TrainingError
 from ftcheck.executors import Work
 from ftcheck.executors.inline import has_model, model_of
-from ftcheck.finetune import Job, OnProgress, Progress
+from ftcheck.finetune import Job, OnProgress, Progress, techniques
 from ftcheck.results import CaseResult, Confusion, WorstExample
 from ftcheck.runs import Finished, Measured, PlannedRun, Run, Scored, notes, run_result
 from ftcheck.scoring import Scorer
@@ -61,6 +62,7 @@ class Pipeline:
         made = []
         with self.identifier.at_once():
             for seed in seeds:
+                parents = self._parents(case, seed)
                 train = keys.train_key(
                     case,
                     seed,
@@ -68,7 +70,7 @@ class Pipeline:
                     precision=precision,
                     identifier=self.identifier,
                     limit=self.settings.limit,
-                    parents={technique: run.train for technique, run in self._parents(case, seed).items()},
+                    parents={technique: run.train for technique, run in parents.items()},
                 )
                 predict = keys.predict_key(
                     train,
@@ -85,7 +87,8 @@ class Pipeline:
                     precision=precision,
                     limit=self.settings.limit,
                     offline=self.settings.offline,
-                    **self.identifier.revisions(case),  # type: ignore[arg-type]  # the checker takes them for any field
+                    parents={technique: self._model_folder(run) for technique, run in parents.items()},
+                    **self.identifier.revisions(case),
                 )
                 made.append(Run(job=job, train=train, predict=predict))
         return tuple(made)
@@ -96,6 +99,10 @@ class Pipeline:
             technique: self.runs(parent, [keys.parent_seed(parent, seed)])[0]
             for technique, parent in case.parents.items()
         }
+
+    def _model_folder(self, run: Run) -> Path:
+        """Where the run's model is, or will be."""
+        return self.store.place("runs", run.train.digest) / "model"
 
     def plan(self, case: Case) -> tuple[PlannedRun, ...]:
         """What `measure` would have to do. Imports no torch."""
@@ -239,8 +246,6 @@ class Pipeline:
         return Missing(verdict="incomparable", why=str(error))
 
     def _reference(self, case: Case, finish: Callable[[Case], tuple[Finished, ...]], peers: Peers) -> Other | Missing:
-        from pathlib import Path
-
         from ftcheck import references
 
         device, to = self.device.kind, self.settings.compare
@@ -346,9 +351,11 @@ class Pipeline:
         """Bring both stages of `run` into the store; returns those made just now."""
         self.store.check_writable()
         trained = None if redo else self.store.get("runs", run.train.digest)
-        only_predicts = trained is not None and has_model(trained)
+        whole = not any(technique.keeps for technique in techniques.of(run.job.case))
+        if not (whole and trained is not None and has_model(trained)):
+            self._make_parents(run.job, on_progress, on_wait)
         work = Work(
-            job=run.job if only_predicts else self._with_parents(run.job, on_progress, on_wait),
+            job=run.job,
             train=run.train,
             predict=run.predict,
             redo=redo,
@@ -358,19 +365,16 @@ class Pipeline:
         self.refreshed.update((run.train.digest, run.predict.digest))
         return made
 
-    def _with_parents(self, job: Job, on_progress: OnProgress, on_wait: Callable[[str], None]) -> Job:
-        """The job with the folders of the models that it needs, each trained if it isn't there."""
-        folders = {}
-        for technique, run in self._parents(job.case, job.seed).items():
+    def _make_parents(self, job: Job, on_progress: OnProgress, on_wait: Callable[[str], None]) -> None:
+        """Bring the models that a job needs into the store."""
+        for run in self._parents(job.case, job.seed).values():
             trained = self._found("runs", run.train)
-            folder = model_of(trained)
-            if folder is None:  # not trained yet, or its model was taken out, or is damaged
-                self._make(run, on_progress, on_wait, redo=trained is None and self.settings.cache == "refresh")
-                folder = model_of(self.store.get("runs", run.train.digest))
-            if folder is None:
+            if model_of(trained) is not None:
+                continue
+            # Not trained yet, or its model was taken out, or is damaged.
+            self._make(run, on_progress, on_wait, redo=trained is None and self.settings.cache == "refresh")
+            if model_of(self.store.get("runs", run.train.digest)) is None:
                 raise StoreError(f"the model of {run.job.case.id}, which {job.case.id} needs, is gone: run again")
-            folders[technique] = folder
-        return replace(job, parents=folders)
 
     def _refuse_changed(self, run: Run) -> None:
         """Raise TrainingError where a file was edited since the keys of `run` were made: they'd lie of it."""

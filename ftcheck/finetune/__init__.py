@@ -28,7 +28,8 @@ class Job:
     data_revision: str | None = None
     """The resolved commit where the data is on the Hub: load exactly this."""
     parents: Mapping[str, Path] = field(default_factory=dict)
-    """Technique -> the folder of the trained model of the case that it names."""
+    """Technique -> the folder of the trained model of the case that it names. It is there where the job trains, or
+    keeps a part of a model only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
