@@ -96,7 +96,7 @@ def test_callbacks() -> None: ...
 
 
 # Five seeds: accuracy 0.900 (standard deviation 0.012).
-@ftcheck.case(**RECIPE, optimizers=faster_head, gates={"accuracy": {"min": 0.85}})
+@ftcheck.case(**RECIPE, optimizers=faster_head, gates={"accuracy": {"min": 0.83}})
 def test_optimizers() -> None: ...
 
 
