@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ftcheck import gates, keys, proposals, tasks
@@ -62,6 +63,7 @@ class Pipeline:
         made = []
         with self.identifier.at_once():
             for seed in seeds:
+                parents = self._parents(case, seed)
                 job = Job(
                     case=case,
                     seed=seed,
@@ -69,12 +71,13 @@ class Pipeline:
                     precision=precision,
                     limit=self.settings.limit,
                     offline=self.settings.offline,
+                    parents={technique: self._model_folder(run) for technique, run in parents.items()},
                     **self.identifier.revisions(case),
                 )
-                parents = {technique: run.train for technique, run in self._parents(case, seed).items()}
-                run = self._run(job, parents)
+                parent_keys = {technique: run.train for technique, run in parents.items()}
+                run = self._run(job, parent_keys)
                 if folding is not None:
-                    parts = (self._run(replace(job, fold=fold), parents) for fold in range(folding.folds))
+                    parts = (self._run(replace(job, fold=fold), parent_keys) for fold in range(folding.folds))
                     run = replace(run, parts=tuple(parts))
                 made.append(run)
         return tuple(made)
@@ -107,6 +110,10 @@ class Pipeline:
             technique: self.runs(parent, [keys.parent_seed(parent, seed)])[0]
             for technique, parent in case.parents.items()
         }
+
+    def _model_folder(self, run: Run) -> Path:
+        """Where the run's model is, or will be."""
+        return self.store.place("runs", run.train.digest) / "model"
 
     def plan(self, case: Case) -> tuple[PlannedRun, ...]:
         """What `measure` would have to do. Imports no torch."""
@@ -272,8 +279,6 @@ class Pipeline:
         return Missing(verdict="incomparable", why=str(error))
 
     def _reference(self, case: Case, finish: Callable[[Case], tuple[Finished, ...]], peers: Peers) -> Other | Missing:
-        from pathlib import Path
-
         from ftcheck import references
 
         device, to = self.device.kind, self.settings.compare
@@ -399,8 +404,11 @@ class Pipeline:
         trained = None if redo else self.store.get("runs", run.train.digest)
         only_predicts = trained is not None and has_model(trained)
         search = None if only_predicts else self._search_work(run.job.case, on_progress, on_wait, redo=redo)
+        whole = not any(technique.keeps for technique in techniques.of(run.job.case))
+        if not (whole and only_predicts):
+            self._make_parents(run.job, on_progress, on_wait)
         work = Work(
-            job=run.job if only_predicts else self._with_parents(run.job, on_progress, on_wait),
+            job=run.job,
             search=search,
             train=run.train,
             predict=run.predict,
@@ -422,23 +430,20 @@ class Pipeline:
             return None
         # What others of its runs found must do for this one: the case's runs differ in their seed alone.
         redo = redo and run.train.digest not in self.refreshed
-        known = not redo and self.store.get("searches", run.train.digest) is not None
-        job = run.job if known else self._with_parents(run.job, on_progress, on_wait)
-        return SearchWork(job=job, key=run.train, redo=redo)
+        if redo or self.store.get("searches", run.train.digest) is None:
+            self._make_parents(run.job, on_progress, on_wait)
+        return SearchWork(job=run.job, key=run.train, redo=redo)
 
-    def _with_parents(self, job: Job, on_progress: OnProgress, on_wait: Callable[[str], None]) -> Job:
-        """The job with the folders of the models that it needs, each trained if it isn't there."""
-        folders = {}
-        for technique, run in self._parents(job.case, job.seed).items():
+    def _make_parents(self, job: Job, on_progress: OnProgress, on_wait: Callable[[str], None]) -> None:
+        """Bring the models that a job needs into the store."""
+        for run in self._parents(job.case, job.seed).values():
             trained = self._found("runs", run.train)
-            folder = model_of(trained)
-            if folder is None:  # not trained yet, or its model was taken out, or is damaged
-                self._make(run, on_progress, on_wait, redo=trained is None and self.settings.cache == "refresh")
-                folder = model_of(self.store.get("runs", run.train.digest))
-            if folder is None:
+            if model_of(trained) is not None:
+                continue
+            # Not trained yet, or its model was taken out, or is damaged.
+            self._make(run, on_progress, on_wait, redo=trained is None and self.settings.cache == "refresh")
+            if model_of(self.store.get("runs", run.train.digest)) is None:
                 raise StoreError(f"the model of {run.job.case.id}, which {job.case.id} needs, is gone: run again")
-            folders[technique] = folder
-        return replace(job, parents=folders)
 
     def _refuse_changed(self, run: Run) -> None:
         """Raise TrainingError where a file was edited since the keys of `run` were made: they'd lie of it."""

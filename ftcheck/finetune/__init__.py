@@ -41,7 +41,8 @@ class Job:
     revisions: Mapping[str, str] = field(default_factory=dict)
     """Of other models on the Hub that techniques load: name -> the resolved commit."""
     parents: Mapping[str, Path] = field(default_factory=dict)
-    """Technique -> the folder of the trained model of the case that it names."""
+    """Technique -> the folder of the trained model of the case that it names. It is there where the job trains, or
+    keeps a part of a model only."""
     fold: int | None = None
     """Which part of the training rows is judged instead of being trained on, counted from 0."""
     found: Mapping[str, Found] = field(default_factory=dict)

@@ -85,17 +85,21 @@ class RDrop(Trainer):  # type: ignore[misc]
         return (one.loss + other.loss) / 2 + self.weight * apart
 
 
-@ftcheck.case(**RECIPE, loop={"function": adversarial, "options": {"epsilon": 0.5}}, gates={"accuracy": {"min": 0.1}})
+# Five seeds: accuracy 0.897 (standard deviation 0.028). Limits are four deviations below, about.
+@ftcheck.case(**RECIPE, loop={"function": adversarial, "options": {"epsilon": 0.5}}, gates={"accuracy": {"min": 0.78}})
 def test_loop() -> None: ...
 
 
-@ftcheck.case(**RECIPE, callbacks=[Thaws], gates={"accuracy": {"min": 0.1}})
+# Five seeds: accuracy 0.749 (standard deviation 0.032).
+@ftcheck.case(**RECIPE, callbacks=[Thaws], gates={"accuracy": {"min": 0.62}})
 def test_callbacks() -> None: ...
 
 
-@ftcheck.case(**RECIPE, optimizers=faster_head, gates={"accuracy": {"min": 0.1}})
+# Five seeds: accuracy 0.900 (standard deviation 0.012).
+@ftcheck.case(**RECIPE, optimizers=faster_head, gates={"accuracy": {"min": 0.83}})
 def test_optimizers() -> None: ...
 
 
-@ftcheck.case(**RECIPE, trainer={"path": RDrop, "options": {"weight": 0.5}}, gates={"accuracy": {"min": 0.1}})
+# Five seeds: accuracy 0.876 (standard deviation 0.027).
+@ftcheck.case(**RECIPE, trainer={"path": RDrop, "options": {"weight": 0.5}}, gates={"accuracy": {"min": 0.77}})
 def test_trainer() -> None: ...

@@ -102,15 +102,25 @@ def test_a_smoke_run_trains_a_smoke_runs_model(ftcheck: Command) -> None:
     assert ftcheck.project.stages() == [line for line in ALL if "two" not in line]
 
 
-def test_a_trained_case_that_only_has_to_answer_needs_no_other_model(ftcheck: Command) -> None:
+@pytest.mark.parametrize(
+    ("more", "stages"),
+    [
+        pytest.param("", ["predict one 42"], id="whole"),
+        pytest.param("adapter: {}, ", ["train adapted 42", "predict adapted 42", "predict one 42"], id="adapter"),
+    ],
+)
+def test_a_trained_case_that_only_has_to_answer_needs_no_other_model_unless_it_keeps_a_part(
+    ftcheck: Command, more: str, stages: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(techniques.BUILT_IN, "adapter", f"{__name__}:Adapter")
     project = ftcheck.project
-    project.suite(CASES.replace("KEEP", "all"))
+    project.suite(CASES.replace("KEEP, init", f"KEEP, {more}init").replace("KEEP", "all"))
     ftcheck.run(f"--ft-cache-dir={project.path / 'store'}")
     project.stages()
     remove_model(Store(project.path / "store"), "runs", trained(project, 0.9).digest)
     changed(project.path / "test.csv", b"where", b"there")
     ftcheck.run(f"--ft-cache-dir={project.path / 'store'}", "-k", "one")
-    assert project.stages() == ["predict one 42"]
+    assert project.stages() == stages
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -366,6 +367,22 @@ def test_options_and_leaving_it_out_train_anew(module: Callable[[str, str], None
         wrong = replace(plain_, techniques={"loop": {"function": f"looping:{name}", "options": {}}})
         with pytest.raises((IdentityError, TechniqueError), match=f"looping:{name}: .*{re.escape(message)}"):
             keys(wrong, tmp_path / "memo")
+
+
+def test_the_key_of_a_loop_that_imports_torch_when_it_runs_needs_no_torch(tmp_path: Path) -> None:
+    source = MODULE.replace("# a comment", "import torch.utils.data; from transformers import Trainer")
+    (tmp_path / "looping.py").write_text(source)
+    (tmp_path / "helping.py").write_text(HELPING)
+    code = (
+        "import sys\n"
+        "from ftcheck.finetune.techniques import user_code\n"
+        "print(sorted(user_code.identity('looping:train')))\n"
+        "print([name for name in ('torch', 'transformers') if name in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    named, imported = done.stdout.splitlines()
+    assert "'library torch', 'library transformers'" in named
+    assert imported == "[]"
 
 
 def test_in_a_test_file_a_function_stands_for_its_import_path() -> None:

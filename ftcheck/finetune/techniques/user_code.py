@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -74,19 +74,20 @@ def explained(paths: Sequence[str]) -> Iterator[None]:
     except FtcheckError:
         raise
     except Exception as error:
-        way = _way(error)
-        if not paths or not way or out_of_memory(error):
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if importpath.is_users(f.filename)]
+        if not paths or not frames or out_of_memory(error):
             raise
-        what = shown(paths[0], 200) if len(paths) == 1 else "the case's own code"
+        # Outermost first, as in a traceback.
+        way = [f"{shown(f.filename, 300)}:{f.lineno} in {f.name}: {shown(f.line or '', 200)}" for f in frames]
         raise TrainingError(
-            f"{what} fails{importpath.where(error)}: {type(error).__name__}: {shown(error, 400)}" + "".join(way)
+            f"{_among(paths, {frame.filename for frame in frames})} fails{importpath.where(error)}: "
+            f"{type(error).__name__}: {shown(error, 400)}" + "".join(f"\n  {line}" for line in way)
         ) from error
 
 
-def _way(error: BaseException) -> list[str]:
-    """The user's frames on the way to where it failed, outermost first: `\\n  FILE:LINE in NAME: source`."""
-    return [
-        f"\n  {shown(frame.filename, 300)}:{frame.lineno} in {frame.name}: {shown(frame.line or '', 200)}"
-        for frame in traceback.extract_tb(error.__traceback__)
-        if importpath.is_users(frame.filename)
-    ]
+def _among(paths: Sequence[str], files: Collection[str]) -> str:
+    """The first of `paths` whose module is one of `files`; else what they are together."""
+    from ftcheck.keys import modules
+
+    found = (path for path in paths if str(modules.file(path.partition(":")[0])) in files)
+    return next((shown(path, 200) for path in found), "code of the case's own")
