@@ -118,27 +118,27 @@ def test_a_case_knows_the_cases_whose_models_it_needs() -> None:
     [
         pytest.param(
             "  c: {polish: {until: 'case:other'}}\n  others: {}\n",
-            ["3 c.polish.until: no case of this file has the id 'other'; did you mean others?"],
+            ["3 c.polish: no case of this file has the id 'other'; did you mean others?"],
             id="unknown",
         ),
         pytest.param(
             "  c: {polish: {until: 'case:c'}}\n",
-            ["3 c.polish.until: cases need each other's models in a circle: c → c"],
+            ["3 c.polish: cases need each other's models in a circle: c → c"],
             id="itself",
         ),
         pytest.param(
             "  a: {polish: {until: 'case:b'}}\n  b: {polish: {until: 'case:a'}}\n",
-            ["4 b.polish.until: cases need each other's models in a circle: a → b → a"],
+            ["4 b.polish: cases need each other's models in a circle: a → b → a"],
             id="circle",
         ),
         pytest.param(
             "  c: {polish: {until: 'case:fixed'}}\n  fixed: {training: false}\n",
-            ["3 c.polish.until: fixed trains nothing (`training: false`): name its checkpoint instead"],
+            ["3 c.polish: fixed trains nothing (`training: false`): name its checkpoint instead"],
             id="untrained",
         ),
         pytest.param(
             "  c: {polish: {until: 'case:dull'}}\n  dull: {}\n",
-            ["3 c.polish.until: not that one"],
+            ["3 c.polish: not that one"],
             id="the-technique-says-no",
         ),
     ],
