@@ -19,6 +19,7 @@ from ftcheck.errors import CheckpointError, SuiteErrors, TechniqueError
 from ftcheck.finetune import techniques
 from ftcheck.finetune.session import FineTuning
 from ftcheck.finetune.techniques.distill import ROW, divergence, keep_layers
+from ftcheck.keys import Identifier, Key, train_key
 from ftcheck.spec import expand, link
 from ftcheck.suitefile import parse
 from tests import tiny
@@ -342,12 +343,12 @@ STREAMED = "data: {path: org/data, streaming: true, splits: {eval: test}}, train
     ],
 )
 def test_what_cannot_be_is_one_sentence(fields: str, expected: str) -> None:
-    assert mistakes(fields) == [f"cases.c.{expected}"]
+    assert mistakes(fields) == [f"c.{expected}"]
 
 
 def test_a_teacher_that_is_not_there_is_told_at_collection() -> None:
     (found,) = mistakes("distill: ./nowhere")
-    assert found.startswith("cases.c.distill.teacher: ")
+    assert found.startswith("c.distill.teacher: ")
     assert "does not exist" in found
 
 
@@ -383,13 +384,13 @@ def test_the_key_has_the_teacher_and_not_its_name(tmp_path: Path) -> None:
 
     def train(teacher: str = "./teacher", **options: Any) -> str:
         given = techniques.get("distill").read({"teacher": teacher, **options})
-        named = replace(made, techniques={"distill": given})
+        named, parents = replace(made, techniques={"distill": given}), {}
         if teacher.startswith("case:"):
-            parent = replace(
-                made, id=teacher.removeprefix("case:"), training={"learning_rate": options.get("alpha", 0.5)}
-            )
-            named = replace(named, parents={"distill": parent})
-        return inputs.keys(named, tmp_path / "memo")[0].digest
+            parent = replace(made, training={"learning_rate": 0.1}, id=teacher.removeprefix("case:"))
+            named, parents = replace(named, parents={"distill": parent}), {"distill": Key.of({"teacher": "trained"})}
+        identifier = Identifier(tmp_path / "memo")
+        key = train_key(named, 42, device_type="cpu", precision="fp32", identifier=identifier, parents=parents)
+        return key.digest
 
     assert train() == train("./same")
     assert train("case:one") == train("case:two")
