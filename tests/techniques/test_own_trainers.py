@@ -196,8 +196,8 @@ class Doubled(Technique):
     def loss(self, loss: techniques.Loss, context: techniques.Context, model: Any) -> techniques.Loss:
         return lambda output, targets, inputs: 2 * loss(output, targets, inputs)
 
-    def factor(self, name: str, model: Any) -> float:
-        return 0.5
+    def optimized(self, model: Any) -> Mapping[str, techniques.Optimized]:
+        return {name: techniques.Optimized(factor=0.5) for name, _ in model.named_parameters()}
 
 
 @pytest.mark.parametrize(
