@@ -15,6 +15,7 @@ from ftcheck import metrics, tasks
 from ftcheck.errors import CheckpointError, DataError, TrainingError, shown
 from ftcheck.finetune import Job, OnProgress, Predicted, Progress, Trained, techniques
 from ftcheck.finetune.environment import PeakMemory, describe, give_back
+from ftcheck.finetune.judged import identified
 from ftcheck.finetune.quiet import own_environment, own_randomness, quiet
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from ftcheck.finetune.predict import Answers
     from ftcheck.finetune.techniques import Context, Technique
     from ftcheck.finetune.trainer import Evaluate
-    from ftcheck.tasks import Meta, Rows, Task, Where
+    from ftcheck.tasks import Meta, Rows, Where
     from ftcheck.tasks.features import EncodedRows
 
 BESIDE = "ftcheck.json"
@@ -194,7 +195,7 @@ class FineTuning:
             answers = self._run(self._answering, features, prompts, "predict")
             seconds = time.perf_counter() - start
             self._notes.extend(f"eval: {note}" for note in answers.notes)
-            records = _identified(
+            records = identified(
                 self._decode(answers, features, rows.roles["eval"].dataset, self.tuned), rows, self.task
             )
             costs = {"eval_seconds": seconds, "eval_samples_per_second": len(records) / max(seconds, 1e-9)}
@@ -502,32 +503,3 @@ class FineTuning:
             "trainable_parameters": float(sum(count(p) for p in parameters if p.requires_grad)),
             "model_bytes": float(bytes_of(self.model)),
         }
-
-
-def _identified(records: list[dict[str, Any]], rows: Loaded, task: Task) -> list[dict[str, Any]]:
-    """The records with what tells the judged examples apart whatever their order: each row's hash, its length in
-    characters, its id where the data has one, and the columns that judging needs."""
-    judged = rows.roles["eval"]
-    told: dict[str, Any] = {"hash": judged.hashes, "length": _lengths(judged.dataset, task)}
-    if "id" in judged.dataset.column_names:
-        told["id"] = [str(value) for value in judged.dataset["id"][:]]
-    if judged.beside:
-        names = tuple(judged.beside)
-        told["beside"] = [dict(zip(names, values, strict=True)) for values in zip(*judged.beside.values(), strict=True)]
-    return [
-        {**record, **dict(zip(told, values, strict=True))}
-        for record, values in zip(records, zip(*told.values(), strict=True), strict=True)
-    ]
-
-
-def _lengths(dataset: Rows, task: Task) -> list[int]:
-    """Characters of each row's input: the first column that the task must have, or else the first that is there."""
-    needed = [name for name, must in task.columns.items() if must] + list(task.columns)
-    column = next(name for name in needed if name in dataset.column_names)
-    return [_characters(value) for value in dataset[column][:]]
-
-
-def _characters(value: Any) -> int:
-    if isinstance(value, Mapping):
-        return sum(map(_characters, value.values()))
-    return sum(map(_characters, value)) if isinstance(value, list) else len(str(value))
