@@ -58,6 +58,8 @@ def ensure_session(config: pytest.Config) -> FtSession:
     if SESSION not in config.stash:
         from ftcheck.session import FtSession
 
+        # Of torch about itself, wherever torchao is installed: transformers imports that.
+        config.addinivalue_line("filterwarnings", "ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")
         config.stash[SESSION] = FtSession.start(config)
         config.pluginmanager.register(config.stash[SESSION], "ftcheck-session")
     return config.stash[SESSION]

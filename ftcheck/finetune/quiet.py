@@ -7,9 +7,13 @@ import random
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from logging import ERROR, getLogger
 
 MOST = 20
 """Warnings kept of one stage."""
+
+TALKERS = ("bitsandbytes", "torchao", "torch.utils._pytree")
+"""Loggers that warn of the machine whenever these are imported, which transformers does wherever they are installed."""
 
 
 @contextmanager
@@ -24,6 +28,9 @@ def quiet() -> Iterator[list[str]]:
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    levels = {name: getLogger(name).level for name in TALKERS}
+    for name in TALKERS:
+        getLogger(name).setLevel(ERROR)
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.resetwarnings()
@@ -35,6 +42,8 @@ def quiet() -> Iterator[list[str]]:
         texts = dict.fromkeys(f"{warning.category.__name__}: {warning.message}" for warning in caught)
         kept.extend(list(texts)[:MOST])
         logging.set_verbosity(verbosity)
+        for name, level in levels.items():
+            getLogger(name).setLevel(level)
         if bars:
             logging.enable_progress_bar()
 

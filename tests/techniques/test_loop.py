@@ -314,6 +314,7 @@ def another(training):
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
     """Writes the module `looping` and the one that it uses, as a new process would find them."""
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # an edit of the same second and size would not be seen
 
     def write(looping: str, helping: str) -> None:
         for name, source in (("looping", looping), ("helping", helping)):
