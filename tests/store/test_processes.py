@@ -146,11 +146,13 @@ def test_a_key_that_is_held_can_be_entered_again_and_is_free_afterwards(tmp_path
 
 def test_other_keys_and_stages_are_free_meanwhile(tmp_path: Path) -> None:
     store, other = Store(tmp_path / "store"), Store(tmp_path / "store")
+    entered = []
     with store.lock("runs", key().digest):
         with other.lock("runs", key(seed=43).digest, wait=False):
-            pass
+            entered.append("another key")
         with other.lock("predictions", key().digest, wait=False):
-            pass
+            entered.append("another stage")
+    assert entered == ["another key", "another stage"]
 
 
 @pytest.mark.parametrize("where", ["among the files", "before the manifest", "before the rename"])
