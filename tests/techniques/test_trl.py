@@ -34,7 +34,7 @@ def theirs(path: Path, rows: list[Row], folder: Path) -> float:
         warnings.simplefilter("ignore")
         from datasets import Dataset
         from transformers import AutoModelForCausalLM, AutoTokenizer
-        from trl import SFTConfig, SFTTrainer  # type: ignore[attr-defined]
+        from trl import SFTConfig, SFTTrainer
 
         tokenizer = AutoTokenizer.from_pretrained(path)
         tokenizer.pad_token = tokenizer.eos_token
