@@ -60,6 +60,18 @@ OPTIONS = (
         help="where the run store is (default: the user's cache directory)",
         metavar="DIR",
     ),
+    Option(
+        name="executor",
+        help="where to train: inline, in this process (default), or local, in processes of this machine",
+        choices=("inline", "local"),
+        default="inline",
+    ),
+    Option(
+        name="jobs",
+        kind="count",
+        help="trainings at once (default: 1, or one a GPU with --ft-executor=local); more than 1 means local",
+        metavar="N",
+    ),
     Option(name="seeds", kind="count", help="train every case with N seeds, whatever the suite says", metavar="N"),
     Option(
         name="limit",

@@ -167,6 +167,51 @@ class Production:
         runs = self.runs(case, seeds)
         return tuple(self._finish(run, partial(on_progress, run.job.seed), on_wait) for run in runs)
 
+    def begin(self, case: Case) -> None:
+        """Let the executor make ahead, as far as it does that, what `finish` will ask for. Raises what keeps an input
+        from being identified."""
+        if self.settings.cache == "only":
+            return
+        for whole in self.runs(case):
+            if whole.parts and self._there(whole):
+                continue
+            for run in whole.parts or (whole,):
+                if not self._there(run):
+                    self._begin(run, redo=self.settings.cache == "refresh")
+
+    def _there(self, run: Run) -> bool:
+        """Whether both stages of `run` are in the store."""
+        if self._found("predictions", run.predict) is None:
+            return False
+        return run.job.case.training is None or self._found("runs", run.train) is not None
+
+    def _begin(self, run: Run, *, redo: bool) -> None:
+        """Begin a run behind the models that it needs."""
+        after = self._begin_parents(run.job)
+        search, searched = None, self._search(run.job.case)
+        if searched is not None:
+            search = SearchWork(job=searched.job, key=searched.train, redo=redo)
+            after += self._begin_parents(searched.job)
+        self.executor.begin(self._work(run, search, redo=redo, after=after), self._seconds(run))
+
+    def _begin_parents(self, job: Job) -> tuple[str, ...]:
+        """The train keys' digests of the models that a job waits for."""
+        waits = []
+        for run in self._parents(job.case, job.seed).values():
+            trained = self._found("runs", run.train)
+            if model_of(trained) is None:
+                self._begin(run, redo=trained is None and self.settings.cache == "refresh")
+                waits.append(run.train.digest)
+        return tuple(waits)
+
+    def _seconds(self, run: Run) -> float | None:
+        """How long the case's training took the last time; None where nobody knows."""
+        known = self.store.case(str(run.job.case.suite), run.job.case.id)
+        if known is None or not known.runs or "train" not in known.runs[-1].keys:
+            return None
+        entry = self.store.get("runs", known.runs[-1].keys["train"].digest, used=False)
+        return None if entry is None else entry.content["costs"].get("train_seconds")
+
     def drop_models(self, measured: Measured, case: Case) -> None:
         """Take out of the store the models that the case doesn't want kept, now that nobody reads them.
 
@@ -195,7 +240,8 @@ class Production:
         trained = self._found("runs", run.train) if case.training is not None else None
         predicted = self._found("predictions", run.predict)
         made: frozenset[str] = frozenset()
-        if predicted is None or (trained is None and case.training is not None):
+        missing = predicted is None or (trained is None and case.training is not None)
+        if missing or self.executor.begun(run.predict):
             if self.settings.cache == "only":
                 stage = "trained" if trained is None and case.training is not None else "evaluated"
                 raise StoreError(
@@ -210,6 +256,7 @@ class Production:
             predicted = self.store.get("predictions", run.predict.digest)
             if predicted is None or (trained is None and case.training is not None):
                 raise StoreError(f"what was just written to {self.store.root} is gone or damaged: is the disk failing?")
+        assert predicted is not None
         return Finished(run=run, trained=trained, predicted=predicted, made=made)
 
     def _fold(self, run: Run, on_progress: OnProgress, on_wait: Callable[[str], None]) -> frozenset[str]:
@@ -230,19 +277,22 @@ class Production:
         whole = not any(technique.keeps for technique in techniques.of(run.job.case))
         if not (whole and only_predicts):
             self._make_parents(run.job, on_progress, on_wait)
-        work = Work(
+        made = self.executor.produce(self._work(run, search, redo=redo), self.store, on_progress, on_wait)
+        self.refreshed.update((run.train.digest, run.predict.digest))
+        if search is not None:
+            self.refreshed.add(search.key.digest)
+        return made
+
+    def _work(self, run: Run, search: SearchWork | None, *, redo: bool, after: tuple[str, ...] = ()) -> Work:
+        return Work(
             job=run.job,
             search=search,
             train=run.train,
             predict=run.predict,
             redo=redo,
             refuse_changed=partial(self._refuse_changed, run),
+            after=after,
         )
-        made = self.executor.produce(work, self.store, on_progress, on_wait)
-        self.refreshed.update((run.train.digest, run.predict.digest))
-        if search is not None:
-            self.refreshed.add(search.key.digest)
-        return made
 
     def _search_work(
         self, case: Case, on_progress: OnProgress, on_wait: Callable[[str], None], *, redo: bool

@@ -16,10 +16,20 @@ from ftcheck.store import Entry, Store, StoreCorruptionError
 
 if TYPE_CHECKING:
     from ftcheck.finetune.session import FineTuning
+    from ftcheck.keys import Key
 
 
 class InlineExecutor:
-    """Trains and predicts here, one run at a time."""
+    """Trains and predicts here, one run at a time, when it is asked for."""
+
+    def begin(self, work: Work, seconds: float | None) -> None:
+        pass
+
+    def begun(self, predict: Key) -> bool:
+        return False
+
+    def close(self) -> None:
+        pass
 
     def produce(
         self, work: Work, store: Store, on_progress: OnProgress, on_wait: Callable[[str], None]
