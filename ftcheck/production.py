@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from ftcheck import keys
 from ftcheck.errors import StoreError, TrainingError
 from ftcheck.executors import SearchWork, Work
+from ftcheck.executors.deadline import Timeout
 from ftcheck.executors.inline import has_model, model_of
 from ftcheck.finetune import Job, OnProgress, Progress, techniques
 from ftcheck.runs import Finished, Measured, PlannedRun, Run
@@ -33,6 +35,8 @@ class Production:
     identifier: Identifier
     device: Device
     executor: Executor
+    started: float = field(default_factory=time.monotonic)
+    """When the session began to measure."""
     refreshed: set[str] = field(default_factory=set)
     """Digests of what `--ft-cache=refresh` has made anew: other cases of the session find it."""
 
@@ -292,7 +296,20 @@ class Production:
             redo=redo,
             refuse_changed=partial(self._refuse_changed, run),
             after=after,
+            timeout=self._timeout(run.job.case),
         )
+
+    def _timeout(self, case: Case) -> Timeout | None:
+        """How long a stage of a run of `case` may take now. Raises TrainingError where the session has no time left."""
+        given = None if case.timeout is None else Timeout(seconds=case.timeout, said=f"timeout: {case.timeout:g}s")
+        if self.settings.timeout is None:
+            return given
+        left = self.settings.timeout - (time.monotonic() - self.started)
+        if left <= 0:
+            raise TrainingError(f"--ft-timeout={self.settings.timeout:g}s is over: this was not begun any more")
+        if given is not None and given.seconds <= left:
+            return given
+        return Timeout(seconds=left, said=f"--ft-timeout={self.settings.timeout:g}s")
 
     def _search_work(
         self, case: Case, on_progress: OnProgress, on_wait: Callable[[str], None], *, redo: bool

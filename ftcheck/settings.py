@@ -17,6 +17,8 @@ class Settings:
     cache_dir: str | None = None
     executor: Literal["inline", "local"] = "inline"
     jobs: int | None = None
+    timeout: float | None = None
+    """Seconds."""
     seeds: int | None = None
     limit: int | None = None
     plan: bool = False

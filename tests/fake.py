@@ -11,12 +11,14 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
 from ftcheck import examples
 from ftcheck.errors import TrainingError
 from ftcheck.executors import Work
+from ftcheck.executors.deadline import deadline
 from ftcheck.executors.inline import InlineExecutor, has_model
 from ftcheck.finetune import OnProgress, Predicted, Progress, Trained
 from ftcheck.store import Store
@@ -35,7 +37,8 @@ class FakeExecutor(InlineExecutor):
         with store.lock("runs", work.train.digest, on_wait=on_wait):
             found = None if work.redo else store.get("runs", work.train.digest)
             if work.job.case.training is not None and (found is None or not has_model(found)):
-                self._made_up_training(work, store, on_progress)
+                with deadline(work.timeout):
+                    self._made_up_training(work, store, on_progress)
                 made.add("train")
             if work.redo or store.get("predictions", work.predict.digest) is None:
                 self._made_up_answers(work, store)
@@ -48,6 +51,8 @@ class FakeExecutor(InlineExecutor):
         _meet(work.job.case.name)
         if os.environ.get("FAKE_FAILURE") == f"kill {work.job.case.name}":
             os.kill(os.getpid(), signal.SIGKILL)
+        if os.environ.get("FAKE_FAILURE") in (f"hang {work.job.case.name}", f"deaf {work.job.case.name}"):
+            _hang(deaf="deaf" in os.environ["FAKE_FAILURE"])
         if os.environ.get("FAKE_FAILURE") == "exit":
             os.write(2, b"a last word\n")
             os._exit(7)
@@ -114,6 +119,15 @@ def log(line: str) -> None:
     if "FAKE_LOG" in os.environ:
         with Path(os.environ["FAKE_LOG"]).open("a", encoding="utf-8") as file:
             file.write(line + "\n")
+
+
+def _hang(*, deaf: bool) -> None:
+    """Never end, and catch what can be caught; `deaf`: to the alarm, too, as a library is that hangs in C."""
+    if deaf:
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    while True:
+        with suppress(Exception):
+            time.sleep(0.05)
 
 
 def _meet(name: str) -> None:

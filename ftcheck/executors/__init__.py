@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from ftcheck.devices import Device
+    from ftcheck.executors.deadline import Timeout
     from ftcheck.finetune import Job, OnProgress
     from ftcheck.keys import Key
     from ftcheck.settings import Settings
@@ -40,6 +41,8 @@ class Work:
     """What has to be found before the training."""
     after: tuple[str, ...] = ()
     """Digests of the train keys of other work, begun before this, whose models it needs."""
+    timeout: Timeout | None = None
+    """Of the training, and of the predicting."""
 
 
 class Executor(Protocol):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ftcheck import examples
 from ftcheck.executors import Work
+from ftcheck.executors.deadline import deadline
 from ftcheck.executors.searching import informed
 from ftcheck.finetune import OnProgress
 from ftcheck.store import Entry, Store, StoreCorruptionError
@@ -47,7 +48,8 @@ class InlineExecutor:
                 if model is None:
                     job = informed(work, store, on_progress, on_wait)
                     tuning = stack.enter_context(FineTuning(job, on_progress))
-                    self._train(tuning, work, store)
+                    with deadline(work.timeout):
+                        self._train(tuning, work, store)
                     made.add("train")
             stack.enter_context(store.lock("predictions", work.predict.digest, on_wait=on_wait))
             if work.redo or store.get("predictions", work.predict.digest) is None:
@@ -55,7 +57,8 @@ class InlineExecutor:
                     tuning = stack.enter_context(FineTuning(work.job, on_progress))
                     if model is not None:
                         tuning.load(model)
-                self._predict(tuning, work, store)
+                with deadline(work.timeout):
+                    self._predict(tuning, work, store)
                 made.add("predict")
         return frozenset(made)
 

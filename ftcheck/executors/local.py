@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
 from tempfile import TemporaryFile
+from time import monotonic
 from typing import TYPE_CHECKING, BinaryIO
 
 from ftcheck.errors import FtcheckError, TrainingError, shown
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 LOG_TAIL = 2000
 """Bytes of what a process that died printed last."""
+GRACE = 60.0
+"""Seconds that a slot has to stop what took too long, and to load before it."""
 _THREADS = "OMP_NUM_THREADS"
 _MAIN = "from ftcheck.executors.slot import main; main({})"
 
@@ -46,6 +49,8 @@ class _Task:
     asked: bool = False
     """Whether somebody waits for it."""
     slot: _Slot | None = None
+    begun: float = 0.0
+    """When it was given to its slot."""
     result: Done | FtcheckError | SlotError | None = None
 
     @property
@@ -155,15 +160,25 @@ class LocalExecutor:
         job = replace(work.job, device=_within(slot.device))
         search = work.search and replace(work.search, job=replace(work.search.job, device=job.device))
         slot.task, task.slot = task, slot
+        task.begun = monotonic()
+        order = Order(
+            job=job,
+            train=work.train,
+            predict=work.predict,
+            redo=work.redo,
+            search=search,
+            timeout=work.timeout,
+        )
         try:
-            slot.pipe.send(Order(job=job, train=work.train, predict=work.predict, redo=work.redo, search=search))
+            slot.pipe.send(order)
         except OSError:
             self._lost(slot)
 
     def _serve(self, asked: _Task, on_progress: OnProgress, on_wait: Callable[[str], None]) -> None:
         """Take what slots say until one of them has said something."""
+        patience = self._patience()
         by_pipe = {slot.pipe: slot for slot in self._slots if slot.task is not None}
-        for pipe in wait(list(by_pipe)):
+        for pipe in wait(list(by_pipe), patience):
             slot = by_pipe[pipe]  # type: ignore[index]
             task = slot.task
             assert task is not None
@@ -185,6 +200,24 @@ class LocalExecutor:
                 case _:
                     if task is asked:
                         on_progress(message)
+
+    def _patience(self) -> float | None:
+        """Seconds until the first slot has to be stopped from outside, after it was: it doesn't stop by itself."""
+        found = []
+        for slot in list(self._slots):
+            if slot.task is None or slot.task.work.timeout is None:
+                continue
+            timeout = slot.task.work.timeout
+            left = slot.task.begun + 2 * timeout.seconds + GRACE - monotonic()
+            if left <= 0:
+                task = slot.task
+                with suppress(ProcessLookupError):
+                    os.killpg(slot.process.pid, signal.SIGKILL)
+                self._lost(slot)
+                task.result = timeout.error("from outside, since it didn't stop by itself")
+                return 0.0
+            found.append(left)
+        return min(found, default=None)
 
     def _ended(self, slot: _Slot, result: Done | FtcheckError | SlotError) -> None:
         assert slot.task is not None

@@ -23,6 +23,7 @@ from ftcheck.errors import FtcheckError
 
 if TYPE_CHECKING:
     from ftcheck.executors import SearchWork
+    from ftcheck.executors.deadline import Timeout
     from ftcheck.finetune import Job, Progress
     from ftcheck.keys import Key
 
@@ -50,6 +51,7 @@ class Order:
     predict: Key
     redo: bool
     search: SearchWork | None
+    timeout: Timeout | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +155,7 @@ def _follow(order: Order, root: Path, pipe: Connection, inbox: SimpleQueue[Any])
         predict=order.predict,
         redo=order.redo,
         search=order.search,
+        timeout=order.timeout,
         refuse_changed=refuse_changed,
     )
     try:
