@@ -23,7 +23,7 @@ class Option(NamedTuple):
 
     name: str
     help: str
-    kind: Literal["text", "switch", "count", "path"] = "text"
+    kind: Literal["text", "switch", "count", "path", "duration"] = "text"
     choices: tuple[str, ...] = ()
     default: Any = None
     metavar: str | None = None
@@ -59,6 +59,24 @@ OPTIONS = (
         kind="path",
         help="where the run store is (default: the user's cache directory)",
         metavar="DIR",
+    ),
+    Option(
+        name="executor",
+        help="where to train: inline, in this process (default), or local, in processes of this machine",
+        choices=("inline", "local"),
+        default="inline",
+    ),
+    Option(
+        name="jobs",
+        kind="count",
+        help="trainings at once (default: 1, or one a GPU with --ft-executor=local); more than 1 means local",
+        metavar="N",
+    ),
+    Option(
+        name="timeout",
+        kind="duration",
+        help="train no longer than that in this session (90s, 30min, 2h); what is in the store is judged all the same",
+        metavar="DURATION",
     ),
     Option(name="seeds", kind="count", help="train every case with N seeds, whatever the suite says", metavar="N"),
     Option(
@@ -169,6 +187,13 @@ def _parsed(option: Option, value: Any, source: str, base: Path) -> Any:
         if not text.isascii() or not text.isdigit() or int(text) < 1:
             raise UsageError(f"{source}: expected a whole number from 1, got {text!r}")
         return int(text)
+    if option.kind == "duration":
+        from ftcheck import durations
+
+        try:
+            return durations.seconds(text)
+        except ValueError as error:
+            raise UsageError(f"{source}: {error}") from None
     if option.kind == "path":
         return str(base / Path(text).expanduser())
     if option.choices and text not in option.choices:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -50,6 +50,8 @@ class FtSession:
     results: dict[str, CaseResult] = field(default_factory=dict)
     """Node id -> the finished result; a rerun replaces it."""
     items: list[pytest.Item] = field(default_factory=list)
+    begun: bool = False
+    """Whether the executor knows of the session's cases."""
     cases: dict[tuple[Path, str], Case] = field(default_factory=dict)
     """(suite, id) -> every case of the files that were collected, selected or not."""
     unused: set[str] = field(default_factory=set)
@@ -71,7 +73,10 @@ class FtSession:
             return
         try:
             self.device  # noqa: B018  resolved on access
-            if self.settings.correction == "holm" and getattr(self.config.option, "numprocesses", None):
+            workers = getattr(self.config.option, "numprocesses", None)
+            if workers and (self.settings.executor == "local" or (self.settings.jobs or 1) > 1):
+                raise UsageError("--ft-jobs and -n both train several at once: leave one of them out")
+            if self.settings.correction == "holm" and workers:
                 raise UsageError("--ft-correction=holm needs all results in one process: leave -n out")
         except UsageError as error:
             raise pytest.UsageError(str(error)) from None
@@ -91,7 +96,7 @@ class FtSession:
     @cached_property
     def pipeline(self) -> Pipeline:
         """The pipeline with its store, made when the first case needs it."""
-        from ftcheck.executors.inline import InlineExecutor
+        from ftcheck.executors import of
         from ftcheck.keys import Identifier
         from ftcheck.pipeline import Pipeline
         from ftcheck.store import Store, default_cache_dir
@@ -103,12 +108,14 @@ class FtSession:
             temporary = TemporaryDirectory(prefix="ftcheck-")
             self.config.add_cleanup(temporary.cleanup)
             root = Path(temporary.name)
+        executor = of(self.settings, self.device, root)
+        self.config.add_cleanup(executor.close)
         return Pipeline(
             settings=self.settings,
             store=Store(root),
             identifier=Identifier(root / "memo", offline=self.settings.offline),
             device=self.device,
-            executor=InlineExecutor(),
+            executor=executor,
         )
 
     @cached_property
@@ -170,8 +177,20 @@ class FtSession:
         def peer(name: str) -> Case | None:
             return self.cases.get((case.suite, name))
 
+        self._begin()
         with self.live.showing(case.id) as live:
             return self.pipeline.measure(case, item.nodeid, live.progress, live.waiting, peers=peer)
+
+    def _begin(self) -> None:
+        """Before the first case is measured, tell the executor of all of them."""
+        if self.begun:
+            return
+        self.begun = True
+        with self.pipeline.identifier.at_once():
+            for item in self.items:
+                if not any(map(item.get_closest_marker, _MAYBE_NOT)):
+                    with suppress(FtcheckError):  # told when its turn comes
+                        self.pipeline.begin(item.stash[CASE])
 
     def _measure_all(self) -> None:
         """Measure all cases before the first is judged, since each verdict depends on how many margins there are."""
@@ -410,6 +429,8 @@ class FtSession:
             terminal.write_line(text, **markup)
 
 
+_MAYBE_NOT = ("skip", "skipif", "gpu")
+"""Marks of items that may never be measured."""
 _BODY_RUNS = ("pass", "inconclusive", "new")
 _STATUS = {
     "smoke": ("smoke", "s", "SMOKE"),

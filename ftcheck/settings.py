@@ -15,6 +15,10 @@ class Settings:
     device: str = "auto"
     cache: CacheMode = "use"
     cache_dir: str | None = None
+    executor: Literal["inline", "local"] = "inline"
+    jobs: int | None = None
+    timeout: float | None = None
+    """Seconds."""
     seeds: int | None = None
     limit: int | None = None
     plan: bool = False

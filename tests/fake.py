@@ -1,21 +1,25 @@
 """The one fake: an executor that "trains" text classifiers in microseconds. Everything before and after it is real.
 
 Its model is right on as many of 100 examples as the case's `learning_rate` says (0.9: 90, give or take one by
-seed); of a seed named by FAKE_COLLAPSED on half of them. What
-it did is written to the file named by FAKE_LOG, a line per stage, so that a test can count.
+seed); of a seed named by FAKE_COLLAPSED on half of them. What it did is written to the file named by FAKE_LOG, a line
+per stage, so that a test can count. With FAKE_MEET=N a training waits until N are under way at once.
 """
 
 from __future__ import annotations
 
 import os
+import signal
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
 from ftcheck import examples
 from ftcheck.errors import TrainingError
 from ftcheck.executors import Work
-from ftcheck.executors.inline import has_model
+from ftcheck.executors.deadline import deadline
+from ftcheck.executors.inline import InlineExecutor, has_model
 from ftcheck.finetune import OnProgress, Predicted, Progress, Trained
 from ftcheck.store import Store
 
@@ -23,7 +27,7 @@ LABELS = ("lost", "stolen")
 EXAMPLES = 100
 
 
-class FakeExecutor:
+class FakeExecutor(InlineExecutor):
     """Does what InlineExecutor does, but for the training."""
 
     def produce(
@@ -33,16 +37,27 @@ class FakeExecutor:
         with store.lock("runs", work.train.digest, on_wait=on_wait):
             found = None if work.redo else store.get("runs", work.train.digest)
             if work.job.case.training is not None and (found is None or not has_model(found)):
-                self._train(work, store, on_progress)
+                with deadline(work.timeout):
+                    self._made_up_training(work, store, on_progress)
                 made.add("train")
             if work.redo or store.get("predictions", work.predict.digest) is None:
-                self._predict(work, store)
+                self._made_up_answers(work, store)
                 made.add("predict")
         return frozenset(made)
 
-    def _train(self, work: Work, store: Store, on_progress: OnProgress) -> None:
+    def _made_up_training(self, work: Work, store: Store, on_progress: OnProgress) -> None:
         log(f"train {work.job.case.name} {work.job.seed}")
         on_progress(Progress(stage="train", done=1, total=2, epoch=0.5, loss=0.7, learning_rate=1e-4))
+        _meet(work.job.case.name)
+        if os.environ.get("FAKE_FAILURE") == f"kill {work.job.case.name}":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if os.environ.get("FAKE_FAILURE") in (f"hang {work.job.case.name}", f"deaf {work.job.case.name}"):
+            _hang(deaf="deaf" in os.environ["FAKE_FAILURE"])
+        if os.environ.get("FAKE_FAILURE") == "exit":
+            os.write(2, b"a last word\n")
+            os._exit(7)
+        if os.environ.get("FAKE_FAILURE") == "bug":
+            raise ZeroDivisionError("division by zero")
         if os.environ.get("FAKE_FAILURE") == "nan":
             raise TrainingError("the loss became NaN at step 7")
         if os.environ.get("FAKE_FAILURE") == "interrupt":
@@ -60,14 +75,14 @@ class FakeExecutor:
                     tuned={},
                     costs={"train_seconds": 41.0, "parameters": 1000.0},
                     log_history=({"step": 1, "loss": 0.7},),
-                    environment={"torch": "fake"},
+                    environment={"torch": "fake", "threads": os.environ.get("OMP_NUM_THREADS", "")},
                     rows={"train": {"count": 10, "hashes": "t"}},
                     notes=("2 of 100 rows were cut at 8 tokens",),
                     warnings=("a library warned",),
                 )
             )
 
-    def _predict(self, work: Work, store: Store) -> None:
+    def _made_up_answers(self, work: Work, store: Store) -> None:
         log(f"predict {work.job.case.name} {work.job.seed}")
         training = work.job.case.training or {}
         right = round(EXAMPLES * float(training.get("learning_rate", 0.5))) + work.job.seed % 3 - 1
@@ -106,8 +121,32 @@ def log(line: str) -> None:
             file.write(line + "\n")
 
 
+def _hang(*, deaf: bool) -> None:
+    """Never end, and catch what can be caught; `deaf`: to the alarm, too, as a library is that hangs in C."""
+    if deaf:
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    while True:
+        with suppress(Exception):
+            time.sleep(0.05)
+
+
+def _meet(name: str) -> None:
+    """Wait for as many trainings as FAKE_MEET says."""
+    wanted = int(os.environ.get("FAKE_MEET", "0"))
+    if not wanted:
+        return
+    folder = Path(os.environ["FAKE_LOG"]).with_name("meeting")
+    folder.mkdir(exist_ok=True)
+    (folder / name).touch()
+    give_up = time.monotonic() + 120
+    while len(list(folder.iterdir())) < wanted:
+        if time.monotonic() > give_up:
+            raise TrainingError(f"{name} is the only one that is being trained")
+        time.sleep(0.02)
+
+
 def install() -> None:
     """Put the fake in the inline executor's place. Called from a conftest.py inside pytester."""
     from ftcheck.executors import inline
 
-    inline.InlineExecutor = FakeExecutor  # type: ignore[misc, assignment]
+    inline.InlineExecutor = FakeExecutor  # type: ignore[misc]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from ftcheck.devices import Device
+    from ftcheck.executors.deadline import Timeout
     from ftcheck.finetune import Job, OnProgress
     from ftcheck.keys import Key
+    from ftcheck.settings import Settings
     from ftcheck.store import Store
 
 
@@ -35,10 +39,20 @@ class Work:
     """`--ft-cache=refresh`: make both again, whatever the store has, and replace what it had."""
     search: SearchWork | None = None
     """What has to be found before the training."""
+    after: tuple[str, ...] = ()
+    """Digests of the train keys of other work, begun before this, whose models it needs."""
+    timeout: Timeout | None = None
+    """Of the training, and of the predicting."""
 
 
 class Executor(Protocol):
     """Brings runs into the store."""
+
+    def begin(self, work: Work, seconds: float | None) -> None:
+        """Say that `work` will be asked for: who can, begins with it. `seconds`: how long it took before."""
+
+    def begun(self, predict: Key) -> bool:
+        """Whether the work with this key was begun and not yet asked for."""
 
     def produce(
         self, work: Work, store: Store, on_progress: OnProgress, on_wait: Callable[[str], None]
@@ -48,3 +62,27 @@ class Executor(Protocol):
 
         Raises whatever kept a stage from being made; nothing half-made is published.
         """
+
+    def close(self) -> None:
+        """Give back what the executor holds. What was begun and not asked for is not made."""
+
+
+def of(settings: Settings, device: Device, root: Path) -> Executor:
+    """The executor that the settings name, with the run store at `root`."""
+    if settings.executor == "inline" and (settings.jobs or 1) == 1:
+        from ftcheck.executors import inline
+
+        return inline.InlineExecutor()
+    from ftcheck.executors.local import LocalExecutor
+
+    devices = spread(settings.device, device)
+    return LocalExecutor(jobs=settings.jobs or len(devices), devices=devices, root=root)
+
+
+def spread(named: str, device: Device) -> Sequence[Device]:
+    """What trainings are spread over: all CUDA devices where --ft-device names none of them, else the one."""
+    if device.kind != "cuda" or ":" in named:
+        return (device,)
+    from ftcheck.devices import cuda
+
+    return cuda().devices

@@ -10,16 +10,27 @@ from typing import TYPE_CHECKING
 
 from ftcheck import examples
 from ftcheck.executors import Work
+from ftcheck.executors.deadline import deadline
 from ftcheck.executors.searching import informed
 from ftcheck.finetune import OnProgress
 from ftcheck.store import Entry, Store, StoreCorruptionError
 
 if TYPE_CHECKING:
     from ftcheck.finetune.session import FineTuning
+    from ftcheck.keys import Key
 
 
 class InlineExecutor:
-    """Trains and predicts here, one run at a time."""
+    """Trains and predicts here, one run at a time, when it is asked for."""
+
+    def begin(self, work: Work, seconds: float | None) -> None:
+        pass
+
+    def begun(self, predict: Key) -> bool:
+        return False
+
+    def close(self) -> None:
+        pass
 
     def produce(
         self, work: Work, store: Store, on_progress: OnProgress, on_wait: Callable[[str], None]
@@ -37,7 +48,8 @@ class InlineExecutor:
                 if model is None:
                     job = informed(work, store, on_progress, on_wait)
                     tuning = stack.enter_context(FineTuning(job, on_progress))
-                    self._train(tuning, work, store)
+                    with deadline(work.timeout):
+                        self._train(tuning, work, store)
                     made.add("train")
             stack.enter_context(store.lock("predictions", work.predict.digest, on_wait=on_wait))
             if work.redo or store.get("predictions", work.predict.digest) is None:
@@ -45,7 +57,8 @@ class InlineExecutor:
                     tuning = stack.enter_context(FineTuning(work.job, on_progress))
                     if model is not None:
                         tuning.load(model)
-                self._predict(tuning, work, store)
+                with deadline(work.timeout):
+                    self._predict(tuning, work, store)
                 made.add("predict")
         return frozenset(made)
 

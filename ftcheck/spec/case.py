@@ -174,6 +174,8 @@ class Case:
     metrics: tuple[str, ...] = ()
     """All metrics to compute, in the order shown: the task's defaults, then `metrics:`, then what gates name."""
     gates: tuple[Gate, ...] = ()
+    timeout: float | None = None
+    """Seconds that the training of a run may take, and its predicting."""
     keep_model: Literal["all", "first", "none"] = "all"
     marks: tuple[Mark, ...] = ()
     description: str = ""

@@ -155,6 +155,7 @@ class _Expansion:
             cluster=fields.cluster,
             metrics=metrics,
             gates=gates,
+            timeout=fields.timeout,
             keep_model=fields.keep_model,
             marks=marks,
             description=fields.description,

@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Fiel
 from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from ftcheck import durations
 from ftcheck.errors import one_of, shown
 from ftcheck.spec.case import SHUFFLE_BUFFER, Precision
 from ftcheck.spec.declaration import KeyPath
@@ -50,6 +51,14 @@ def _import_paths(value: Any) -> Any:
 
 
 _Named = Annotated[str, BeforeValidator(import_path)]
+
+
+def _seconds(value: Any) -> Any:
+    """A duration -> seconds."""
+    try:
+        return None if value is None else durations.seconds(value)
+    except ValueError as error:
+        raise PydanticCustomError("duration", "{expected}", {"expected": str(error).partition(", got")[0]}) from None
 
 
 def _seed_list(value: Any) -> Any:
@@ -293,6 +302,11 @@ class CaseFields(Fields):
         BeforeValidator(_import_paths),
         Field(description="Metric -> what it must reach: {min: ..., max: ...}. null removes a default."),
     ] = Field(default_factory=dict)
+    timeout: Annotated[
+        float | None,
+        BeforeValidator(_seconds, json_schema_input_type=str | float | None),
+        Field(description="The most time (90s, 30min, 2h) that the training of a run may take, and its predicting."),
+    ] = None
     keep_model: Annotated[
         Literal["all", "first", "none"], Field(description="Which seeds' models stay in the run store.")
     ] = "all"

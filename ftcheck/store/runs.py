@@ -172,6 +172,10 @@ class Store:
         except StoreError as error:
             self.warnings.append(str(error))
 
+    def case(self, suite: str, case_id: str) -> CaseHistory | None:
+        """What is remembered of one case."""
+        return cases.read(self.root / "cases" / cases.file_name(suite, case_id))
+
     def cases(self) -> Iterator[CaseHistory]:
         """What is remembered of each case, by suite and id."""
         known = (cases.read(self.root / "cases" / name) for name in _names(self.root / "cases"))

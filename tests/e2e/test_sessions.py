@@ -128,3 +128,26 @@ def test_a_read_only_store_answers_what_it_has(project: Project) -> None:
     assert done.results["good"]["verdict"] == "pass"
     assert done.results["good"]["runs"][0]["train"]["source"] == "store"
     assert "can't be written: Read-only file system" in done.errors("new")
+
+
+def test_trainings_in_processes_of_their_own_give_the_metrics_of_one_process(project: Project, tmp_path: Path) -> None:
+    """Seeds, folds, and a case that starts from another's model, with one thread everywhere."""
+    project.suite(
+        "  base: {seeds: 2}\n  chained: {init_from: case:base, training: {num_train_epochs: 2}}\n  folded: {folds: 2}\n"
+    )
+    alone = project.run(store=tmp_path / "one", OMP_NUM_THREADS="1")
+    many = project.run("--ft-jobs=2", store=tmp_path / "other", OMP_NUM_THREADS="1")
+    assert (alone.code, many.code) == (0, 0), alone.text + many.text
+    scores = [
+        {
+            case: {m["name"]: m["per_seed"] for m in metrics if "seconds" not in m["name"]}
+            for case, metrics in done.metrics.items()
+        }
+        for done in (alone, many)
+    ]
+    assert scores[0] == scores[1]
+    keys = [
+        {case: [run["train"]["key"] for run in result["runs"]] for case, result in done.results.items()}
+        for done in (alone, many)
+    ]
+    assert keys[0] == keys[1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,7 +55,7 @@ class Project:
         self.log.unlink(missing_ok=True)
         return lines
 
-    def results(self, name: str = "out.json") -> dict[str, dict[str, object]]:
+    def results(self, name: str = "out.json") -> dict[str, dict[str, Any]]:
         """Case id -> result, out of a results file."""
         document = json.loads((self.path / name).read_text())
         return {result["case_id"]: result for result in document["results"]}

@@ -121,7 +121,7 @@ def test_seeds_are_runs_of_their_own_and_their_mean_is_judged(project: Project) 
     project.suite(GOOD + "    seeds: 3\n")
     project.run("--ft-json=out.json")
     assert [line for line in project.stages() if line.startswith("train")] == [f"train good {s}" for s in (42, 43, 44)]
-    accuracy = project.results()["good"]["metrics"][0]  # type: ignore[index]
+    accuracy = project.results()["good"]["metrics"][0]
     assert accuracy["per_seed"] == [0.89, 0.9, 0.91]
     assert accuracy["value"] == pytest.approx(0.9)
     assert accuracy["interval"]["about"] == "recipe"

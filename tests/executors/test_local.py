@@ -1,0 +1,233 @@
+"""`--ft-jobs`: trainings in processes of their own give the results, errors and exit codes of one process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+
+from ftcheck import devices
+from ftcheck.devices import Cuda, Device
+from ftcheck.executors import of
+from ftcheck.executors.inline import InlineExecutor
+from ftcheck.executors.local import LocalExecutor, visible
+from ftcheck.settings import Settings
+from tests.executors.conftest import children
+from tests.plugin.conftest import Project
+
+PAIR = "  a: {training: {learning_rate: 0.9}, gates: {accuracy: {min: 0.8}}}\n  b: {training: {learning_rate: 0.95}}\n"
+
+
+def compared(project: Project, name: str) -> dict[str, Any]:
+    """Of every case what must not depend on where it was trained."""
+    return {
+        case: (result["verdict"], result["metrics"], result["gates"], [run["train"] for run in result["runs"]])
+        for case, result in project.results(name).items()
+    }
+
+
+def test_two_trainings_at_once_give_what_one_after_the_other_gives(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.suite(PAIR)
+    project.run("--ft-json=inline.json").assert_outcomes(passed=2)
+    project.stages()
+    monkeypatch.setenv("FAKE_MEET", "2")
+    project.run("--ft-jobs=2", "--ft-json=local.json", "--ft-cache=refresh").assert_outcomes(passed=2)
+    assert compared(project, "local.json") == compared(project, "inline.json")
+    assert sorted(project.stages()) == ["predict a 42", "predict b 42", "train a 42", "train b 42"]
+
+
+def test_seeds_of_one_case_are_trained_at_once(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.suite("  a: {seeds: 4}\n")
+    project.run("--ft-jobs=2").assert_outcomes(passed=1)
+    assert sorted(project.stages()) == sorted(
+        f"{stage} a {seed}" for stage in ("train", "predict") for seed in range(42, 46)
+    )
+
+
+def test_what_is_in_the_store_starts_no_process(project: Project) -> None:
+    project.suite(PAIR)
+    project.run("--ft-jobs=2").assert_outcomes(passed=2)
+    project.stages()
+    project.pytester.makeconftest(
+        "from ftcheck.executors import local\n"
+        "def start(self):\n    raise AssertionError('a process was started')\n"
+        "local.LocalExecutor._start = start\n"
+    )
+    project.run("--ft-jobs=2", "--ft-json=out.json").assert_outcomes(passed=2)
+    assert project.stages() == []
+    assert {run["train"]["source"] for result in project.results().values() for run in result["runs"]} == {"store"}
+
+
+def test_a_training_that_several_want_is_done_once(project: Project) -> None:
+    project.suite("".join(f"  {name}: {{training: {{learning_rate: 0.9}}}}\n" for name in "abc"))
+    project.run("--ft-jobs=3").assert_outcomes(passed=3)
+    assert [line.split()[0] for line in project.stages()] == ["train", "predict"]
+
+
+def test_a_model_that_others_start_from_comes_first_and_once(project: Project) -> None:
+    chained = "  {}: {{init_from: case:parent, training: {{learning_rate: {}}}, seeds: 2}}\n"
+    project.suite(
+        chained.format("one", 0.9) + chained.format("two", 0.91) + "  parent: {training: {learning_rate: 0.85}}\n"
+    )
+    project.run("--ft-jobs=3").assert_outcomes(passed=3)
+    stages = project.stages()
+    assert stages.count("train parent 42") == 1
+    assert stages.index("train parent 42") < min(stages.index(f"train {name} 42") for name in ("one", "two"))
+
+
+def test_a_model_that_cannot_be_trained_is_told_to_those_that_need_it(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_FAILURE", "nan")
+    project.suite("  child: {init_from: case:parent}\n  parent: {training: {learning_rate: 0.85}}\n")
+    alone = project.run("--ft-json=inline.json")
+    many = project.run("--ft-jobs=2", "--ft-json=local.json")
+    assert many.ret == alone.ret == pytest.ExitCode.TESTS_FAILED
+    errors = [
+        {case: result["error"] for case, result in project.results(name).items()}
+        for name in ("inline.json", "local.json")
+    ]
+    assert errors[0] == errors[1]
+    assert "the loss became NaN at step 7" in str(errors[1]["child"])
+
+
+def test_an_input_that_is_edited_meanwhile_is_refused(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_FAILURE", "edit")
+    project.suite("  a: {}\n")
+    project.run("--ft-jobs=2", "--ft-json=out.json").assert_outcomes(errors=1)
+    assert "an input changed while it was being used" in str(project.results()["a"]["error"])
+
+
+def test_a_process_that_dies_costs_its_case_only(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.suite(PAIR + "  c: {}\n  d: {}\n")
+    monkeypatch.setenv("FAKE_FAILURE", "kill b")
+    result = project.run("--ft-jobs=2", "--ft-json=out.json")
+    result.assert_outcomes(passed=3, errors=1)
+    error = str(project.results()["b"]["error"])
+    assert error.startswith("the process that trained it is gone: killed by SIGKILL (out of memory?")
+    assert "Traceback" not in result.stdout.str()
+
+
+def test_what_a_process_printed_last_is_told(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_FAILURE", "exit")
+    project.suite("  a: {}\n")
+    project.run("--ft-jobs=2", "--ft-json=out.json").assert_outcomes(errors=1)
+    error = str(project.results()["a"]["error"])
+    assert error.endswith("exit status 7; the last that it printed: a last word")
+
+
+def test_an_error_that_is_not_ours_brings_its_traceback(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_FAILURE", "bug")
+    project.suite("  a: {}\n")
+    result = project.run("--ft-jobs=2", "--ft-json=out.json")
+    result.assert_outcomes(errors=1)
+    assert "ZeroDivisionError: division by zero" in str(project.results()["a"]["error"])
+    result.stdout.fnmatch_lines(["*fake.py*in _train*"])
+
+
+@pytest.mark.parametrize(
+    "end", [pytest.param(signal.SIGKILL, id="killed"), pytest.param(signal.SIGINT, id="interrupted")]
+)
+def test_no_process_outlives_the_session(
+    project: Project, monkeypatch: pytest.MonkeyPatch, end: signal.Signals
+) -> None:
+    """Both trainings wait for a third that never comes."""
+    monkeypatch.setenv("FAKE_MEET", "3")
+    project.suite(PAIR)
+    session = subprocess.Popen(
+        [sys.executable, "-m", "pytest", "--ft-jobs=2"], stdout=subprocess.DEVNULL, cwd=project.path
+    )
+    meeting = project.path / "meeting"
+    _until(lambda: meeting.is_dir() and len(list(meeting.iterdir())) == 2)
+    started = children(session.pid)
+    assert len(started) == 2
+    session.send_signal(end)
+    assert session.wait(60) != 0
+    _until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in started))
+
+
+def _until(true: Any) -> None:
+    give_up = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+
+
+def test_the_first_failure_ends_the_session_and_what_is_under_way(project: Project) -> None:
+    project.suite("  bad: {training: {learning_rate: 0.5}, gates: {accuracy: {min: 0.8}}}\n" + PAIR)
+    result = project.run("--ft-jobs=2", "-x")
+    result.assert_outcomes(failed=1)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+
+
+def test_cases_that_are_skipped_are_not_trained_ahead(project: Project) -> None:
+    project.suite(PAIR + "  never: {marks: [{skip: later}]}\n")
+    project.run("--ft-jobs=2", "-k", "not b").assert_outcomes(passed=1, skipped=1, deselected=1)
+    assert sorted(project.stages()) == ["predict a 42", "train a 42"]
+
+
+def test_workers_of_both_kinds_are_refused(project: Project) -> None:
+    pytest.importorskip("xdist")
+    project.suite(PAIR)
+    result = project.run("--ft-jobs=2", "-n2")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --ft-jobs and -n both train several at once: leave one of them out"])
+
+
+def test_each_process_has_its_share_of_the_cores(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    project.suite("  a: {}\n")
+    project.run("--ft-jobs=1", "--ft-executor=local", "--ft-json=one.json").assert_outcomes(passed=1)
+    monkeypatch.setenv("FTCHECK_CACHE", "refresh")
+    project.run("--ft-jobs=64", "--ft-json=many.json").assert_outcomes(passed=1)
+    threads = [
+        json.loads((project.path / name).read_text())["results"][0]["runs"][0]["environment"]["threads"]
+        for name in ("one.json", "many.json")
+    ]
+    assert threads == [str(len(os.sched_getaffinity(0))), "1"]
+
+
+GPUS = tuple(Device(kind="cuda", index=index, name="GPU") for index in range(3))
+
+
+@pytest.mark.parametrize(
+    ("named", "jobs", "expected"),
+    [
+        pytest.param("cuda", None, (3, [0, 1, 2]), id="all-there-are"),
+        pytest.param("cuda", 2, (2, [0, 1, 2]), id="so-many-jobs"),
+        pytest.param("cuda:1", None, (1, [1]), id="the-one-named"),
+        pytest.param("cuda:1", 4, (4, [1]), id="several-on-one"),
+    ],
+)
+def test_jobs_are_spread_over_the_gpus(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any, named: str, jobs: int | None, expected: tuple[int, list[int]]
+) -> None:
+    monkeypatch.setattr(devices, "cuda", lambda: Cuda(devices=GPUS))
+    device = GPUS[1] if named.endswith("1") else GPUS[0]
+    made = of(Settings(device=named, executor="local", jobs=jobs), device, tmp_path)
+    assert isinstance(made, LocalExecutor)
+    assert (made.jobs, [device.index for device in made.devices]) == expected
+
+
+def test_the_default_trains_in_this_process(tmp_path: Any) -> None:
+    assert isinstance(of(Settings(), Device(kind="cpu"), tmp_path), InlineExecutor)
+
+
+@pytest.mark.parametrize(
+    ("index", "given", "expected"),
+    [
+        pytest.param(1, None, "1", id="all"),
+        pytest.param(1, "4,6,7", "6", id="some"),
+        pytest.param(0, "GPU-8f2a, MIG-1b", "GPU-8f2a", id="by-uuid"),
+    ],
+)
+def test_a_process_sees_one_of_the_devices_that_its_parent_sees(index: int, given: str | None, expected: str) -> None:
+    assert visible(index, given) == expected
