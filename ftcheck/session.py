@@ -319,7 +319,7 @@ class FtSession:
     def _propose(self, item: pytest.Item, *, held: bool) -> None:
         """Hand the item's proposal for a baseline to whoever writes it, if all of the test held."""
         state = item.stash[STATE]
-        measured = state.finetuned._measured if state.finetuned is not None else None
+        measured = state.finetuned.measured if state.finetuned is not None else None
         if measured is None or measured.proposal is None or state.result is None:
             return
         if held:
