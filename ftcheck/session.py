@@ -91,10 +91,8 @@ class FtSession:
     @cached_property
     def pipeline(self) -> Pipeline:
         """The pipeline with its store, made when the first case needs it."""
-        from ftcheck.executors.inline import InlineExecutor
-        from ftcheck.keys import Identifier
-        from ftcheck.pipeline import Pipeline
-        from ftcheck.store import Store, default_cache_dir
+        from ftcheck.evaluating import pipeline_in
+        from ftcheck.store import default_cache_dir
 
         root = Path(self.settings.cache_dir) if self.settings.cache_dir else default_cache_dir()
         if self.settings.cache == "off":
@@ -103,13 +101,7 @@ class FtSession:
             temporary = TemporaryDirectory(prefix="ftcheck-")
             self.config.add_cleanup(temporary.cleanup)
             root = Path(temporary.name)
-        return Pipeline(
-            settings=self.settings,
-            store=Store(root),
-            identifier=Identifier(root / "memo", offline=self.settings.offline),
-            device=self.device,
-            executor=InlineExecutor(),
-        )
+        return pipeline_in(root, self.settings, self.device)
 
     @cached_property
     def live(self) -> Live:
