@@ -12,11 +12,14 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from ftcheck import evaluate
 from ftcheck.baselines import place
 from ftcheck.certificate import issuing, statement
 from ftcheck.errors import CertificateError
+from ftcheck.results import CaseResult
 from ftcheck.spec import Case, Checkpoint, Data
 from ftcheck.store import Store
+from tests import fake
 from tests.certificate.conftest import keys
 from tests.cli.faked import Command
 from tests.plugin.conftest import Project
@@ -36,12 +39,19 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def judge(project: Project, case: str = GOOD) -> CaseResult:
+    """Write a suite with this case and measure it, so that the store has what `certify` needs."""
+    project.suite(case)
+    fake.install()
+    result = evaluate(CASE).result
+    project.stages()
+    return result
+
+
 @pytest.fixture
-def judged(faked: Project, ftcheck: Command) -> Project:
+def judged(faked: Project) -> Project:
     """A project whose case passed."""
-    faked.suite(GOOD)
-    assert ftcheck.run("-q", "--ft-json=out.json").ret == 0
-    faked.stages()
+    assert judge(faked).verdict == "pass"
     return faked
 
 
@@ -67,7 +77,7 @@ def test_a_certificate_says_what_the_verdict_rests_on(judged: Project, ftcheck: 
     assert ftcheck("certify", CASE, "-o", "cert.json").returncode == 0
     Draft202012Validator(statement.schema()).validate(certificate(judged))
     said = certificate(judged)["predicate"]
-    result: Any = judged.results()["good"]
+    result = evaluate(CASE).result
     assert (said["verdict"], said["allowed"]) == ("pass", False)
     assert said["suite"] == {
         "name": "suite.ft.yaml",
@@ -76,7 +86,7 @@ def test_a_certificate_says_what_the_verdict_rests_on(judged: Project, ftcheck: 
         "task": "text-classification",
     }
     assert said["runs"] == [
-        {"seed": run["seed"], "train": run["train"]["key"], "predict": run["predict"]["key"]} for run in result["runs"]
+        {"seed": run.seed, "train": run.train.key, "predict": run.predict.key} for run in result.runs
     ]
     assert said["model"] == {"seed": 42, "form": "model", "checkpoint": "checkpoint", "answered_through": {}}
     assert said["rows"]["eval"] == {"count": 100, "digest": "e"}
@@ -84,8 +94,13 @@ def test_a_certificate_says_what_the_verdict_rests_on(judged: Project, ftcheck: 
     assert said["environment"]["device"] == "cpu"
     assert said["environment"]["libraries"]["transformers"]
     (accuracy, *_) = said["metrics"]
-    assert accuracy["value"] == result["metrics"][0]["value"]
-    assert (accuracy["low"], accuracy["high"]) == tuple(result["metrics"][0]["interval"][n] for n in ("low", "high"))
+    interval = result.metrics[0].interval
+    assert interval is not None
+    assert (accuracy["value"], accuracy["low"], accuracy["high"]) == (
+        result.metrics[0].value,
+        interval.low,
+        interval.high,
+    )
     assert [(gate["bound"], gate["limit"], gate["verdict"]) for gate in said["gates"]] == [("min", 0.8, "pass")]
     assert said["baseline"] is None
 
@@ -115,7 +130,7 @@ def test_what_did_not_pass_is_refused_in_one_sentence(
 ) -> None:
     faked.suite(cases)
     if ran:
-        ftcheck.run("-q")
+        judge(faked, cases)
     done = ftcheck("certify", CASE, "-o", "cert.json", "--model-dir", "model")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("ftcheck: ")
@@ -153,8 +168,7 @@ def test_what_has_no_files_that_were_judged_is_refused(
 
 
 def test_an_undecided_verdict_is_certified_on_request_and_says_so(faked: Project, ftcheck: Command) -> None:
-    faked.suite(MARGIN)
-    ftcheck.run("-q")
+    judge(faked, MARGIN)
     assert ftcheck("certify", CASE, "-o", "c.json", "--allow-verdict", "inconclusive").returncode == 1
     assert ftcheck("certify", CASE, "-o", "c.json", "--allow-verdict", "fail").returncode == 4
     assert ftcheck("certify", CASE, "-o", "c.json", "--model-dir", "m", "--allow-verdict", "new").returncode == 0
@@ -173,8 +187,7 @@ def test_the_seed_is_chosen_among_those_that_were_judged(judged: Project, ftchec
 
 
 def test_fixed_weights_are_certified_where_they_lie(faked: Project, ftcheck: Command) -> None:
-    faked.suite("  good:\n    training: false\n    gates: {accuracy: {min: 0.1}}\n")
-    ftcheck.run("-q")
+    judge(faked, "  good:\n    training: false\n    gates: {accuracy: {min: 0.1}}\n")
     (faked.path / "checkpoint" / "optimizer.pt").write_text("no loading reads it")
     assert ftcheck("certify", CASE, "-o", "cert.json").returncode == 0
     said = certificate(faked)
@@ -185,8 +198,7 @@ def test_fixed_weights_are_certified_where_they_lie(faked: Project, ftcheck: Com
 
 
 def test_an_adapter_is_certified_as_one_with_how_it_answered(faked: Project, ftcheck: Command) -> None:
-    faked.suite(GOOD.replace("seeds: 2", "peft: {method: lora, parity: merged}"))
-    ftcheck.run("-q")
+    judge(faked, GOOD.replace("seeds: 2", "peft: {method: lora, parity: merged}"))
     assert ftcheck("certify", CASE, "-o", "cert.json", "--model-dir", "m").returncode == 0
     said = certificate(faked)["predicate"]
     assert (said["model"]["form"], set(said["model"]["answered_through"])) == ("adapter", {"peft"})
@@ -247,8 +259,8 @@ def body(project: Project, lines: str, mark: str = "") -> None:
     ],
 )
 def test_what_the_body_says_counts(faked: Project, ftcheck: Command, lines: str, code: int, told: str) -> None:
+    judge(faked)
     body(faked, lines)
-    ftcheck.run("-q")
     done = ftcheck("certify", "test_body.py::test_body", "-o", "cert.json")
     assert done.returncode == code, done.stderr
     assert told in done.stderr
@@ -269,9 +281,9 @@ def test_certifying_is_no_session_of_its_own(
     )
     (judged.path / "summary.md").touch()
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(judged.path / "summary.md"))
-    before = (judged.path / "out.json").read_bytes()
+    (judged.path / "out.json").write_text("before")
     assert ftcheck("certify", CASE, "-o", "cert.json").returncode == 0
-    assert (judged.path / "out.json").read_bytes() == before
+    assert (judged.path / "out.json").read_text() == "before"
     assert (judged.path / "summary.md").read_bytes() == b""
     assert not (judged.path / "junit.xml").exists()
     assert not (judged.path / "__baselines__").exists()
