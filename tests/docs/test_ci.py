@@ -259,7 +259,7 @@ def test_a_comment_is_made_once_and_then_renewed(comments: Path) -> None:
     assert calls[-1] == "api --method POST repos/o/r/issues/7/comments -F body=@body.md --silent"
     posted = (comments / "posted.md").read_text()
     assert posted.startswith("<!-- ftcheck -->\n## ✅ ftcheck")
-    assert posted.endswith("[the run](the-run)\n")
+    assert posted.endswith("From <the-run>\n")
     calls = comment(comments, FAKE_COMMENT="99\n100\n")
     assert calls[-1] == "api --method PATCH repos/o/r/issues/comments/99 -F body=@body.md --silent"
 
