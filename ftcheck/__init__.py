@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ftcheck.declare import case
+    from ftcheck.evaluating import evaluate
     from ftcheck.finetune.techniques.loop import Training
     from ftcheck.metrics import Metric
     from ftcheck.metrics.own import metric
@@ -18,12 +19,25 @@ if TYPE_CHECKING:
     from ftcheck.tasks import Task
 
 __version__ = "0.1.0"
-__all__ = ["Case", "Data", "Gate", "Metric", "Task", "Training", "__version__", "case", "load_results", "metric"]
+__all__ = [
+    "Case",
+    "Data",
+    "Gate",
+    "Metric",
+    "Task",
+    "Training",
+    "__version__",
+    "case",
+    "evaluate",
+    "load_results",
+    "metric",
+]
 
 _HOMES = {
     "case": "ftcheck.declare",
     "Case": "ftcheck.spec",
     "Data": "ftcheck.spec",
+    "evaluate": "ftcheck.evaluating",
     "Gate": "ftcheck.spec",
     "Metric": "ftcheck.metrics",
     "load_results": "ftcheck.report.rows",

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any, Never, TypeVar
 
-import pytest
-
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -22,27 +20,34 @@ def case(*unnamed: Never, **fields: Any) -> Callable[[Function], Function]:
     """
     line = sys._getframe(1).f_lineno
     if unnamed:
-        raise pytest.Collector.CollectError(
+        raise _error(
             f"line {line}: @ftcheck.case takes fields by name: @ftcheck.case(checkpoint=..., task=..., data=...)"
         )
 
     def declare(function: Function) -> Function:
         if not isinstance(function, FunctionType):
-            raise pytest.Collector.CollectError(
-                f"line {line}: @ftcheck.case decorates a function, not {type(function).__name__} {function!r}"
-            )
+            raise _error(f"line {line}: @ftcheck.case decorates a function, not {type(function).__name__} {function!r}")
         if "." in function.__qualname__.rpartition("<locals>.")[2]:
-            raise pytest.Collector.CollectError(
+            raise _error(
                 f"line {line}: @ftcheck.case decorates functions of a module, not methods: {function.__qualname__}"
             )
         if "__ftcheck__" in vars(function):
-            raise pytest.Collector.CollectError(
+            raise _error(
                 f"line {line}: {function.__name__} has @ftcheck.case twice; use `matrix` for several variants of a case"
             )
         function.__ftcheck__ = (fields, line)  # type: ignore[attr-defined]
         function.__test__ = True  # type: ignore[attr-defined]
         if "matrix" in fields:
+            import pytest
+
             pytest.mark.usefixtures("ftcheck_variant")(function)
         return function
 
     return declare
+
+
+def _error(message: str) -> Exception:
+    """What pytest shows of a file without a traceback."""
+    import pytest  # not before: `ftcheck.evaluate` takes declared functions, and does without it
+
+    return pytest.Collector.CollectError(message)

@@ -77,6 +77,10 @@ class BaselineError(FtcheckError):
     """A baseline that can't be read, written or compared with."""
 
 
+class CertificateError(FtcheckError):
+    """A model that can't be certified, or isn't what a certificate says."""
+
+
 class IdentityError(FtcheckError):
     """An input whose identity can't be established, so no key can be made (never a guess)."""
 

@@ -104,6 +104,11 @@ class Finetuned:
         """
         return self._load().predict(value)
 
+    @property
+    def measured(self) -> Measured | None:
+        """The case's runs; None once this object was closed."""
+        return self._measured
+
     def close(self) -> Measured | None:
         """Give the model's memory back. A failed test's frames keep this object alive, so it must let go by itself.
 

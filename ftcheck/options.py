@@ -6,6 +6,7 @@ The command line comes before the environment, the environment before the ini fi
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -148,6 +149,24 @@ def read(config: pytest.Config) -> Settings:
     from ftcheck.settings import Settings
 
     return Settings(**{option.name: _value(option, config) for option in OPTIONS})
+
+
+def of_call(given: Mapping[str, Any]) -> Settings:
+    """The settings of a call with these arguments by option name; those that are None are looked up in the environment.
+
+    Raises UsageError for a value that isn't one.
+    """
+    from ftcheck.settings import Settings
+
+    found: dict[str, Any] = {}
+    for option in OPTIONS:
+        if option.name not in given:
+            continue
+        value, source = given[option.name], option.name
+        if value is None:
+            value, source = os.environ.get(option.variable, ""), option.variable
+        found[option.name] = _parsed(option, value, source, Path.cwd()) if value != "" else option.default
+    return Settings(**found)
 
 
 def _value(option: Option, config: pytest.Config) -> Any:

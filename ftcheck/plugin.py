@@ -28,10 +28,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
     if config.getoption("ft_plan"):
-        # A plan is answered by this process: workers would each print their own.
-        for name, value in (("numprocesses", None), ("dist", "no"), ("tx", [])):
-            if hasattr(config.option, name):
-                setattr(config.option, name, value)
+        stay_in_this_process(config)  # which answers a plan; workers would each print their own
+
+
+def stay_in_this_process(config: pytest.Config) -> None:
+    """Take back what pytest-xdist was asked for."""
+    for name, value in (("numprocesses", None), ("dist", "no"), ("tx", [])):
+        if hasattr(config.option, name):
+            setattr(config.option, name, value)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -96,10 +96,8 @@ class FtSession:
     @cached_property
     def pipeline(self) -> Pipeline:
         """The pipeline with its store, made when the first case needs it."""
-        from ftcheck.executors import of
-        from ftcheck.keys import Identifier
-        from ftcheck.pipeline import Pipeline
-        from ftcheck.store import Store, default_cache_dir
+        from ftcheck.evaluating import pipeline_in
+        from ftcheck.store import default_cache_dir
 
         root = Path(self.settings.cache_dir) if self.settings.cache_dir else default_cache_dir()
         if self.settings.cache == "off":
@@ -108,15 +106,9 @@ class FtSession:
             temporary = TemporaryDirectory(prefix="ftcheck-")
             self.config.add_cleanup(temporary.cleanup)
             root = Path(temporary.name)
-        executor = of(self.settings, self.device, root)
-        self.config.add_cleanup(executor.close)
-        return Pipeline(
-            settings=self.settings,
-            store=Store(root),
-            identifier=Identifier(root / "memo", offline=self.settings.offline),
-            device=self.device,
-            executor=executor,
-        )
+        made = pipeline_in(root, self.settings, self.device)
+        self.config.add_cleanup(made.executor.close)
+        return made
 
     @cached_property
     def live(self) -> Live:
@@ -338,7 +330,7 @@ class FtSession:
     def _propose(self, item: pytest.Item, *, held: bool) -> None:
         """Hand the item's proposal for a baseline to whoever writes it, if all of the test held."""
         state = item.stash[STATE]
-        measured = state.finetuned._measured if state.finetuned is not None else None
+        measured = state.finetuned.measured if state.finetuned is not None else None
         if measured is None or measured.proposal is None or state.result is None:
             return
         if held:

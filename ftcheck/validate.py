@@ -1,4 +1,4 @@
-"""Collections by pytest outside of a test run: for `ftcheck validate`, and for commands that work on one case.
+"""pytest's sessions outside of a test run: for `ftcheck validate`, and for commands that work on one case.
 
 Imports no torch, trains nothing by itself.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import pytest
 
 from ftcheck.errors import FtcheckError, UsageError, shown
-from ftcheck.plugin import ensure_session
-from ftcheck.session import CASE, FtSession
+from ftcheck.plugin import ensure_session, stay_in_this_process
+from ftcheck.results import CaseResult
+from ftcheck.session import CASE, STATE, FtSession
 
 if TYPE_CHECKING:
+    from ftcheck.runs import Measured
     from ftcheck.spec import Case
 
 T = TypeVar("T")
@@ -59,47 +61,133 @@ def with_case(nodeid: str, options: Sequence[str], work: Callable[[FtSession, Ca
 
     Raises UsageError where it isn't one case, FtcheckError for mistakes in its suite, and whatever `work` raises.
     """
-    one: _One[T] = _One(work=work)
-    code = _collect([*options, nodeid], one)
-    if one.errors:
-        raise FtcheckError("\n".join(one.errors))
-    if one.raised is not None:
-        raise one.raised
-    if one.made:
-        return one.made[0]
-    if code == pytest.ExitCode.USAGE_ERROR:
-        raise SystemExit(code)  # pytest itself has said why, on stderr
-    several = f"{len(one.cases)} cases: name one of {', '.join(one.cases[:10])}" if one.cases else "no case"
-    raise UsageError(f"{shown(nodeid)} is {several}")
+
+    def collected(item: pytest.Item) -> T:
+        return work(ensure_session(item.config), item.stash[CASE])
+
+    one = _One(work=collected)
+    return one.outcome(_collect([*options, nodeid], one), nodeid)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """A case whose test has run."""
+
+    case: Case
+    result: CaseResult
+    """Finished: what the test's body came to is in it."""
+    measured: Measured | None
+    """None where it could not be measured; `result` says why."""
+    root: Path
+    """pytest's root directory."""
+
+
+def with_judged(nodeid: str, options: Sequence[str], work: Callable[[Judged], T]) -> T:
+    """What `work` makes of the case that `nodeid` names, once its test has run: measuring, gates, and its body.
+
+    The session writes no report and no baseline. Raises as `with_case` does, and UsageError where the test came to no
+    result (it was skipped, say).
+    """
+    one = _Ran(work=lambda item: work(one.judged(item)))
+    return one.outcome(_pytest([*options, nodeid], one), nodeid)
 
 
 @dataclass(eq=False)
 class _One(Gathered, Generic[T]):
     """Does its work once there is exactly one case, and keeps what came of it: what a hook raises ends pytest."""
 
-    work: Callable[[FtSession, Case], T] = field(kw_only=True)
+    work: Callable[[pytest.Item], T] = field(kw_only=True)
     made: list[T] = field(default_factory=list)
     raised: BaseException | None = None
 
     @pytest.hookimpl(trylast=True)  # once the session knows its items
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         super().pytest_collection_finish(session)
-        if self.errors or len(self.cases) != 1:
-            return
-        (item,) = (item for item in session.items if FtSession.owns(item))
+        session.items[:] = [item for item in session.items if FtSession.owns(item)]
+        if not self.errors and len(session.items) == 1:
+            self.chosen(session.items[0])
+        else:
+            session.items.clear()
+
+    def chosen(self, item: pytest.Item) -> None:
+        """There is exactly one case."""
+        self.do(item)
+
+    def do(self, item: pytest.Item) -> None:
         try:
-            self.made.append(self.work(ensure_session(session.config), item.stash[CASE]))
-        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  `with_case` raises it again
+            self.made.append(self.work(item))
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  `outcome` raises it again
             self.raised = error
+
+    def outcome(self, code: int, nodeid: str) -> T:
+        """What came of it, in a session that ended with `code`. Raises what kept anything from coming of it."""
+        if self.errors:
+            raise FtcheckError("\n".join(self.errors))
+        if self.raised is not None:
+            raise self.raised
+        if self.made:
+            return self.made[0]
+        if code == pytest.ExitCode.USAGE_ERROR:
+            raise SystemExit(code)  # pytest itself has said why, on stderr
+        if len(self.cases) == 1:
+            raise UsageError(f"{shown(nodeid)} came to no result: its test was skipped, or broke off")
+        several = f"{len(self.cases)} cases: name one of {', '.join(self.cases[:10])}" if self.cases else "no case"
+        raise UsageError(f"{shown(nodeid)} is {several}")
+
+
+@dataclass(eq=False)
+class _Ran(_One[T]):
+    """Does its work once the one test is over and torn down, while its runs are still at hand."""
+
+    item: pytest.Item | None = None
+    result: CaseResult | None = None
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_cmdline_main(self, config: pytest.Config) -> None:
+        stay_in_this_process(config)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_configure(self, config: pytest.Config) -> None:
+        config.option.xmlpath = None  # this is no session that anybody wants reported
+
+    def chosen(self, item: pytest.Item) -> None:
+        self.item = item
+        session = ensure_session(item.config)
+        session.settings = replace(session.settings, json=None, update=False, update_new=False, plan=False)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if hasattr(report, "ft"):
+            self.result = CaseResult.from_json(report.ft)
+        if report.when == "teardown" and report.passed and self.result is not None and self.item is not None:
+            self.do(self.item)
+
+    def judged(self, item: pytest.Item) -> Judged:
+        assert self.result is not None, "the item's report carried it"
+        finetuned = item.stash[STATE].finetuned
+        return Judged(
+            case=item.stash[CASE],
+            result=self.result,
+            measured=finetuned.measured if finetuned is not None else None,
+            root=item.config.rootpath,
+        )
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self.item is not None:
+            ensure_session(session.config).results.clear()
 
 
 def _collect(arguments: Sequence[str], plugin: Gathered) -> int:
     """Collect with pytest, quietly. Returns its exit code."""
+    return _pytest(["--collect-only", "--continue-on-collection-errors", *arguments], plugin)
+
+
+def _pytest(arguments: Sequence[str], plugin: Gathered) -> int:
+    """Run pytest, quietly. Returns its exit code."""
     # ftcheck is imported already, which pytest warns of: it can't rewrite its assertions. It has none to rewrite.
     ignored = ["-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning"]
-    quiet = ["--collect-only", "-p", "no:cacheprovider", "--continue-on-collection-errors"]
     # Nor are a project's addopts to choose among them (`-m "not hub"`, say).
     everything = ["-m", "", "-k", ""]
     # Not without pytest's terminal plugin: a project's addopts may hold its options.
     with redirect_stdout(StringIO()):
-        return int(pytest.main([*quiet, *ignored, *everything, *arguments], plugins=[plugin]))
+        return int(pytest.main(["-p", "no:cacheprovider", *ignored, *everything, *arguments], plugins=[plugin]))

@@ -105,7 +105,9 @@ def test_only_the_side_that_faces_pytest_imports_it() -> None:
     "module",
     [
         "ftcheck",
+        "ftcheck.certificate.issuing",
         "ftcheck.collect",
+        "ftcheck.evaluating",
         "ftcheck.pipeline",
         "ftcheck.production",
         "ftcheck.session",

@@ -14,6 +14,8 @@ import typer
 from ftcheck.cli.advise import advise
 from ftcheck.cli.baseline import app as baseline
 from ftcheck.cli.calibrate import bisect, calibrate
+from ftcheck.cli.certify import certify
+from ftcheck.cli.certify import verify as verify_model
 from ftcheck.cli.common import PROBLEM, USAGE, CacheDir, open_store
 from ftcheck.cli.compare import compare
 from ftcheck.cli.report import report
@@ -37,7 +39,7 @@ app = typer.Typer(
 cache = typer.Typer(help="The run store: what was trained, evaluated and scored.", no_args_is_help=True)
 app.add_typer(cache, name="cache")
 app.add_typer(baseline, name="baseline")
-for command in (compare, advise, calibrate, bisect, report):
+for command in (compare, advise, calibrate, bisect, report, certify, verify_model):
     app.command()(command)
 
 
@@ -104,7 +106,7 @@ def validate(
 @app.command()
 def schema(
     of: Annotated[
-        str, typer.Argument(help="suite: what a *.ft.yaml file says; results: what --ft-json writes.")
+        str, typer.Argument(help="suite: what a *.ft.yaml file says; results: what --ft-json writes; certificate.")
     ] = "suite",
 ) -> None:
     """Print a JSON Schema, for editors and for whoever reads results."""
@@ -117,8 +119,12 @@ def schema(
         from ftcheck.report import jsonfile
 
         found = jsonfile.schema()
+    elif of == "certificate":
+        from ftcheck.certificate import statement
+
+        found = statement.schema()
     else:
-        raise UsageError(f"no schema is called {of!r}; there are suite and results")
+        raise UsageError(f"no schema is called {of!r}; there are suite, results and certificate")
     print(json.dumps(found, indent=2))
 
 

@@ -22,7 +22,13 @@ class Aside:
     def __init__(self, case_id: str) -> None:
         from rich.console import Console
 
-        self._console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+        self._console = Console(
+            stderr=True,
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+            force_jupyter=False,  # else rich shows what is meant for stderr among a notebook's results
+        )
         self._case = case_id
         self._doing = ""
         self._status: Status | None = None

@@ -9,11 +9,11 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import pytest
-
 from ftcheck.report import numbers, terminal
 
 if TYPE_CHECKING:
+    import pytest
+
     from ftcheck.finetune import Progress
     from ftcheck.results import CaseResult
 

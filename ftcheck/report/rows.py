@@ -49,11 +49,16 @@ def load_results(path: str | os.PathLike[str]) -> pandas.DataFrame:
 
     Raises UsageError for a file that is none.
     """
-    import pandas
-
     from ftcheck.report.jsonfile import read
 
-    return pandas.DataFrame(rows(read(Path(path))), columns=list(COLUMNS))
+    return frame(read(Path(path)))
+
+
+def frame(results: Sequence[CaseResult]) -> pandas.DataFrame:
+    """Results as a pandas DataFrame with COLUMNS."""
+    import pandas
+
+    return pandas.DataFrame(rows(results), columns=list(COLUMNS))
 
 
 def _metric(metric: MetricResult, result: CaseResult) -> dict[str, Any]:

@@ -112,4 +112,4 @@ def test_the_published_schema_is_the_one_in_force(of: str) -> None:
 def test_an_unknown_schema_is_a_usage_error(tmp_path: Path) -> None:
     found = command("schema", "report", cwd=tmp_path)
     assert found.returncode == 4
-    assert "there are suite and results" in found.stderr
+    assert "there are suite, results and certificate" in found.stderr
