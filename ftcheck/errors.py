@@ -77,6 +77,10 @@ class BaselineError(FtcheckError):
     """A baseline that can't be read, written or compared with."""
 
 
+class HistoryError(FtcheckError):
+    """The history of results can't be read or written. Never costs a verdict."""
+
+
 class IdentityError(FtcheckError):
     """An input whose identity can't be established, so no key can be made (never a guess)."""
 

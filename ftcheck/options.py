@@ -25,6 +25,7 @@ class Option(NamedTuple):
     help: str
     kind: Literal["text", "switch", "count", "path"] = "text"
     choices: tuple[str, ...] = ()
+    """All values of a text; of a path, words that stand for no path."""
     default: Any = None
     metavar: str | None = None
 
@@ -108,6 +109,13 @@ OPTIONS = (
         name="allow_ci_update", kind="switch", help="let --ft-update write baselines where CI is set", default=False
     ),
     Option(name="json", kind="path", help="write all results to PATH as JSON", metavar="PATH"),
+    Option(
+        name="history",
+        kind="path",
+        help="the history that results are added to: a file (default: in the cache directory), or none",
+        choices=("none",),
+        metavar="PATH",
+    ),
     Option(name="details", kind="switch", help="show every metric, seed and note in the table", default=False),
 )
 
@@ -119,7 +127,7 @@ def add_to(parser: pytest.Parser) -> None:
         how: dict[str, Any] = (
             {"action": "store_true"} if option.kind == "switch" else {"action": "store", "metavar": option.metavar}
         )
-        if option.choices:
+        if option.choices and option.kind != "path":
             how |= {"choices": option.choices, "metavar": None}
         group.addoption(option.flag, dest=f"ft_{option.name}", default=None, help=option.help, **how)
         parser.addini(option.ini, f"{option.help} (as {option.flag})", default=None)
@@ -169,6 +177,8 @@ def _parsed(option: Option, value: Any, source: str, base: Path) -> Any:
         if not text.isascii() or not text.isdigit() or int(text) < 1:
             raise UsageError(f"{source}: expected a whole number from 1, got {text!r}")
         return int(text)
+    if option.kind == "path" and text in option.choices:
+        return text
     if option.kind == "path":
         return str(base / Path(text).expanduser())
     if option.choices and text not in option.choices:

@@ -9,6 +9,9 @@ from typing import Any, Literal
 SCHEMA_VERSION = 2
 
 Verdict = Literal["pass", "fail", "inconclusive", "new", "incomparable", "error", "skipped", "smoke"]
+WORST_FIRST: tuple[Verdict, ...] = (
+    *("error", "fail", "incomparable", "inconclusive", "new", "smoke", "skipped", "pass"),
+)
 Json = Any
 """JSON values: None, bool, int, float, str, lists and string-keyed dicts of them."""
 
@@ -173,6 +176,44 @@ class WorstExample:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PastValue:
+    """One metric at one point of a case's history."""
+
+    value: float
+    per_seed: tuple[float, ...]
+    low: float | None = None
+    high: float | None = None
+    """The interval; None where there was none."""
+    baseline: float | None = None
+    """What was accepted when the session ended."""
+    anchor: float | None = None
+    """What was accepted first."""
+    drifted: bool = False
+    """Whether it was worse than the first accepted result beyond chance (see `history.drifted`)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryPoint:
+    """A result of a case in the past. Sessions in a row that found the same are one point."""
+
+    time: str
+    """UTC, ISO 8601: the first of these sessions."""
+    until: str
+    """The last one."""
+    sessions: int
+    verdict: Verdict
+    commit: str = ""
+    """Of git, at the last of these sessions; empty outside a repository."""
+    branch: str = ""
+    dirty: bool = False
+    """Whether tracked files differed from the commit."""
+    accepted: bool = False
+    """Whether it became the baseline."""
+    values: Mapping[str, PastValue] = field(default_factory=dict)
+    """Metric -> what it was; not those that were defined otherwise than now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CaseResult:
     """All that is known of one case after it was judged, or why it could not be."""
 
@@ -200,6 +241,9 @@ class CaseResult:
     worst: tuple[WorstExample, ...] = ()
     limited: int | None = None
     """`--ft-limit N`: a smoke run, never a gate."""
+    history: tuple[HistoryPoint, ...] = ()
+    """The case's latest results on this kind of device, oldest first; the last one is this. Of gated metrics, or the
+    first where none is gated."""
 
     def to_json(self) -> dict[str, Json]:
         """This result as builtins only (what `json.dumps` and the xdist wire take)."""
@@ -241,9 +285,17 @@ class CaseResult:
         )
         fields["confusions"] = tuple(Confusion(**c) for c in fields["confusions"])
         fields["worst"] = tuple(WorstExample(**w) for w in fields["worst"])
+        fields["history"] = tuple(
+            HistoryPoint(**{**point, "values": {name: _past(value) for name, value in point["values"].items()}})
+            for point in fields.get("history", ())
+        )
         for name in ("seeds", "notes"):
             fields[name] = tuple(fields[name])
         return cls(**fields)
+
+
+def _past(value: Mapping[str, Json]) -> PastValue:
+    return PastValue(**{**value, "per_seed": tuple(value["per_seed"])})
 
 
 def _plain(value: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ftcheck import baselines, options, proposals, updating
-from ftcheck.errors import BaselineError, FtcheckError, UsageError, shown
+from ftcheck.errors import BaselineError, FtcheckError, HistoryError, UsageError, shown
 from ftcheck.results import CaseResult
 
 if TYPE_CHECKING:
@@ -375,6 +375,8 @@ class FtSession:
                 except BaselineError as error:
                     self._say_error(str(error))
                     session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        if not self.worker and not self.settings.plan:
+            self._record()
         if self.settings.json and not self.worker and not self.settings.plan:
             from ftcheck.report.jsonfile import write
 
@@ -386,6 +388,22 @@ class FtSession:
 
         if not self.worker and self.results and not self.settings.plan:
             self._summarize(complete=int(exitstatus) in (0, 1))
+
+    def _record(self) -> None:
+        """Add the results to the history, and their cases' past to them. What keeps it from that is only told."""
+        from ftcheck import history
+        from ftcheck.store import default_cache_dir
+
+        if not self.results or (self.settings.cache == "off" and self.settings.history is None):
+            return
+        cache_dir = Path(self.settings.cache_dir) if self.settings.cache_dir else default_cache_dir()
+        recorder = history.recorder(self.settings.history, cache_dir, self.config.rootpath)
+        if recorder is None:
+            return
+        try:
+            self.results |= recorder.record(self.results, self.config.rootpath)
+        except HistoryError as error:
+            self._say(f"note: {error}; this session's results are not recorded (--ft-history)", yellow=True)
 
     def _summarize(self, *, complete: bool) -> None:
         """In a job of GitHub Actions, put the results on its page."""

@@ -21,6 +21,8 @@ class Settings:
     offline: bool = False
     json: str | None = None
     details: bool = False
+    history: str | None = None
+    """The file; None: the one in the cache directory; `none`: results are not recorded."""
     strict: bool = False
     compare: str | None = None
     update: bool = False

@@ -16,6 +16,7 @@ from ftcheck.cli.baseline import app as baseline
 from ftcheck.cli.calibrate import bisect, calibrate
 from ftcheck.cli.common import PROBLEM, USAGE, CacheDir, open_store
 from ftcheck.cli.compare import compare
+from ftcheck.cli.history import history
 from ftcheck.cli.report import report
 from ftcheck.errors import FtcheckError, UsageError, one_of, shown
 
@@ -37,7 +38,7 @@ app = typer.Typer(
 cache = typer.Typer(help="The run store: what was trained, evaluated and scored.", no_args_is_help=True)
 app.add_typer(cache, name="cache")
 app.add_typer(baseline, name="baseline")
-for command in (compare, advise, calibrate, bisect, report):
+for command in (compare, advise, calibrate, bisect, report, history):
     app.command()(command)
 
 
