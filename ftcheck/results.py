@@ -78,6 +78,8 @@ class ComparisonResult:
     """The smallest regression that this gate would fail in 80 of 100 runs; None where that can't be told."""
     provable: float | None = None
     """The smallest margin that an equal recipe would pass in 80 of 100 runs."""
+    margin: float | None = None
+    """The gate's margin in the metric's unit (of a relative one as measured)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
