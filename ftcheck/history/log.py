@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -103,10 +104,7 @@ class History:
             told = (int(session.time.timestamp()), session.commit, session.branch, session.dirty, session.ftcheck)
             number = _insert(connection, "sessions (time, commit_id, branch, dirty, ftcheck)", told)
             cases = [_append(connection, number, one) for one in judged]
-            return [
-                tuple(_point(record, one.result) for record in _records(connection, case, limit))
-                for one, case in zip(judged, cases, strict=True)
-            ]
+            return [_past(connection, case, one.result, limit) for one, case in zip(judged, cases, strict=True)]
 
     def known(self) -> list[Known]:
         """The cases that it has, the latest result's first. Raises HistoryError."""
@@ -233,26 +231,76 @@ def _metrics(connection: sqlite3.Connection, result: int) -> list[tuple[Any, ...
     ).fetchall()
 
 
-def _records(connection: sqlite3.Connection, case: int, limit: int) -> list[Record]:
+def _found(
+    connection: sqlite3.Connection, case: int, limit: int, names: Collection[str] | None = None
+) -> list[tuple[tuple[Any, ...], list[dict[str, Any]]]]:
+    """The latest `limit` results of a case, oldest first, each with its metrics (or those called `names`)."""
     rows = connection.execute(
         f"""SELECT results.id, first.time, last.time, sessions, accepted,
-            last.commit_id, last.branch, last.dirty, last.ftcheck, {", ".join(_FACTS)}, content
+            last.commit_id, last.branch, last.dirty, last.ftcheck, {", ".join(_FACTS)}
         FROM results JOIN sessions AS first ON first.id = first_session JOIN sessions AS last ON last.id = last_session
-        JOIN environments ON environments.id = environment
         WHERE case_id = ? ORDER BY results.id DESC LIMIT ?""",  # noqa: S608
         (case, limit),
     ).fetchall()
+    chosen = "" if names is None else f"AND name IN ({', '.join('?' * len(names))})"
+    metrics = connection.execute(
+        f"""SELECT result, {", ".join(_METRIC)} FROM metrics WHERE result IN
+        (SELECT id FROM results WHERE case_id = ? ORDER BY id DESC LIMIT ?) {chosen} ORDER BY name""",  # noqa: S608
+        (case, limit, *(names or ())),
+    )
+    of: dict[int, list[dict[str, Any]]] = {row[0]: [] for row in rows}
+    for result, *metric in metrics:
+        of[result].append(dict(zip(_METRIC, metric, strict=True)))
+    return [(row, of[row[0]]) for row in reversed(rows)]
+
+
+@contextmanager
+def _as_written() -> Iterator[None]:
+    """Raises HistoryError for values that `append` can't have written."""
     try:
-        return [_record(row, _metrics(connection, row[0])) for row in reversed(rows)]
-    except (ValueError, TypeError, AttributeError, OverflowError) as error:  # written by something else
+        yield
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise HistoryError(f"the history has a result that ftcheck did not write: {shown(error)}") from None
 
 
-def _record(row: Sequence[Any], metrics: Iterable[Sequence[Any]]) -> Record:
-    _, time, until, sessions, accepted, commit, branch, dirty, ftcheck, *facts, content = row
-    verdict, examples, seeds, train, predict, _ = facts
-    found = [dict(zip(_METRIC, metric, strict=True)) for metric in metrics]
-    point = HistoryPoint(
+def _past(connection: sqlite3.Connection, case: int, result: CaseResult, limit: int) -> tuple[HistoryPoint, ...]:
+    """A case's points as a result of it shows them: drawn metrics, as far as they were defined as they are now."""
+    drawn = shown_metrics(result)
+    now = {metric.name: metric.signature for metric in result.metrics if metric.name in drawn}
+    found = _found(connection, case, limit, names=now)
+    with _as_written():
+        return tuple(
+            _point(row, [metric for metric in metrics if metric["signature"] == now[metric["name"]]])
+            for row, metrics in found
+        )
+
+
+def _records(connection: sqlite3.Connection, case: int, limit: int) -> list[Record]:
+    found = _found(connection, case, limit)
+    environments = dict(connection.execute("SELECT id, content FROM environments"))
+    with _as_written():
+        return [_record(row, metrics, environments) for row, metrics in found]
+
+
+def _record(row: Sequence[Any], metrics: Sequence[Mapping[str, Any]], environments: Mapping[int, str]) -> Record:
+    ftcheck, _, examples, seeds, train, predict, environment = row[8:]
+    return Record(
+        point=_point(row, metrics),
+        ftcheck=ftcheck,
+        examples=examples,
+        seeds=tuple(json.loads(seeds)),
+        train_keys=tuple(train.split()),
+        predict_keys=tuple(predict.split()),
+        environment=json.loads(environments.get(environment, "{}")),
+        signatures={metric["name"]: metric["signature"] for metric in metrics},
+        greater_is_better={metric["name"]: bool(metric["greater_is_better"]) for metric in metrics},
+        gates={metric["name"]: metric["gate"] for metric in metrics if metric["gate"]},
+    )
+
+
+def _point(row: Sequence[Any], metrics: Iterable[Mapping[str, Any]]) -> HistoryPoint:
+    _, time, until, sessions, accepted, commit, branch, dirty, _, verdict, *_ = row
+    return HistoryPoint(
         time=_iso(time),
         until=_iso(until),
         sessions=sessions,
@@ -271,29 +319,9 @@ def _record(row: Sequence[Any], metrics: Iterable[Sequence[Any]]) -> Record:
                 anchor=metric["anchor"],
                 drifted=bool(metric["drifted"]),
             )
-            for metric in found
+            for metric in metrics
         },
     )
-    return Record(
-        point=point,
-        ftcheck=ftcheck,
-        examples=examples,
-        seeds=tuple(json.loads(seeds)),
-        train_keys=tuple(train.split()),
-        predict_keys=tuple(predict.split()),
-        environment=json.loads(content),
-        signatures={metric["name"]: metric["signature"] for metric in found},
-        greater_is_better={metric["name"]: bool(metric["greater_is_better"]) for metric in found},
-        gates={metric["name"]: metric["gate"] for metric in found if metric["gate"]},
-    )
-
-
-def _point(record: Record, result: CaseResult) -> HistoryPoint:
-    """A record's point as a later result of its case shows it: its own drawn metrics, as far as they were defined as
-    they are now."""
-    now = {metric.name: metric.signature for metric in result.metrics if metric.name in shown_metrics(result)}
-    kept = {name: value for name, value in record.point.values.items() if record.signatures[name] == now.get(name)}
-    return replace(record.point, values=kept)
 
 
 def _nan(value: float | None) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 
-from ftcheck.report.charts import forest
+from ftcheck.report.charts import forest, history
 from ftcheck.report.charts.svg import STYLE, Figure, Table
 from ftcheck.results import CaseResult
 
@@ -17,6 +17,7 @@ __all__ = ["STYLE", "Figure", "Table", "figures"]
 
 CHARTS: dict[str, Callable[[CaseResult, str], Figure | None]] = {
     "forest": forest.draw,
+    "history": history.draw,
 }
 """In the order they are shown: name -> draws it under an id."""
 
