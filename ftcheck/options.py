@@ -116,6 +116,8 @@ OPTIONS = (
         choices=("none",),
         metavar="PATH",
     ),
+    Option(name="tensorboard", kind="path", help="write the curves of all trainings below DIR", metavar="DIR"),
+    Option(name="mlflow", help="log results to this MLflow tracking server or database", metavar="URI"),
     Option(name="details", kind="switch", help="show every metric, seed and note in the table", default=False),
 )
 

@@ -17,6 +17,7 @@ from ftcheck.finetune import Job, OnProgress, Progress, techniques
 from ftcheck.results import CaseResult, Confusion, WorstExample
 from ftcheck.runs import Finished, Measured, PlannedRun, Run, Scored, notes, run_result
 from ftcheck.scoring import Scorer
+from ftcheck.trackers import tensorboard
 
 if TYPE_CHECKING:
     from ftcheck.devices import Device
@@ -387,7 +388,8 @@ class Pipeline:
             predicted = self.store.get("predictions", run.predict.digest)
             if predicted is None or (trained is None and case.training is not None):
                 raise StoreError(f"what was just written to {self.store.root} is gone or damaged: is the disk failing?")
-        return Finished(run=run, trained=trained, predicted=predicted, made=made)
+        finished = Finished(run=run, trained=trained, predicted=predicted, made=made)
+        return tensorboard.completed(finished, self.settings.tensorboard, self.store.warnings)
 
     def _fold(self, run: Run, on_progress: OnProgress, on_wait: Callable[[str], None]) -> frozenset[str]:
         """Bring each fold of `run` into the store, and what they are together."""
@@ -408,7 +410,7 @@ class Pipeline:
         if not (whole and only_predicts):
             self._make_parents(run.job, on_progress, on_wait)
         work = Work(
-            job=run.job,
+            job=tensorboard.begun(run, self.settings.tensorboard, self.store.warnings),
             search=search,
             train=run.train,
             predict=run.predict,

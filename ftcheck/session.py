@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ftcheck import baselines, options, proposals, updating
+from ftcheck import baselines, options, proposals, trackers, updating
 from ftcheck.errors import BaselineError, FtcheckError, HistoryError, UsageError, shown
 from ftcheck.results import CaseResult
 
@@ -61,6 +61,7 @@ class FtSession:
         try:
             settings = options.read(config)
             updating.check(settings)
+            trackers.check(settings)
         except UsageError as error:
             raise pytest.UsageError(str(error)) from None
         return cls(config, settings)
@@ -388,6 +389,7 @@ class FtSession:
 
         if not self.worker and self.results and not self.settings.plan:
             self._summarize(complete=int(exitstatus) in (0, 1))
+            self._track()
 
     def _record(self) -> None:
         """Add the results to the history, and their cases' past to them. What keeps it from that is only told."""
@@ -404,6 +406,17 @@ class FtSession:
             self.results |= recorder.record(self.results, self.config.rootpath)
         except HistoryError as error:
             self._say(f"note: {error}; this session's results are not recorded (--ft-history)", yellow=True)
+
+    def _track(self) -> None:
+        """Log the results where --ft-mlflow says, with the reports that were written before."""
+        if self.settings.mlflow is None or not self.results:
+            return
+        from ftcheck.trackers import mlflow
+
+        reports = [Path(name) for name in (self.settings.json,) if name is not None]
+        said = mlflow.log(self.settings.mlflow, list(self.results.values()), [p for p in reports if p.is_file()])
+        if said:
+            self._say(f"note: {said}", yellow=True)
 
     def _summarize(self, *, complete: bool) -> None:
         """In a job of GitHub Actions, put the results on its page."""

@@ -23,6 +23,8 @@ class Settings:
     details: bool = False
     history: str | None = None
     """The file; None: the one in the cache directory; `none`: results are not recorded."""
+    tensorboard: str | None = None
+    mlflow: str | None = None
     strict: bool = False
     compare: str | None = None
     update: bool = False
