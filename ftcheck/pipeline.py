@@ -15,7 +15,7 @@ from ftcheck.executors import SearchWork, Work
 from ftcheck.executors.inline import has_model, model_of
 from ftcheck.finetune import Job, OnProgress, Progress, techniques
 from ftcheck.results import CaseResult, Confusion, WorstExample
-from ftcheck.runs import Finished, Measured, PlannedRun, Run, Scored, notes, run_result
+from ftcheck.runs import Finished, Measured, PlannedRun, Run, Scored, judged_data, notes, run_result
 from ftcheck.scoring import Scorer
 from ftcheck.trackers import tensorboard
 
@@ -217,6 +217,7 @@ class Pipeline:
             notes=(*notes(finished), *judgement.notes, *self.warnings()),
             references=judgement.references,
             limited=self.settings.limit,
+            data=judged_data(finished[0].run),
         )
         proposal = None
         if self.settings.updates and not smoke:

@@ -178,6 +178,20 @@ class WorstExample:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedData:
+    """What a case was judged on."""
+
+    name: str
+    """A Hub id; of local data the names of its file, files or folder; of a callable its dotted name."""
+    hub: bool = False
+    config: str = ""
+    revision: str = ""
+    """On the Hub: the commit."""
+    split: str = ""
+    """As the suite names it; empty where it doesn't."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PastValue:
     """One metric at one point of a case's history."""
 
@@ -243,6 +257,8 @@ class CaseResult:
     worst: tuple[WorstExample, ...] = ()
     limited: int | None = None
     """`--ft-limit N`: a smoke run, never a gate."""
+    data: JudgedData | None = None
+    """What it was judged on; None where it was not."""
     history: tuple[HistoryPoint, ...] = ()
     """The case's latest results on this kind of device, oldest first; the last one is this. Of gated metrics, or the
     first where none is gated."""
@@ -287,6 +303,7 @@ class CaseResult:
         )
         fields["confusions"] = tuple(Confusion(**c) for c in fields["confusions"])
         fields["worst"] = tuple(WorstExample(**w) for w in fields["worst"])
+        fields["data"] = JudgedData(**fields["data"]) if fields.get("data") else None
         fields["history"] = tuple(
             HistoryPoint(**{**point, "values": {name: _past(value) for name, value in point["values"].items()}})
             for point in fields.get("history", ())

@@ -14,6 +14,7 @@ import typer
 from ftcheck.cli.advise import advise
 from ftcheck.cli.baseline import app as baseline
 from ftcheck.cli.calibrate import bisect, calibrate
+from ftcheck.cli.card import card
 from ftcheck.cli.common import PROBLEM, USAGE, CacheDir, open_store
 from ftcheck.cli.compare import compare
 from ftcheck.cli.history import history
@@ -38,7 +39,7 @@ app = typer.Typer(
 cache = typer.Typer(help="The run store: what was trained, evaluated and scored.", no_args_is_help=True)
 app.add_typer(cache, name="cache")
 app.add_typer(baseline, name="baseline")
-for command in (compare, advise, calibrate, bisect, report, history):
+for command in (compare, advise, calibrate, bisect, report, history, card):
     app.command()(command)
 
 
