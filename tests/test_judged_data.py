@@ -17,7 +17,7 @@ from ftcheck.spec import Case, Checkpoint, Data
 FILES = {"train": ("/home/ada/a.csv", "/home/ada/b.csv"), "test": ("/home/ada/test.csv",)}
 
 
-def run(revision: str | None = None, **data: Any) -> Run:
+def run(commit: str | None = None, **data: Any) -> Run:
     case = Case(
         id="c",
         suite=Path("/s.ft.yaml"),
@@ -26,7 +26,7 @@ def run(revision: str | None = None, **data: Any) -> Run:
         task="text-classification",
         data=Data(**data),
     )
-    job = Job(case=case, seed=1, device="cpu", precision="fp32", data_revision=revision)
+    job = Job(case=case, seed=1, device="cpu", precision="fp32", data_revision=commit)
     return Run(job=job, train=Key.of({"x": 1}), predict=Key.of({"x": 2}))
 
 
@@ -57,7 +57,7 @@ def test_data_is_named_without_paths_of_this_machine(data: dict[str, Any], expec
 
 
 def test_the_commit_on_the_hub_is_the_one_that_was_used() -> None:
-    assert judged_data(run(revision="a1b2c3d", kind="hub", path="org/data")).revision == "a1b2c3d"
+    assert judged_data(run(commit="a1b2c3d", kind="hub", path="org/data")).revision == "a1b2c3d"
 
 
 def test_folds_are_judged_on_the_training_rows() -> None:
