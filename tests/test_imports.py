@@ -110,6 +110,7 @@ def test_only_the_side_that_faces_pytest_imports_it() -> None:
         "ftcheck",
         "ftcheck.collect",
         "ftcheck.pipeline",
+        "ftcheck.production",
         "ftcheck.session",
         "ftcheck.finetune",
         "ftcheck.tasks",

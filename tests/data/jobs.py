@@ -11,6 +11,9 @@ from ftcheck.finetune import Job
 from ftcheck.finetune.data import Loaded, load
 from ftcheck.spec import Case, Checkpoint, Data
 
+ROWS = "text,label\n" + "".join(f"text {n},{'ab'[n % 2]}\n" for n in range(20))
+FEW = "text,label\nt1,a\nt2,b\n"
+
 
 def job(
     data: Data,
