@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from ftcheck.breakdown import Breakdown
+
 SCHEMA_VERSION = 2
 
 Verdict = Literal["pass", "fail", "inconclusive", "new", "incomparable", "error", "skipped", "smoke"]
@@ -202,6 +204,8 @@ class CaseResult:
     worst: tuple[WorstExample, ...] = ()
     limited: int | None = None
     """`--ft-limit N`: a smoke run, never a gate."""
+    breakdown: Breakdown | None = None
+    """By class, part, length and confidence; None where no report asked for it."""
 
     def to_json(self) -> dict[str, Json]:
         """This result as builtins only (what `json.dumps` and the xdist wire take)."""
@@ -243,6 +247,8 @@ class CaseResult:
         )
         fields["confusions"] = tuple(Confusion(**c) for c in fields["confusions"])
         fields["worst"] = tuple(WorstExample(**w) for w in fields["worst"])
+        if fields.get("breakdown"):
+            fields["breakdown"] = Breakdown.from_json(fields["breakdown"])
         for name in ("seeds", "notes"):
             fields[name] = tuple(fields[name])
         return cls(**fields)
