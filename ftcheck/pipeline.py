@@ -47,7 +47,7 @@ class Pipeline(Production):
 
         Raises FtcheckError for whatever keeps the case from being measured.
         """
-        from ftcheck import references
+        from ftcheck import inspecting, references
         from ftcheck.judging import judge
 
         finish = partial(self.finish, on_progress=on_progress, on_wait=on_wait)
@@ -86,6 +86,7 @@ class Pipeline(Production):
             references=judgement.references,
             limited=self.settings.limit,
             data=judged_data(finished[0].run),
+            breakdown=inspecting.breakdown(case, judgement, others, self.store) if self.settings.charted else None,
         )
         proposal = None
         if self.settings.updates and not smoke:

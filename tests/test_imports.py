@@ -41,8 +41,9 @@ PYTEST_SIDE = {"plugin", "session", "collect", "declare", "validate", "xdist"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "spec": {"errors"},
-    "results": set(),
     "history": {"baselines", "errors", "git", "results"},
+    "results": {"breakdown"},
+    "breakdown": set(),
     "statistics": {"results", "metrics"},
     "gates": {"errors", "evidence", "results", "spec", "statistics"},
     "baselines": {"arrays", "errors", "results"},

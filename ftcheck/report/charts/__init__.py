@@ -9,7 +9,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 
-from ftcheck.report.charts import forest, history
+from ftcheck.report.charts import (
+    classes,
+    confusion,
+    differences,
+    forest,
+    history,
+    power,
+    reliability,
+    searching,
+    slices,
+    training,
+)
 from ftcheck.report.charts.svg import STYLE, Figure, Table
 from ftcheck.results import CaseResult
 
@@ -18,6 +29,16 @@ __all__ = ["STYLE", "Figure", "Table", "figures"]
 CHARTS: dict[str, Callable[[CaseResult, str], Figure | None]] = {
     "forest": forest.draw,
     "history": history.draw,
+    "differences": differences.draw,
+    "power": power.draw,
+    "training": training.draw,
+    "search": searching.draw_search,
+    "rates": searching.draw_rates,
+    "confusion": confusion.draw,
+    "classes": classes.draw,
+    "parts": slices.draw_parts,
+    "lengths": slices.draw_lengths,
+    "reliability": reliability.draw,
 }
 """In the order they are shown: name -> draws it under an id."""
 

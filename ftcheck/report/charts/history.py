@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 
 from ftcheck.report import numbers
+from ftcheck.report.charts import parts
 from ftcheck.report.charts.scale import UNIT, Scale, labels
-from ftcheck.report.charts.svg import WIDTH, Canvas, Figure, Table, joined, number
+from ftcheck.report.charts.svg import WIDTH, Canvas, Figure, Table, figure, joined, number
 from ftcheck.results import CaseResult, HistoryPoint, MetricResult, PastValue
 
 MOST = 4
@@ -23,6 +25,8 @@ _NAMES = {
     "anchor": "first accepted",
     "drift": "worse than the first accepted beyond chance",
 }
+_LEVELS = {"anchor": "o p", "baseline": "t d"}
+"""What is drawn as a line of levels -> its style."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,16 +54,9 @@ def draw(result: CaseResult, id: str) -> Figure | None:
         return None
     title = "Results over time"
     description = f"{joined(map(_told, lines[:3]))}."
-    return Figure(
-        id=id,
-        title=title,
-        description=description,
-        svg=_Drawing(lines[:MOST]).svg(id=id, title=title, description=description),
-        table=Table(
-            head=("metric", "when (UTC)", "value", "interval", "baseline", "first accepted", "drift", "case", "commit"),
-            rows=tuple(row for line in lines for row in _cells(line)),
-        ),
-    )
+    head = ("metric", "when (UTC)", "value", "interval", "baseline", "first accepted", "drift", "case", "commit")
+    rows = tuple(row for line in lines for row in _cells(line))
+    return figure(id, title, description, _Drawing(lines[:MOST]).drawn(), Table(head=head, rows=rows))
 
 
 def _lines(result: CaseResult) -> list[Line]:
@@ -112,12 +109,11 @@ class _Drawing:
     canvas: Canvas = field(default_factory=Canvas)
     used: set[str] = field(default_factory=set)
 
-    def svg(self, **told: str) -> str:
+    def drawn(self) -> Canvas:
         for index, line in enumerate(self.lines):
             self._panel(line, index * _PANEL)
-        bottom = len(self.lines) * _PANEL + 12
-        self._legend(bottom)
-        return self.canvas.svg(bottom + 14, **told)
+        entries = [(partial(_symbol, kind), text) for kind, text in _NAMES.items() if kind in self.used]
+        return self.canvas.closed(parts.legend(self.canvas, len(self.lines) * _PANEL + 12, entries) + 14)
 
     def _panel(self, line: Line, top: float) -> None:
         canvas = self.canvas
@@ -130,7 +126,7 @@ class _Drawing:
             canvas.text(_LEFT - 6, scale(tick) + 4, text, "e s q")
         step = (_RIGHT - _LEFT) / len(line.points)
         places = [_LEFT + step * (index + 0.5) for index in range(len(line.points))]
-        for kind, style in (("anchor", "o p"), ("baseline", "t d")):
+        for kind, style in _LEVELS.items():
             steps = _steps(places, [getattr(value, kind) for _, value in line.points], step, scale)
             if steps:
                 self.used.add(kind)
@@ -145,7 +141,7 @@ class _Drawing:
         if value.low is not None and value.high is not None:
             self.canvas.line(x, scale(value.low), x, scale(value.high), "w")
         self.used.add("drift" if value.drifted else "value")
-        _symbol(self.canvas, "drift" if value.drifted else "value", x, y)
+        _symbol("drift" if value.drifted else "value", self.canvas, x, y)
 
     def _dates(self, line: Line, places: Sequence[float], y: float) -> None:
         """The days of the first and the last result, and as many between as there is room for."""
@@ -153,16 +149,6 @@ class _Drawing:
         every = max(1, math.ceil(count * 76 / (_RIGHT - _LEFT)))
         for index in range(0, count, every):
             self.canvas.text(places[index], y, line.points[index][0].time[:10], "m s q")
-
-    def _legend(self, y: float) -> None:
-        x = 8.0
-        for kind in (name for name in _NAMES if name in self.used):
-            if kind in ("anchor", "baseline"):
-                self.canvas.line(x, y, x + 16, y, "o p" if kind == "anchor" else "t d")
-            else:
-                _symbol(self.canvas, kind, x + 8, y)
-            self.canvas.text(x + 22, y + 4, _NAMES[kind], "s")
-            x += 40 + 5.6 * len(_NAMES[kind])
 
 
 def _steps(places: Sequence[float], levels: Sequence[float | None], step: float, scale: Scale) -> str:
@@ -180,8 +166,10 @@ def _steps(places: Sequence[float], levels: Sequence[float | None], step: float,
     return path
 
 
-def _symbol(canvas: Canvas, kind: str, x: float, y: float) -> None:
-    if kind == "drift":
-        canvas.path(f"M{x - 6:.1f} {y - 4:.1f}h12l-6 10z", "o fp h")
+def _symbol(kind: str, canvas: Canvas, x: float, y: float) -> None:
+    if kind in _LEVELS:
+        canvas.line(x - 8, y, x + 8, y, _LEVELS[kind])
+    elif kind == "drift":
+        canvas.path(f"M{number(x - 6)} {number(y - 4)}h12l-6 10z", "o fp h")
     else:
         canvas.diamond(x, y, 4.5, "w fw")
