@@ -81,6 +81,10 @@ class CertificateError(FtcheckError):
     """A model that can't be certified, or isn't what a certificate says."""
 
 
+class HistoryError(FtcheckError):
+    """The history of results can't be read or written. Never costs a verdict."""
+
+
 class IdentityError(FtcheckError):
     """An input whose identity can't be established, so no key can be made (never a guess)."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,41 @@ def ask(folder: Path, *arguments: str) -> str:
     except OSError:
         return ""
     return run.stdout.decode("utf-8", "replace").strip() if run.returncode == 0 else ""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Where a working tree stands. All empty outside a repository."""
+
+    commit: str = ""
+    branch: str = ""
+    """Empty where HEAD is detached."""
+    dirty: bool = False
+    """Whether tracked files differ from the commit."""
+
+
+def state(folder: Path, *, besides: Sequence[str] = ()) -> State:
+    """The state of the repository around `folder`; changes of files that match `besides` (git's glob patterns, from
+    the repository's top) don't count."""
+    left_out = [f":(top,exclude,glob){pattern}" for pattern in besides]
+    found = ask(
+        folder,
+        "status",
+        "--porcelain=v2",
+        "--branch",
+        "--untracked-files=no",
+        "--ignore-submodules",
+        "--",
+        ":/",
+        *left_out,
+    )
+    headers = dict(line[2:].split(" ", 1) for line in found.splitlines() if line.startswith("# branch."))
+    commit, branch = headers.get("branch.oid", ""), headers.get("branch.head", "")
+    return State(
+        commit="" if commit == "(initial)" else commit,
+        branch="" if branch == "(detached)" else branch,
+        dirty=any(not line.startswith("#") for line in found.splitlines()),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ class Option(NamedTuple):
     help: str
     kind: Literal["text", "switch", "count", "path", "duration"] = "text"
     choices: tuple[str, ...] = ()
+    """All values of a text; of a path, words that stand for no path."""
     default: Any = None
     metavar: str | None = None
 
@@ -127,6 +128,15 @@ OPTIONS = (
         name="allow_ci_update", kind="switch", help="let --ft-update write baselines where CI is set", default=False
     ),
     Option(name="json", kind="path", help="write all results to PATH as JSON", metavar="PATH"),
+    Option(
+        name="history",
+        kind="path",
+        help="the history that results are added to: a file (default: in the cache directory), or none",
+        choices=("none",),
+        metavar="PATH",
+    ),
+    Option(name="tensorboard", kind="path", help="write the curves of all trainings below DIR", metavar="DIR"),
+    Option(name="mlflow", help="log results to this MLflow tracking server or database", metavar="URI"),
     Option(name="details", kind="switch", help="show every metric, seed and note in the table", default=False),
 )
 
@@ -138,7 +148,7 @@ def add_to(parser: pytest.Parser) -> None:
         how: dict[str, Any] = (
             {"action": "store_true"} if option.kind == "switch" else {"action": "store", "metavar": option.metavar}
         )
-        if option.choices:
+        if option.choices and option.kind != "path":
             how |= {"choices": option.choices, "metavar": None}
         group.addoption(option.flag, dest=f"ft_{option.name}", default=None, help=option.help, **how)
         parser.addini(option.ini, f"{option.help} (as {option.flag})", default=None)
@@ -213,6 +223,8 @@ def _parsed(option: Option, value: Any, source: str, base: Path) -> Any:
             return durations.seconds(text)
         except ValueError as error:
             raise UsageError(f"{source}: {error}") from None
+    if option.kind == "path" and text in option.choices:
+        return text
     if option.kind == "path":
         return str(base / Path(text).expanduser())
     if option.choices and text not in option.choices:

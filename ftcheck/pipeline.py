@@ -17,7 +17,7 @@ from ftcheck.errors import BaselineError, FtcheckError, MetricError
 from ftcheck.finetune import Progress, techniques
 from ftcheck.production import Production
 from ftcheck.results import CaseResult, Confusion, WorstExample
-from ftcheck.runs import Finished, Measured, Scored, notes, run_result
+from ftcheck.runs import Finished, Measured, Scored, judged_data, notes, run_result
 from ftcheck.scoring import Scorer
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Pipeline(Production):
 
         Raises FtcheckError for whatever keeps the case from being measured.
         """
-        from ftcheck import references
+        from ftcheck import inspecting, references
         from ftcheck.judging import judge
 
         finish = partial(self.finish, on_progress=on_progress, on_wait=on_wait)
@@ -85,6 +85,8 @@ class Pipeline(Production):
             notes=(*notes(finished), *judgement.notes, *self.warnings()),
             references=judgement.references,
             limited=self.settings.limit,
+            data=judged_data(finished[0].run),
+            breakdown=inspecting.breakdown(case, judgement, others, self.store) if self.settings.charted else None,
         )
         proposal = None
         if self.settings.updates and not smoke:

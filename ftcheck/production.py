@@ -16,6 +16,7 @@ from ftcheck.executors.deadline import Timeout
 from ftcheck.executors.inline import has_model, model_of
 from ftcheck.finetune import Job, OnProgress, Progress, techniques
 from ftcheck.runs import Finished, Measured, PlannedRun, Run
+from ftcheck.trackers import tensorboard
 
 if TYPE_CHECKING:
     from ftcheck.devices import Device
@@ -261,7 +262,8 @@ class Production:
             if predicted is None or (trained is None and case.training is not None):
                 raise StoreError(f"what was just written to {self.store.root} is gone or damaged: is the disk failing?")
         assert predicted is not None
-        return Finished(run=run, trained=trained, predicted=predicted, made=made)
+        finished = Finished(run=run, trained=trained, predicted=predicted, made=made)
+        return tensorboard.completed(finished, self.settings.tensorboard, self.store.warnings)
 
     def _fold(self, run: Run, on_progress: OnProgress, on_wait: Callable[[str], None]) -> frozenset[str]:
         """Bring each fold of `run` into the store, and what they are together."""
@@ -289,7 +291,7 @@ class Production:
 
     def _work(self, run: Run, search: SearchWork | None, *, redo: bool, after: tuple[str, ...] = ()) -> Work:
         return Work(
-            job=run.job,
+            job=tensorboard.begun(run, self.settings.tensorboard, self.store.warnings),
             search=search,
             train=run.train,
             predict=run.predict,

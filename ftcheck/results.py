@@ -6,9 +6,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from ftcheck.breakdown import Breakdown
+
 SCHEMA_VERSION = 2
 
 Verdict = Literal["pass", "fail", "inconclusive", "new", "incomparable", "error", "skipped", "smoke"]
+WORST_FIRST: tuple[Verdict, ...] = (
+    *("error", "fail", "incomparable", "inconclusive", "new", "smoke", "skipped", "pass"),
+)
 Json = Any
 """JSON values: None, bool, int, float, str, lists and string-keyed dicts of them."""
 
@@ -75,6 +80,8 @@ class ComparisonResult:
     """The smallest regression that this gate would fail in 80 of 100 runs; None where that can't be told."""
     provable: float | None = None
     """The smallest margin that an equal recipe would pass in 80 of 100 runs."""
+    margin: float | None = None
+    """The gate's margin in the metric's unit (of a relative one as measured)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +147,43 @@ class StageOrigin:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One trial of a search: `params` are fields of `training`."""
+
+    number: int
+    """Counted from 1, in the order in which they were made."""
+    value: float | None
+    """The metric on the tune rows; of a pruned trial what it had when it was given up, of a failed one None."""
+    state: Literal["complete", "pruned", "failed"]
+    params: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchHistory:
+    """How a search came to the values that a run was trained with. All runs of a case have the same one."""
+
+    metric: str
+    direction: Literal["minimize", "maximize"]
+    best: int
+    """The number of the trial that was taken."""
+    trials: tuple[Trial, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearningRateCurve:
+    """A learning-rate range test: the loss at each rate, up to where it diverged."""
+
+    rates: tuple[float, ...]
+    """Rising exponentially: a plot's axis is logarithmic. As many as there are losses."""
+    losses: tuple[float, ...]
+    smoothed: tuple[float, ...]
+    suggestion: float | None
+    """The rate where the smoothed loss falls fastest; None where nothing can be read from the curve."""
+    lowest: float | None
+    """The rate where the smoothed loss is lowest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
     """One (case, seed): where its stages came from, what it cost, what was warned of."""
 
@@ -150,6 +194,10 @@ class RunResult:
     warnings: tuple[str, ...] = ()
     environment: Mapping[str, Json] = field(default_factory=dict)
     log_history: tuple[Mapping[str, Json], ...] = ()
+    search: SearchHistory | None = None
+    """Of a case with `search`; None where it has none."""
+    lr_curve: LearningRateCurve | None = None
+    """Of a case with `lr_finder`; of folds, the first one's. None where it has none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +218,58 @@ class WorstExample:
     gold: str
     predicted: str
     score: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedData:
+    """What a case was judged on."""
+
+    name: str
+    """A Hub id; of local data the names of its file, files or folder; of a callable its dotted name."""
+    hub: bool = False
+    config: str = ""
+    revision: str = ""
+    """On the Hub: the commit."""
+    split: str = ""
+    """As the suite names it; empty where it doesn't."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastValue:
+    """One metric at one point of a case's history."""
+
+    value: float
+    per_seed: tuple[float, ...]
+    low: float | None = None
+    high: float | None = None
+    """The interval; None where there was none."""
+    baseline: float | None = None
+    """What was accepted when the session ended."""
+    anchor: float | None = None
+    """What was accepted first."""
+    drifted: bool = False
+    """Whether it was worse than the first accepted result beyond chance (see `history.drifted`)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryPoint:
+    """A result of a case in the past. Sessions in a row that found the same are one point."""
+
+    time: str
+    """UTC, ISO 8601: the first of these sessions."""
+    until: str
+    """The last one."""
+    sessions: int
+    verdict: Verdict
+    commit: str = ""
+    """Of git, at the last of these sessions; empty outside a repository."""
+    branch: str = ""
+    dirty: bool = False
+    """Whether tracked files differed from the commit."""
+    accepted: bool = False
+    """Whether it became the baseline."""
+    values: Mapping[str, PastValue] = field(default_factory=dict)
+    """Metric -> what it was; not those that were defined otherwise than now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,6 +300,13 @@ class CaseResult:
     worst: tuple[WorstExample, ...] = ()
     limited: int | None = None
     """`--ft-limit N`: a smoke run, never a gate."""
+    data: JudgedData | None = None
+    """What it was judged on; None where it was not."""
+    history: tuple[HistoryPoint, ...] = ()
+    """The case's latest results on this kind of device, oldest first; the last one is this. Of gated metrics, or the
+    first where none is gated."""
+    breakdown: Breakdown | None = None
+    """By class, part, length and confidence; None where no report asked for it."""
 
     def to_json(self) -> dict[str, Json]:
         """This result as builtins only (what `json.dumps` and the xdist wire take)."""
@@ -227,23 +334,46 @@ class CaseResult:
             Reference(**{**r, "changes": tuple(r["changes"]), "flips": tuple(Flip(**flip) for flip in r["flips"])})
             for r in fields.get("references", ())
         )
-        fields["runs"] = tuple(
-            RunResult(
-                **{
-                    **r,
-                    "train": StageOrigin(**r["train"]),
-                    "predict": StageOrigin(**r["predict"]),
-                    "warnings": tuple(r["warnings"]),
-                    "log_history": tuple(r["log_history"]),
-                }
-            )
-            for r in fields["runs"]
-        )
+        fields["runs"] = tuple(map(_run, fields["runs"]))
         fields["confusions"] = tuple(Confusion(**c) for c in fields["confusions"])
         fields["worst"] = tuple(WorstExample(**w) for w in fields["worst"])
+        fields["data"] = JudgedData(**fields["data"]) if fields.get("data") else None
+        fields["history"] = tuple(
+            HistoryPoint(**{**point, "values": {name: _past(value) for name, value in point["values"].items()}})
+            for point in fields.get("history", ())
+        )
+        if fields.get("breakdown"):
+            fields["breakdown"] = Breakdown.from_json(fields["breakdown"])
         for name in ("seeds", "notes"):
             fields[name] = tuple(fields[name])
         return cls(**fields)
+
+
+def _past(value: Mapping[str, Json]) -> PastValue:
+    return PastValue(**{**value, "per_seed": tuple(value["per_seed"])})
+
+
+def _run(value: Mapping[str, Json]) -> RunResult:
+    return RunResult(
+        **{
+            **value,
+            "train": StageOrigin(**value["train"]),
+            "predict": StageOrigin(**value["predict"]),
+            "warnings": tuple(value["warnings"]),
+            "log_history": tuple(value["log_history"]),
+            "search": value.get("search") and _search(value["search"]),
+            "lr_curve": value.get("lr_curve") and _curve(value["lr_curve"]),
+        }
+    )
+
+
+def _search(value: Mapping[str, Json]) -> SearchHistory:
+    return SearchHistory(**{**value, "trials": tuple(Trial(**trial) for trial in value["trials"])})
+
+
+def _curve(value: Mapping[str, Json]) -> LearningRateCurve:
+    listed: dict[str, Json] = {name: tuple(v) if isinstance(v, list) else v for name, v in value.items()}
+    return LearningRateCurve(**listed)
 
 
 def _plain(value: Any) -> Any:

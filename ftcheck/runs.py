@@ -5,12 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftcheck import examples
 from ftcheck.errors import shown
 from ftcheck.finetune import Job
-from ftcheck.results import CaseResult, MetricResult, RunResult, StageOrigin
+from ftcheck.results import (
+    CaseResult,
+    JudgedData,
+    LearningRateCurve,
+    MetricResult,
+    RunResult,
+    SearchHistory,
+    StageOrigin,
+    Trial,
+)
+from ftcheck.spec.case import EVAL_SPLITS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -160,6 +171,54 @@ def run_result(run: Finished) -> RunResult:
         warnings=tuple(content.get("warnings", ())) + tuple(run.predicted.content["warnings"]),
         environment=content.get("environment", {}),
         log_history=tuple(content.get("log_history", ())),
+        search=_search(content.get("records", {}).get("search")),
+        lr_curve=_lr_curve(content.get("records", {}).get("lr_finder")),
+    )
+
+
+def _search(record: Mapping[str, Any] | None) -> SearchHistory | None:
+    """What the technique `search` left with a run."""
+    if record is None:
+        return None
+    return SearchHistory(
+        metric=record["metric"],
+        direction=record["direction"],
+        best=record["best"],
+        trials=tuple(
+            Trial(number=trial["number"], value=trial["value"], state=trial["state"], params=trial["training"])
+            for trial in record["trials"]
+        ),
+    )
+
+
+def _lr_curve(record: Mapping[str, Any] | None) -> LearningRateCurve | None:
+    """What the technique `lr_finder` left with a run."""
+    if record is None:
+        return None
+    return LearningRateCurve(
+        rates=tuple(record["learning_rate"]),
+        losses=tuple(record["loss"]),
+        smoothed=tuple(record["smoothed"]),
+        suggestion=record["steepest"],
+        lowest=record["lowest"],
+    )
+
+
+def judged_data(run: Run) -> JudgedData:
+    """What a run is judged on, as a reader knows it: no path of this machine is in it."""
+    data = run.job.case.data
+    named = "eval" in data.splits or "eval" in data.holdout
+    split = data.splits.get("eval", "") if named else next((s for s in EVAL_SPLITS if s in data.files), "")
+    if run.parts:  # folds of the training rows
+        split = data.splits.get("train", "train")
+    files = data.files.get(split.partition("[")[0]) or sorted(name for each in data.files.values() for name in each)
+    local = Path(data.path).name if data.kind == "local" else ", ".join(Path(name).name for name in files)
+    return JudgedData(
+        name=data.path if data.kind in ("hub", "callable") else local,
+        hub=data.kind == "hub",
+        config=data.name or "",
+        revision=run.job.data_revision or "",
+        split=split,
     )
 
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ftcheck import baselines, options, proposals, updating
-from ftcheck.errors import BaselineError, FtcheckError, UsageError, shown
+from ftcheck import baselines, options, proposals, trackers, updating
+from ftcheck.errors import BaselineError, FtcheckError, HistoryError, UsageError, shown
 from ftcheck.results import CaseResult
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ class FtSession:
         try:
             settings = options.read(config)
             updating.check(settings)
+            trackers.check(settings)
         except UsageError as error:
             raise pytest.UsageError(str(error)) from None
         return cls(config, settings)
@@ -386,6 +387,8 @@ class FtSession:
                 except BaselineError as error:
                     self._say_error(str(error))
                     session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        if not self.worker and not self.settings.plan:
+            self._record()
         if self.settings.json and not self.worker and not self.settings.plan:
             from ftcheck.report.jsonfile import write
 
@@ -397,6 +400,34 @@ class FtSession:
 
         if not self.worker and self.results and not self.settings.plan:
             self._summarize(complete=int(exitstatus) in (0, 1))
+            self._track()
+
+    def _record(self) -> None:
+        """Add the results to the history, and their cases' past to them. What keeps it from that is only told."""
+        from ftcheck import history
+        from ftcheck.store import default_cache_dir
+
+        if not self.results or (self.settings.cache == "off" and self.settings.history is None):
+            return
+        cache_dir = Path(self.settings.cache_dir) if self.settings.cache_dir else default_cache_dir()
+        recorder = history.recorder(self.settings.history, cache_dir, self.config.rootpath)
+        if recorder is None:
+            return
+        try:
+            self.results |= recorder.record(self.results, self.config.rootpath)
+        except HistoryError as error:
+            self._say(f"note: {error}; this session's results are not recorded (--ft-history)", yellow=True)
+
+    def _track(self) -> None:
+        """Log the results where --ft-mlflow says, with the reports that were written before."""
+        if self.settings.mlflow is None or not self.results:
+            return
+        from ftcheck.trackers import mlflow
+
+        reports = [Path(name) for name in (self.settings.json,) if name is not None]
+        said = mlflow.log(self.settings.mlflow, list(self.results.values()), [p for p in reports if p.is_file()])
+        if said:
+            self._say(f"note: {said}", yellow=True)
 
     def _summarize(self, *, complete: bool) -> None:
         """In a job of GitHub Actions, put the results on its page."""

@@ -25,6 +25,10 @@ class Settings:
     offline: bool = False
     json: str | None = None
     details: bool = False
+    history: str | None = None
+    """The file; None: the one in the cache directory; `none`: results are not recorded."""
+    tensorboard: str | None = None
+    mlflow: str | None = None
     strict: bool = False
     compare: str | None = None
     update: bool = False
@@ -37,3 +41,8 @@ class Settings:
     def updates(self) -> bool:
         """Whether baselines are written."""
         return self.update or self.update_new
+
+    @property
+    def charted(self) -> bool:
+        """Whether a report wants what charts are made of."""
+        return self.json is not None

@@ -14,10 +14,12 @@ import typer
 from ftcheck.cli.advise import advise
 from ftcheck.cli.baseline import app as baseline
 from ftcheck.cli.calibrate import bisect, calibrate
+from ftcheck.cli.card import card
 from ftcheck.cli.certify import certify
 from ftcheck.cli.certify import verify as verify_model
 from ftcheck.cli.common import PROBLEM, USAGE, CacheDir, open_store
 from ftcheck.cli.compare import compare
+from ftcheck.cli.history import history
 from ftcheck.cli.report import report
 from ftcheck.errors import FtcheckError, UsageError, one_of, shown
 
@@ -39,7 +41,7 @@ app = typer.Typer(
 cache = typer.Typer(help="The run store: what was trained, evaluated and scored.", no_args_is_help=True)
 app.add_typer(cache, name="cache")
 app.add_typer(baseline, name="baseline")
-for command in (compare, advise, calibrate, bisect, report, certify, verify_model):
+for command in (compare, advise, calibrate, bisect, report, history, card, certify, verify_model):
     app.command()(command)
 
 

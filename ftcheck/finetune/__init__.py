@@ -47,6 +47,8 @@ class Job:
     """Which part of the training rows is judged instead of being trained on, counted from 0."""
     found: Mapping[str, Found] = field(default_factory=dict)
     """Technique -> what its search found; `case.training` has the values."""
+    tensorboard: str | None = None
+    """The folder that the Trainer writes events to. No result depends on it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

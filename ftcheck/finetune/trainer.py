@@ -25,6 +25,7 @@ from ftcheck.finetune.model import length_option
 from ftcheck.finetune.predict import BATCH_SIZE, out_of_memory
 from ftcheck.finetune.techniques import Technique, user_code
 from ftcheck.tasks import Task
+from ftcheck.trackers import tensorboard
 
 if TYPE_CHECKING:
     from ftcheck.finetune.techniques import Context, Loss, Optimized
@@ -104,6 +105,8 @@ def train(
                 **options,
             )
             _add_early_stopping(trainer, job)
+            if job.tensorboard is not None:
+                trainer.add_callback(tensorboard.callback(job.tensorboard))
             start = time.perf_counter()
             trainer.train()
             seconds = time.perf_counter() - start
@@ -150,6 +153,7 @@ def arguments(
             return 0 if job.device == "cpu" else 1
 
     given = {**DEFAULTS, **task.training_defaults, **(job.case.training or {})}
+    given["report_to"] = _trackers(given["report_to"], job)
     for technique in techniques:
         assert context is not None
         given |= technique.arguments(given, context)
@@ -176,6 +180,17 @@ def arguments(
     if made.device.type == "cuda":
         torch.cuda.set_device(made.device)
     return made
+
+
+def _trackers(asked: str | Sequence[str] | None, job: Job) -> list[str]:
+    """`report_to` as it is handed on: TensorBoard has its folder from --ft-tensorboard where that is given."""
+    names = [asked] if isinstance(asked, str) else list(asked or ())
+    if job.tensorboard is None:
+        return names
+    from transformers.integrations import get_available_reporting_integrations
+
+    names = get_available_reporting_integrations() if "all" in names else names
+    return [name for name in names if name != "tensorboard"]
 
 
 def _greater_is_better(name: str, job: Job) -> bool:

@@ -28,7 +28,7 @@ def write(path: str | Path, results: Sequence[CaseResult], *, complete: bool) ->
         "ftcheck": ftcheck.__version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "complete": complete,
-        "results": [_finite(result.to_json()) for result in sorted(results, key=lambda r: r.nodeid)],
+        "results": [finite(result.to_json()) for result in sorted(results, key=lambda r: r.nodeid)],
     }
     path = Path(path)
     try:
@@ -77,11 +77,12 @@ def _nullable_numbers(found: Any) -> Any:
     return [_nullable_numbers(value) for value in found] if isinstance(found, list) else found
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Builtins as JSON has them: None for NaN and infinities, lists for tuples."""
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
@@ -140,15 +141,19 @@ def _numbers(result: dict[str, Any]) -> dict[str, Any]:
     def filled(found: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
         return {**found, **{name: math.nan for name in names if found.get(name) is None}}
 
-    metrics = [
-        {**filled(m, ("value",)), "per_seed": [math.nan if v is None else v for v in m["per_seed"]]}
-        for m in result["metrics"]
+    def measured(found: dict[str, Any]) -> dict[str, Any]:
+        return {**filled(found, ("value",)), "per_seed": [math.nan if v is None else v for v in found["per_seed"]]}
+
+    metrics = [measured(m) for m in result["metrics"]]
+    history = [
+        {**point, "values": {name: measured(value) for name, value in point["values"].items()}}
+        for point in result.get("history", ())
     ]
     gates = [
         {**filled(g, ("value",)), "comparison": g.get("comparison") and filled(g["comparison"], _COMPARED)}
         for g in result["gates"]
     ]
-    return {**result, "metrics": metrics, "gates": gates}
+    return {**result, "metrics": metrics, "gates": gates, "history": history}
 
 
 _COMPARED = ("reference", "value", "difference", "low", "high", "p_value", "p_worse")

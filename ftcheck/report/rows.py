@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftcheck.results import CaseResult, MetricResult
+from ftcheck.results import WORST_FIRST, CaseResult, MetricResult
 
 if TYPE_CHECKING:
     import pandas
@@ -19,8 +19,6 @@ COLUMNS = (
 )
 """`value` is the mean over runs; `low` and `high` its interval; `gate` the worst verdict of the metric's gates;
 `reference` to `detects` of its `max_regression`, in the metric's unit."""
-
-_WORST = ("error", "fail", "incomparable", "inconclusive", "new", "smoke", "skipped", "pass")
 
 
 def rows(results: Sequence[CaseResult]) -> Iterator[dict[str, Any]]:
@@ -71,7 +69,7 @@ def _metric(metric: MetricResult, result: CaseResult) -> dict[str, Any]:
         "value": metric.value,
         "standard_deviation": statistics.stdev(metric.per_seed) if len(metric.per_seed) > 1 else None,
         "greater_is_better": metric.greater_is_better,
-        "gate": min((gate.verdict for gate in gates), key=_WORST.index, default=None),
+        "gate": min((gate.verdict for gate in gates), key=WORST_FIRST.index, default=None),
     }
     if metric.interval is not None:
         found |= {name: getattr(metric.interval, name) for name in ("low", "high", "confidence", "about")}
