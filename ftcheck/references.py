@@ -269,6 +269,7 @@ def _flip(record: Mapping[str, Any], earlier: Mapping[str, Any] | None, run: Fin
         before=then.predicted if then else "right" if earlier else "",
         after=now.predicted if now else "right in this run",
         change=change,
+        marked=now.marked if now else None,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 SCHEMA_VERSION = 2
 
@@ -97,6 +97,33 @@ class GateResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """A stretch of a `Marked` text, in characters: what was to be found there, or what was predicted."""
+
+    start: int
+    end: int
+    role: Literal["gold", "predicted"]
+    label: str = ""
+    """An entity's type."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Marked:
+    """Where in a text of the data's own an example's answers stand: a context's beginning and surroundings of answers,
+    a sentence and its entities. Marks of one role don't overlap and come in the order of the text."""
+
+    text: str
+    marks: tuple[Mark, ...]
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Json] | None) -> Marked | None:
+        """What `asdict` made; None for null."""
+        if value is None:
+            return None
+        return cls(text=value["text"], marks=tuple(Mark(**mark) for mark in value["marks"]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Flip:
     """An example that one side has right and the other wrong. Text is the data's own: escape it where it is shown."""
 
@@ -108,6 +135,8 @@ class Flip:
     after: str
     change: float
     """By how much the example's own score changed; negative: broken."""
+    marked: Marked | None = None
+    """What is expected and what is predicted now, in the text where they stand."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +199,11 @@ class WorstExample:
     gold: str
     predicted: str
     score: float | None = None
+    marked: Marked | None = None
+    """What is expected and what was predicted, in the text where they stand; None where the task has no such text."""
+
+
+Example = TypeVar("Example", Flip, WorstExample)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,7 +258,7 @@ class CaseResult:
             for g in fields["gates"]
         )
         fields["references"] = tuple(
-            Reference(**{**r, "changes": tuple(r["changes"]), "flips": tuple(Flip(**flip) for flip in r["flips"])})
+            Reference(**{**r, "changes": tuple(r["changes"]), "flips": tuple(_marked(Flip, f) for f in r["flips"])})
             for r in fields.get("references", ())
         )
         fields["runs"] = tuple(
@@ -240,10 +274,14 @@ class CaseResult:
             for r in fields["runs"]
         )
         fields["confusions"] = tuple(Confusion(**c) for c in fields["confusions"])
-        fields["worst"] = tuple(WorstExample(**w) for w in fields["worst"])
+        fields["worst"] = tuple(_marked(WorstExample, w) for w in fields["worst"])
         for name in ("seeds", "notes"):
             fields[name] = tuple(fields[name])
         return cls(**fields)
+
+
+def _marked(kind: type[Example], value: Mapping[str, Json]) -> Example:
+    return kind(**{**value, "marked": Marked.from_json(value.get("marked"))})
 
 
 def _plain(value: Any) -> Any:

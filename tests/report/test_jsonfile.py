@@ -10,7 +10,7 @@ import pytest
 
 from ftcheck.errors import UsageError
 from ftcheck.report import jsonfile
-from ftcheck.results import SCHEMA_VERSION
+from ftcheck.results import SCHEMA_VERSION, Flip, Mark, Marked, Reference, WorstExample
 from tests.report import results
 
 PUBLISHED = Path(__file__).resolve().parent.parent.parent / "docs" / "results.schema.json"
@@ -23,6 +23,17 @@ def test_a_written_file_is_valid_under_the_published_schema(tmp_path: Path) -> N
     jsonschema.validate(document, json.loads(PUBLISHED.read_text()))
     assert document["results"][0]["metrics"][0]["value"] is None
     assert document["results"][0]["gates"][0]["limit"] == 0.86
+
+
+def test_marks_are_read_as_they_were_written(tmp_path: Path) -> None:
+    marked = Marked(text="Ann in Rome", marks=(Mark(start=0, end=3, role="gold", label="PER"),))
+    worst = WorstExample(index=0, input="Ann in Rome", gold="Ann/PER", predicted="", marked=marked)
+    flip = Flip(id="1", input="who", gold="Ann", before="right", after="Rome", change=-1.0, marked=marked)
+    other = Reference(against="baseline", described="cpu", examples=2, common=2, flips=(flip,))
+    found = results.case(worst=(worst,), references=(other,))
+    jsonfile.write(tmp_path / "out.json", [found], complete=True)
+    jsonschema.validate(json.loads((tmp_path / "out.json").read_text()), json.loads(PUBLISHED.read_text()))
+    assert jsonfile.read(tmp_path / "out.json") == [found]
 
 
 def test_the_published_schema_is_the_one_in_force() -> None:
