@@ -108,6 +108,9 @@ OPTIONS = (
         name="allow_ci_update", kind="switch", help="let --ft-update write baselines where CI is set", default=False
     ),
     Option(name="json", kind="path", help="write all results to PATH as JSON", metavar="PATH"),
+    Option(
+        name="html", kind="path", help="write a page of all results to PATH, one self-contained file", metavar="PATH"
+    ),
     Option(name="details", kind="switch", help="show every metric, seed and note in the table", default=False),
 )
 

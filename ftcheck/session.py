@@ -375,17 +375,30 @@ class FtSession:
                 except BaselineError as error:
                     self._say_error(str(error))
                     session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        if self.settings.json and not self.worker and not self.settings.plan:
-            from ftcheck.report.jsonfile import write
-
+        if not self.worker and not self.settings.plan:
             try:
-                write(self.settings.json, list(self.results.values()), complete=int(exitstatus) in (0, 1))
+                self._write(complete=int(exitstatus) in (0, 1))
             except UsageError as error:
                 self._say_error(str(error))
                 session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
         if not self.worker and self.results and not self.settings.plan:
             self._summarize(complete=int(exitstatus) in (0, 1))
+
+    def _write(self, *, complete: bool) -> None:
+        """The reports that were asked for as files. The page is made of a results file, so that it equals one that is
+        made of it later. Raises UsageError."""
+        if not (self.settings.json or self.settings.html):
+            return
+        from tempfile import TemporaryDirectory
+
+        from ftcheck.report import html, jsonfile
+
+        with TemporaryDirectory(prefix="ftcheck-") as folder:
+            path = Path(self.settings.json or Path(folder) / "results.json")
+            jsonfile.write(path, list(self.results.values()), complete=complete)
+            if self.settings.html:
+                html.write(self.settings.html, jsonfile.load(path))
 
     def _summarize(self, *, complete: bool) -> None:
         """In a job of GitHub Actions, put the results on its page."""

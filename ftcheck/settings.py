@@ -20,6 +20,7 @@ class Settings:
     plan: bool = False
     offline: bool = False
     json: str | None = None
+    html: str | None = None
     details: bool = False
     strict: bool = False
     compare: str | None = None

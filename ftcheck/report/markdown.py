@@ -50,19 +50,24 @@ def page(results: Sequence[CaseResult], *, complete: bool = True, limit: int = M
 
 
 def _headline(results: Sequence[CaseResult]) -> str:
+    sign = f"{SIGNS[results[0].verdict]} " if results else ""
+    return f"{sign}ftcheck: {headline(results)}"
+
+
+def headline(results: Sequence[CaseResult]) -> str:
+    """The session's verdict: `all 12 cases passed`, `2 failed, 10 passed`."""
     counts = Counter(result.verdict for result in results)
     if not results:
-        return "ftcheck: no case was judged"
+        return "no case was judged"
     if set(counts) == {"pass"}:
-        return f"✅ ftcheck: {'the case' if len(results) == 1 else f'all {len(results):,} cases'} passed"
+        return f"{'the case' if len(results) == 1 else f'all {len(results):,} cases'} passed"
     named = {
         "error": "could not be measured",
         "fail": "failed",
         "pass": "passed",
         "smoke": "tried on a part of the data",
     }
-    said = ", ".join(f"{counts[verdict]:,} {named.get(verdict, verdict)}" for verdict in ORDER if counts[verdict])
-    return f"{SIGNS[results[0].verdict]} ftcheck: {said}"
+    return ", ".join(f"{counts[verdict]:,} {named.get(verdict, verdict)}" for verdict in ORDER if counts[verdict])
 
 
 def _warning(complete: bool) -> list[str]:
@@ -74,7 +79,7 @@ def _table(results: Sequence[CaseResult]) -> list[str]:
     rows = []
     for result in results:
         head = f"{SIGNS[result.verdict]} {escaped(result.case_id, 80)}"
-        for metric, gate in _deciding(result):
+        for metric, gate in deciding(result):
             rows.append((head, *_cells(metric, gate)))
             head = ""
         if head:
@@ -83,7 +88,7 @@ def _table(results: Sequence[CaseResult]) -> list[str]:
     return markdown_table(header, rows, (False, False, True, False, False), escape=False)
 
 
-def _deciding(result: CaseResult) -> list[tuple[MetricResult, GateResult | None]]:
+def deciding(result: CaseResult) -> list[tuple[MetricResult, GateResult | None]]:
     """For a case that passed, its gated metrics (or first); else the gates that did not."""
     metrics = {metric.name: metric for metric in result.metrics}
     wanted = [gate for gate in result.gates if gate.metric in metrics]
@@ -160,9 +165,14 @@ def _folded(result: CaseResult) -> Iterator[str]:
         ]
         yield from markdown_table(("row", "input", "expected", "got"), worst, (True, False, False, False))
     yield ""
-    yield from _block(f"pytest {shlex.quote(result.nodeid)} --ft-device={result.device or 'auto'}")
+    yield from _block(command(result))
     yield "</details>"
     yield ""
+
+
+def command(result: CaseResult) -> str:
+    """What measures a case again, to be run in pytest's root."""
+    return f"pytest {shlex.quote(result.nodeid)} --ft-device={result.device or 'auto'}"
 
 
 def _block(text: str) -> Iterator[str]:

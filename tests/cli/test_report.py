@@ -49,7 +49,7 @@ def test_csv_goes_to_a_file(written: Path, tmp_path: Path, capsys: pytest.Captur
     ("arguments", "expected"),
     [
         pytest.param(["no.json"], "no.json can't be read: No such file or directory", id="no-file"),
-        pytest.param(["out.json", "--markdown", "--csv"], "--markdown and --csv: choose one", id="two-formats"),
+        pytest.param(["out.json", "--markdown", "--csv"], "--markdown, --html and --csv: choose one", id="two-formats"),
         pytest.param(["out.json", "-o", "out.json/x"], "can't be written", id="no-place"),
     ],
 )

@@ -1,0 +1,299 @@
+"""What the page shows of one case."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ftcheck.report import markdown, numbers, terminal
+from ftcheck.report.html import texts
+from ftcheck.report.html.texts import Pieces, cut
+from ftcheck.results import (
+    CaseResult,
+    ComparisonResult,
+    Flip,
+    GateResult,
+    MetricResult,
+    Reference,
+    RunResult,
+    Verdict,
+    WorstExample,
+)
+
+MOST_INPUT = 400
+MOST_ANSWER = 300
+"""Characters of an example's texts."""
+MOST_EXAMPLES = 9_000
+"""Characters of all examples of a list together: 50 cases make a page of less than 2 MB."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricView:
+    """A line of the table of metrics."""
+
+    name: str
+    direction: str
+    value: str
+    interval: str
+    about: str
+    """What the interval speaks of, or why there is none."""
+    seeds: str
+    verdict: Verdict | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateView:
+    """A line of the table of gates."""
+
+    metric: str
+    part: str
+    demand: str
+    value: str
+    reference: str
+    difference: str
+    p_value: str
+    detects: str
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExampleView:
+    """A flip or a worst example: what was read, expected, predicted, and where that stands in the text."""
+
+    name: str
+    input: str
+    answers: tuple[tuple[str, Pieces], ...]
+    """(`expected`, its text), (`before`, ...), (`now`, ...)."""
+    context: Pieces
+    """The text with the answers marked in it; empty where the task marks none."""
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExamplesView:
+    """Some examples, and how many there is no room for."""
+
+    shown: tuple[ExampleView, ...]
+    left_out: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceView:
+    """What a case was compared with, and what is known of why they differ."""
+
+    against: str
+    described: str
+    changes: tuple[str, ...]
+    trace: str
+    flipped: str
+    flips: ExamplesView
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunView:
+    """A run: where its stages came from, with their keys."""
+
+    seed: int
+    trained: str
+    train_key: str
+    predicted: str
+    predict_key: str
+    costs: str
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseView:
+    """A case's part of the page."""
+
+    anchor: str
+    opened: bool
+    verdict: Verdict
+    task: str
+    name: str
+    nodeid: str
+    brief: str
+    facts: tuple[tuple[str, str], ...]
+    error: str
+    reasons: tuple[str, ...]
+    notes: tuple[str, ...]
+    metrics: tuple[MetricView, ...]
+    gates: tuple[GateView, ...]
+    compared: bool
+    """Whether some gate compares."""
+    references: tuple[ReferenceView, ...]
+    confusions: tuple[tuple[str, str, str], ...]
+    worst: ExamplesView
+    runs: tuple[RunView, ...]
+    environments: tuple[tuple[str, str], ...]
+    """(anchor, title) of where the runs took place."""
+    command: str
+
+
+def view(result: CaseResult, *, anchor: str, opened: bool, environments: Sequence[tuple[str, str]]) -> CaseView:
+    """All that the page shows of `result`."""
+    return CaseView(
+        anchor=anchor,
+        opened=opened,
+        verdict=result.verdict,
+        task=result.task,
+        name=result.case_id,
+        nodeid=result.nodeid,
+        brief=_brief(result),
+        facts=_facts(result),
+        error=cut(result.error, 4000),
+        reasons=tuple(dict.fromkeys(gate.message for gate in result.gates if gate.verdict not in ("pass", "smoke"))),
+        notes=(*result.notes, *([f"baseline: {result.update}"] if result.update else [])),
+        metrics=tuple(_metric(metric, result) for metric in result.metrics),
+        gates=tuple(_gate(gate, result) for gate in result.gates),
+        compared=any(gate.comparison for gate in result.gates),
+        references=tuple(_reference(other) for other in result.references),
+        confusions=tuple((f"{c.count:,}", cut(c.gold, 80), cut(c.predicted, 80)) for c in result.confusions),
+        worst=_examples([_worst(example) for example in result.worst]),
+        runs=tuple(_run(run) for run in result.runs),
+        environments=tuple(environments),
+        command=markdown.command(result),
+    )
+
+
+def demand(gate: GateResult) -> str:
+    """`≥ 0.9`, `≤ 1 % worse`."""
+    return gate.shown_limit or f"{'≥' if gate.bound == 'min' else '≤'} {gate.limit:g}"  # of older results files
+
+
+def difference(found: ComparisonResult) -> str:
+    """`0.019 worse [0.008, 0.030]`."""
+    digits = numbers.decimals((found.high - found.low) / 2)
+    bounds = f"[{numbers.plain(found.low, digits)}, {numbers.plain(found.high, digits)}]"
+    return f"{numbers.plain(found.difference, digits)} worse {bounds}"
+
+
+def _brief(result: CaseResult) -> str:
+    if result.error:
+        return terminal.first_line(result.error)
+    return ", ".join([numbers.count(len(result.seeds), "seed"), f"n = {result.examples:,}", terminal.origin(result)])
+
+
+def _facts(result: CaseResult) -> tuple[tuple[str, str], ...]:
+    found = {
+        "task": result.task,
+        "checkpoint": result.checkpoint,
+        "device": f"{result.device} {result.precision}".strip(),
+        "seeds": ", ".join(map(str, result.seeds)),
+        "judged examples": f"{result.examples:,}" if result.examples else "",
+        "runs": terminal.origin(result),
+        "limit": f"{result.limited:,} rows of every split: a smoke run, nothing was judged" if result.limited else "",
+    }
+    return tuple((name, value) for name, value in found.items() if value)
+
+
+def _metric(metric: MetricResult, result: CaseResult) -> MetricView:
+    digits = numbers.places(metric)
+    gates = [gate.verdict for gate in result.gates if gate.metric == metric.name]
+    known = metric.interval
+    return MetricView(
+        name=metric.name,
+        direction="higher is better" if metric.greater_is_better else "lower is better",
+        value=numbers.value(metric),
+        interval=numbers.interval(known, digits) if known else "",
+        about=f"of the {known.about}" if known else metric.no_interval,
+        seeds=", ".join(numbers.plain(value, digits) for value in metric.per_seed) if len(metric.per_seed) > 1 else "",
+        verdict=min(gates, key=markdown.ORDER.index, default=None),
+    )
+
+
+def _gate(gate: GateResult, result: CaseResult) -> GateView:
+    found = gate.comparison
+    digits = numbers.decimals((found.high - found.low) / 2) if found else 0
+    metric = next((m for m in result.metrics if m.name == gate.metric), None)
+    return GateView(
+        metric=gate.metric,
+        part=gate.part,
+        demand=demand(gate),
+        value=numbers.value(metric) if metric and not gate.part else numbers.plain(gate.value, 4),
+        reference=f"{numbers.plain(found.reference, digits)} ({found.against})" if found else "",
+        difference=difference(found) if found else "",
+        p_value=f"{found.p_value:.2g}" if found else "",
+        detects=f"{found.detectable:.2g}" if found and found.detectable is not None else "",
+        verdict=gate.verdict,
+    )
+
+
+def _reference(other: Reference) -> ReferenceView:
+    flipped = f"{other.broken:,} of {other.common:,} examples broken, {other.fixed:,} fixed"
+    return ReferenceView(
+        against=other.against,
+        described=other.described,
+        changes=tuple(cut(change, 500) for change in other.changes),
+        trace=other.trace,
+        flipped=flipped if other.broken or other.fixed else "",
+        flips=_examples([_flip(flip) for flip in other.flips]),
+    )
+
+
+def _examples(examples: Sequence[ExampleView]) -> ExamplesView:
+    """As many as there is room for."""
+    room = MOST_EXAMPLES
+    kept: list[ExampleView] = []
+    for example in examples:
+        answers = [piece for _, pieces in example.answers for piece in pieces]
+        room -= len(example.input) + sum(len(piece.text) for piece in (*answers, *example.context))
+        if room < 0 and kept:
+            break
+        kept.append(example)
+    more = len(examples) - len(kept)
+    return ExamplesView(shown=tuple(kept), left_out=f"{more:,} more in the results file (--ft-json)" if more else "")
+
+
+def _flip(flip: Flip) -> ExampleView:
+    expected, now = texts.differing(cut(flip.gold, MOST_ANSWER), cut(flip.after, MOST_ANSWER))
+    before = texts.plain(cut(flip.before, MOST_ANSWER))
+    return _example(flip, flip.id, [("expected", expected), ("before", before), ("now", now)], "")
+
+
+def _worst(example: WorstExample) -> ExampleView:
+    expected, got = texts.differing(cut(example.gold, MOST_ANSWER), cut(example.predicted, MOST_ANSWER))
+    score = "" if example.score is None else f"score {numbers.plain(example.score, 2)}"
+    return _example(example, f"row {example.index}", [("expected", expected), ("got", got)], score)
+
+
+def _example(example: Flip | WorstExample, name: str, answers: Sequence[tuple[str, Pieces]], note: str) -> ExampleView:
+    """With its marks: entities stand in the sentence in place of it, an answer's context beside what was asked."""
+    read, marked = cut(example.input, MOST_INPUT), example.marked
+    context: Pieces = ()
+    if marked is not None:
+        types = texts.types_of([marked])
+        if types:
+            got = answers[-1][0]
+            read = ""
+            others = [(role, pieces) for role, pieces in answers[1:-1] if pieces]
+            answers = [
+                ("expected", texts.entities(marked, "gold", types)),
+                *others,
+                (got, texts.entities(marked, "predicted", types)),
+            ]
+        else:
+            context = texts.in_context(marked)
+    return ExampleView(
+        name=cut(name, 80),
+        input=read,
+        answers=tuple((role, pieces) for role, pieces in answers if pieces or role != "before"),
+        context=context,
+        note=note,
+    )
+
+
+def _run(run: RunResult) -> RunView:
+    return RunView(
+        seed=run.seed,
+        trained=_origin(run.train.source, run.train.seconds),
+        train_key=run.train.key,
+        predicted=_origin(run.predict.source, run.predict.seconds),
+        predict_key=run.predict.key,
+        costs=", ".join(f"{name} {value:.4g}" for name, value in run.costs.items() if value is not None),
+        warnings=tuple(cut(text, 500) for text in run.warnings[:10]),
+    )
+
+
+def _origin(source: str, seconds: float) -> str:
+    return {"computed": f"in {numbers.seconds(seconds)}", "store": "from the store", "none": "none"}[source]
