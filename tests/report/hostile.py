@@ -62,9 +62,10 @@ STRINGS: dict[str, str] = {
 
 def case(text: str, place: int) -> CaseResult:
     """A failed case with `text` wherever there can be text."""
-    marks = tuple(
-        Mark(start=start, end=min(len(text), start + 9), role=role, label=label)
-        for start, role, label in ((0, "gold", text), (2, "predicted", text[:50]))
+    end = min(len(text), 9)
+    marks = (
+        Mark(start=0, end=end, role="gold", label=text),
+        Mark(start=2, end=end, role="predicted", label=text[:50]),
     )
     unlabelled = tuple(Mark(start=mark.start, end=mark.end, role=mark.role) for mark in marks)
     flips = tuple(

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from ftcheck.report.jsonfile import Document
 
+LONGEST = 1000
+"""Characters of a text that nothing else limits."""
+
 
 def page(document: Document) -> str:
     """The report of a session, or of a results file: the same values make the same text."""
@@ -54,10 +57,10 @@ def _template() -> Template:
 
 
 def _visible(value: Any) -> Any:
-    """What the template prints: of text, every character that a reader can't see as an escape."""
-    from ftcheck.report.html.texts import visible
+    """What the template prints: text, never much of it, with an escape for every character that a reader can't see."""
+    from ftcheck.report.html.texts import cut, visible
 
-    return visible(value) if type(value) is str else value
+    return visible(cut(value, LONGEST)) if type(value) is str else value
 
 
 @cache

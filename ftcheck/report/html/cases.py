@@ -114,7 +114,8 @@ class CaseView:
     nodeid: str
     brief: str
     facts: tuple[tuple[str, str], ...]
-    error: str
+    error: tuple[str, ...]
+    """Its lines."""
     reasons: tuple[str, ...]
     notes: tuple[str, ...]
     metrics: tuple[MetricView, ...]
@@ -141,7 +142,7 @@ def view(result: CaseResult, *, anchor: str, opened: bool, environments: Sequenc
         nodeid=result.nodeid,
         brief=_brief(result),
         facts=_facts(result),
-        error=cut(result.error, 4000),
+        error=tuple(cut(line, 500) for line in result.error.splitlines()[:60]),
         reasons=tuple(dict.fromkeys(gate.message for gate in result.gates if gate.verdict not in ("pass", "smoke"))),
         notes=(*result.notes, *([f"baseline: {result.update}"] if result.update else [])),
         metrics=tuple(_metric(metric, result) for metric in result.metrics),
@@ -259,7 +260,7 @@ def _worst(example: WorstExample) -> ExampleView:
 
 def _example(example: Flip | WorstExample, name: str, answers: Sequence[tuple[str, Pieces]], note: str) -> ExampleView:
     """With its marks: entities stand in the sentence in place of it, an answer's context beside what was asked."""
-    read, marked = cut(example.input, MOST_INPUT), example.marked
+    read, marked = cut(example.input, MOST_INPUT), example.marked and texts.bounded(example.marked)
     context: Pieces = ()
     if marked is not None:
         types = texts.types_of([marked])

@@ -12,6 +12,8 @@ from ftcheck.errors import shown
 from ftcheck.results import Mark, Marked
 
 MOST_LINES = 12
+MOST_MARKED = 1000
+"""Characters of a marked text."""
 COLOURS = 6
 """Colours that types of entities are told apart by, besides their names."""
 
@@ -43,6 +45,8 @@ def visible(text: str) -> str:
 
 def cut(text: str, limit: int) -> str:
     """At most `limit` characters and MOST_LINES lines of `text`, the end of lines as one character."""
+    if len(text) <= limit and "\n" not in text:
+        return text
     lines = text[: 2 * limit].replace("\r\n", "\n").split("\n")
     kept = "\n".join(lines[:MOST_LINES])
     if len(kept) <= limit and len(lines) <= MOST_LINES and len(text) <= 2 * limit:
@@ -79,6 +83,13 @@ def _merged(words: Iterable[tuple[str, Kind]]) -> Iterator[Piece]:
         if blank:
             yield Piece(blank)
         yield Piece(text[len(blank) :], kind)
+
+
+def bounded(marked: Marked) -> Marked:
+    """Its beginning: what tasks make is shorter, but a results file may say anything."""
+    text = marked.text[:MOST_MARKED]
+    known = [mark for mark in marked.marks if 0 <= mark.start < mark.end <= len(text)]
+    return Marked(text=text, marks=tuple(known[:100]))
 
 
 def in_context(marked: Marked) -> Pieces:
