@@ -205,4 +205,5 @@ def test_cut(text: str, expected: str) -> None:
 
 def test_what_cant_be_seen_is_shown_as_an_escape() -> None:
     assert texts.visible("a\u202eb\x1b[31m\n\tc\ud800") == "a\\u202eb\\x1b[31m\n\tc\\ud800"
+    assert texts.visible("Z" + "\u0310" * 500 + "a\u0301") == "Z" + "\u0310" * 8 + "…a\u0301"
     assert texts.visible("naïve 漢字 مرحبا 😀") == "naïve 漢字 مرحبا 😀"

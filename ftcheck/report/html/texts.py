@@ -17,6 +17,9 @@ MOST_MARKED = 1000
 COLOURS = 6
 """Colours that types of entities are told apart by, besides their names."""
 
+_COMBINING = "[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]"
+_PILED = re.compile(f"({_COMBINING}{{8}}){_COMBINING}+")
+
 Kind = Literal["", "missing", "extra", "gold", "predicted", "both", "entity"]
 
 
@@ -35,9 +38,10 @@ Pieces = tuple[Piece, ...]
 
 def visible(text: str) -> str:
     """`text` with escapes for control, bidirectional and other characters that can't be seen, but for line breaks and
-    tabs."""
-    if text.isprintable():
+    tabs; where many marks pile up on a letter, the first of them."""
+    if text.isascii() and text.isprintable():
         return text
+    text = _PILED.sub(r"\1…", text)
     return "".join(
         part if part in ("\n", "\t") else shown(part, limit=10 * len(part) + 10) for part in re.split(r"([\n\t])", text)
     )
@@ -115,7 +119,7 @@ def entities(marked: Marked, role: Literal["gold", "predicted"], types: Sequence
 
 
 def _entity(text: str, mark: Mark, types: Sequence[str]) -> Piece:
-    return Piece(text[mark.start : mark.end], "entity", mark.label, types.index(mark.label) % COLOURS)
+    return Piece(text[mark.start : mark.end], "entity", cut(mark.label, 40), types.index(mark.label) % COLOURS)
 
 
 def types_of(marked: Iterable[Marked | None]) -> tuple[str, ...]:
