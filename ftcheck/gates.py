@@ -265,6 +265,7 @@ class Judged:
             seed_source=found.seed_source,
             detectable=detectable,
             provable=provable,
+            margin=self.absolute,
         )
 
 

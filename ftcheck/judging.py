@@ -32,6 +32,8 @@ class Judgement:
     gates: tuple[GateResult, ...]
     references: tuple[Reference, ...]
     notes: tuple[str, ...]
+    evidence: Evidence
+    """What they were judged by."""
 
 
 def judge(case: Case, scored: Scored, others: Mapping[str, Other | Missing], store: Store, *, smoke: bool) -> Judgement:
@@ -52,7 +54,9 @@ def judge(case: Case, scored: Scored, others: Mapping[str, Other | Missing], sto
         if (why := _no_interval(metric, scored.statistics[name][0]))
     ]
     if smoke:
-        return Judgement(scored=scored, values=known.values, gates=(), references=(), notes=tuple(notes))
+        return Judgement(
+            scored=scored, values=known.values, gates=(), references=(), notes=tuple(notes), evidence=known
+        )
     for other in others.values():
         if not isinstance(other, Missing):
             references.check(other, known)
@@ -68,7 +72,9 @@ def judge(case: Case, scored: Scored, others: Mapping[str, Other | Missing], sto
         for side, other in _distinct(others).items()
         if isinstance(pair := known.pairs[side], Pair)
     )
-    return Judgement(scored=scored, values=known.values, gates=results, references=explained, notes=tuple(notes))
+    return Judgement(
+        scored=scored, values=known.values, gates=results, references=explained, notes=tuple(notes), evidence=known
+    )
 
 
 def evidence(case: Case, scored: Scored, others: Mapping[str, Other | Missing]) -> Evidence:

@@ -176,8 +176,7 @@ class Pipeline:
 
         Raises FtcheckError for whatever keeps the case from being measured.
         """
-
-        from ftcheck import references
+        from ftcheck import inspecting, references
         from ftcheck.judging import judge
 
         finish = partial(self.finish, on_progress=on_progress, on_wait=on_wait)
@@ -216,6 +215,7 @@ class Pipeline:
             notes=(*notes(finished), *judgement.notes, *self.warnings()),
             references=judgement.references,
             limited=self.settings.limit,
+            breakdown=inspecting.breakdown(case, judgement, others, self.store) if self.settings.charted else None,
         )
         proposal = None
         if self.settings.updates and not smoke:

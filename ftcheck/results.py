@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeVar
 
+from ftcheck.breakdown import Breakdown
+
 SCHEMA_VERSION = 2
 
 Verdict = Literal["pass", "fail", "inconclusive", "new", "incomparable", "error", "skipped", "smoke"]
@@ -75,6 +77,8 @@ class ComparisonResult:
     """The smallest regression that this gate would fail in 80 of 100 runs; None where that can't be told."""
     provable: float | None = None
     """The smallest margin that an equal recipe would pass in 80 of 100 runs."""
+    margin: float | None = None
+    """The gate's margin in the metric's unit (of a relative one as measured)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,6 +238,8 @@ class CaseResult:
     worst: tuple[WorstExample, ...] = ()
     limited: int | None = None
     """`--ft-limit N`: a smoke run, never a gate."""
+    breakdown: Breakdown | None = None
+    """By class, part, length and confidence; None where no report asked for it."""
 
     def to_json(self) -> dict[str, Json]:
         """This result as builtins only (what `json.dumps` and the xdist wire take)."""
@@ -275,6 +281,8 @@ class CaseResult:
         )
         fields["confusions"] = tuple(Confusion(**c) for c in fields["confusions"])
         fields["worst"] = tuple(_marked(WorstExample, w) for w in fields["worst"])
+        if fields.get("breakdown"):
+            fields["breakdown"] = Breakdown.from_json(fields["breakdown"])
         for name in ("seeds", "notes"):
             fields[name] = tuple(fields[name])
         return cls(**fields)

@@ -34,3 +34,8 @@ class Settings:
     def updates(self) -> bool:
         """Whether baselines are written."""
         return self.update or self.update_new
+
+    @property
+    def charted(self) -> bool:
+        """Whether a report wants what charts are made of."""
+        return self.json is not None or self.html is not None

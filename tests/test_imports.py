@@ -39,7 +39,8 @@ PYTEST_SIDE = {"plugin", "session", "collect", "declare", "validate", "xdist"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "spec": {"errors"},
-    "results": set(),
+    "results": {"breakdown"},
+    "breakdown": set(),
     "statistics": {"results", "metrics"},
     "gates": {"errors", "evidence", "results", "spec", "statistics"},
     "baselines": {"arrays", "errors", "results"},

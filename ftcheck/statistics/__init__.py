@@ -6,7 +6,7 @@ it was tested.
 - `estimate`: one metric of one case, with an interval
 - `compare`, `decide`, `decide_gain`: a candidate against its baseline
 - `seed_noise`, `pooled`, `prior_sd`: how much seeds alone move a metric
-- `plan`, `detectable`, `provable`, `decided_by`: what a gate can decide, and what would
+- `plan`, `detectable`, `detectable_curve`, `provable`, `decided_by`: what a gate can decide, and what would
 - `sequential_level`, `holm`: looking more than once
 - `collapsed`: seeds that learned nothing
 - `mcnemar`, `approximate_randomization`, `seed_permutation`, `paired_bootstrap`: for reports only
@@ -18,7 +18,7 @@ from ftcheck.statistics.corrections import holm, sequential_level
 from ftcheck.statistics.decisions import FEW_CLUSTERS, FEW_EXAMPLES, Decision, decide, decide_gain
 from ftcheck.statistics.intervals import Estimate, Spread, estimate
 from ftcheck.statistics.jackknife import Aggregate, example_df, half_width, influence
-from ftcheck.statistics.power import Needed, Plan, decided_by, detectable, plan, plan_again, provable
+from ftcheck.statistics.power import Needed, Plan, decided_by, detectable, detectable_curve, plan, plan_again, provable
 from ftcheck.statistics.seeds import SeedNoise, noise_of, pooled, prior_sd, seed_noise
 from ftcheck.statistics.significance import (
     Bootstrap,
@@ -53,6 +53,7 @@ __all__ = [
     "decide_gain",
     "decided_by",
     "detectable",
+    "detectable_curve",
     "estimate",
     "example_df",
     "half_width",

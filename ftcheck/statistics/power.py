@@ -6,9 +6,9 @@ All of it is planning with plug-in variances: figures come out as about that, an
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -28,6 +28,10 @@ MOST_TIMES_EXAMPLES = 100
 """Beyond these the difference sits on the margin: no amount that anybody would pay for decides."""
 
 _NODES = 400
+
+_HALVINGS = 50
+_HALVINGS_OF_CURVES = 14
+"""To 1/16,000 of what is searched: finer than any chart."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +59,7 @@ class Plan:
             # σ is assumed here (or c = 0): the comparison will allow for PRIOR_FACTOR times it.
             v_e = self.a + (self.d + PRIOR_FACTOR**2 * self.sigma2) * self.c
             return np.array([half_width(self.confidence, v_e=v_e, nu_e=self.nu_e, a=0.0, b=0.0, nu=0)])
-        from scipy.special import gammaincinv
-
-        chi2 = 2 * gammaincinv(self.nu / 2, (np.arange(_NODES) + 0.5) / _NODES)
-        b = (self.d + self.sigma2) * self.c / self.nu * chi2
+        b = (self.d + self.sigma2) * self.c / self.nu * _chi2(self.nu)
         z, t = quantile(self.confidence, self.nu_e), quantile(self.confidence, self.nu)
         with np.errstate(invalid="ignore"):
             both = np.where(self.a + b > 0, (z * self.a + max(z, t) * b) / np.sqrt(self.a + b), 0.0)
@@ -89,6 +90,15 @@ class Plan:
     def reach(self) -> float:
         """Further than anything that power is asked of lies from the margin."""
         return float(self._widths.max()) + 8 * self.sd
+
+
+@lru_cache(maxsize=64)
+def _chi2(nu: int) -> FloatArray:
+    """The middles of equally likely parts of the chi-squared distribution with `nu` degrees of freedom."""
+    from scipy.special import gammaincinv
+
+    middles: FloatArray = 2 * gammaincinv(nu / 2, (np.arange(_NODES) + 0.5) / _NODES)
+    return middles
 
 
 def plan(
@@ -145,9 +155,15 @@ def plan_again(comparison: Comparison) -> Plan:
     )
 
 
-def detectable(planned: Plan, margin: float, *, power: float = POWER, proven: bool = False) -> float:
+def detectable(
+    planned: Plan, margin: float, *, power: float = POWER, proven: bool = False, halvings: int = _HALVINGS
+) -> float:
     """The minimum detectable regression: the smallest that fails at `margin` with probability `power`."""
-    return _root(lambda worse: planned.fails(worse, margin, proven=proven) >= power, margin, margin + planned.reach)
+
+    def enough(worse: float) -> bool:
+        return planned.fails(worse, margin, proven=proven) >= power
+
+    return _root(enough, margin, margin + planned.reach, halvings)
 
 
 def provable(planned: Plan, *, power: float = POWER) -> float:
@@ -155,12 +171,56 @@ def provable(planned: Plan, *, power: float = POWER) -> float:
     return _root(lambda margin: planned.passes(0.0, margin) >= power, 0.0, planned.reach)
 
 
-def _root(enough: Callable[[float], bool], low: float, high: float) -> float:
+def _root(enough: Callable[[float], bool], low: float, high: float, halvings: int = _HALVINGS) -> float:
     """Where `enough` turns true."""
-    for _ in range(50):
+    for _ in range(halvings):
         middle = (low + high) / 2
         low, high = (low, middle) if enough(middle) else (middle, high)
     return high
+
+
+def detectable_curve(
+    comparison: Comparison,
+    margin: float,
+    *,
+    examples: Sequence[int],
+    seeds: Sequence[int],
+    proven: bool = False,
+) -> list[list[float]]:
+    """`detectable` by seeds on each trained side (rows; ignored for fixed weights) and examples (columns; clusters
+    where examples are not independent). Raises ValueError for a comparison without bounds."""
+    planned, n = plan_again(comparison), comparison.clusters or comparison.examples
+    return [
+        [
+            detectable(_with_examples(trial, more / n), margin, proven=proven, halvings=_HALVINGS_OF_CURVES)
+            for more in examples
+        ]
+        for trial in (_with_seeds(planned, comparison, count) for count in seeds)
+    ]
+
+
+def _with_examples(planned: Plan, factor: float) -> Plan:
+    """The same on `factor` times as many examples: A and D shrink as 1/n, ν_E grows with it."""
+    return replace(planned, a=planned.a / factor, d=planned.d / factor, nu_e=planned.nu_e * factor)
+
+
+def _trained(comparison: Comparison) -> list[int]:
+    """How many runs each trained side has."""
+    sides = [
+        (comparison.runs_baseline, comparison.fixed_baseline),
+        (comparison.runs_candidate, comparison.fixed_candidate),
+    ]
+    return [k for k, fixed in sides if not fixed]
+
+
+def _with_seeds(planned: Plan, comparison: Comparison, seeds: int) -> Plan:
+    """The same with at least `seeds` seeds on each trained side."""
+    trained = _trained(comparison)
+    if not trained:
+        return planned
+    calibration = planned.nu - sum(k - 1 for k in trained)
+    runs = [max(k, seeds) for k in trained]
+    return replace(planned, c=sum(1 / k for k in runs), nu=sum(k - 1 for k in runs) + max(0, calibration))
 
 
 Answer = Literal["", "cannot", "margin"]
@@ -219,13 +279,13 @@ def decided_by(comparison: Comparison, margin: float | None, *, proven: bool = F
 
 
 def _examples(comparison: Comparison, planned: Plan, decides: Callable[[Plan], bool]) -> tuple[int | None, Answer]:
-    """The smallest n' (A and D shrink as 1/n', ν_E grows with it)."""
+    """The smallest n'."""
     n, least = (
         (comparison.examples, FEW_EXAMPLES) if comparison.clusters is None else (comparison.clusters, FEW_CLUSTERS)
     )
 
     def at(more: int) -> bool:
-        return decides(replace(planned, a=planned.a * n / more, d=planned.d * n / more, nu_e=planned.nu_e * more / n))
+        return decides(_with_examples(planned, more / n))
 
     if not decides(replace(planned, a=0.0, d=0.0, nu_e=math.inf)):
         return None, "cannot"
@@ -240,23 +300,12 @@ def _examples(comparison: Comparison, planned: Plan, decides: Callable[[Plan], b
 
 def _seeds(comparison: Comparison, planned: Plan, decides: Callable[[Plan], bool]) -> tuple[int | None, Answer]:
     """The smallest k' on each trained side."""
-    sides = [
-        (comparison.runs_baseline, comparison.fixed_baseline),
-        (comparison.runs_candidate, comparison.fixed_candidate),
-    ]
-    trained = [k for k, fixed in sides if not fixed]
-    calibration = planned.nu - sum(k - 1 for k in trained)
-
-    def at(seeds: int) -> Plan:
-        runs = [max(k, seeds) for k in trained]
-        nu = sum(k - 1 for k in runs) + max(0, calibration)
-        return replace(planned, c=sum(1 / k for k in runs), nu=nu)
-
+    trained = _trained(comparison)
     if not trained or not decides(replace(planned, c=0.0, nu=0)):
         return None, "cannot"
     if comparison.examples < FEW_EXAMPLES or (comparison.clusters or FEW_CLUSTERS) < FEW_CLUSTERS:
         return None, "cannot"
     for seeds in range(min(trained) + 1, MOST_SEEDS + 1):
-        if decides(at(seeds)):
+        if decides(_with_seeds(planned, comparison, seeds)):
             return seeds, ""
     return None, "margin"

@@ -27,9 +27,10 @@ def page(document: Document) -> str:
     """The report of a session, or of a results file: the same values make the same text."""
     from markupsafe import Markup
 
+    from ftcheck.report import charts
     from ftcheck.report.html.view import report
 
-    style, script = _asset("style.css"), _asset("script.js")
+    style, script = charts.STYLE + _asset("style.css"), _asset("script.js")
     return _template().render(
         report=report(document),
         style=Markup(style),  # noqa: S704  ours, and so is the script

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ftcheck.report import markdown, numbers, terminal
+from markupsafe import Markup
+
+from ftcheck.report import charts, markdown, numbers, terminal
 from ftcheck.report.html import texts
 from ftcheck.report.html.texts import Pieces, cut
 from ftcheck.results import (
@@ -90,6 +92,16 @@ class ReferenceView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FigureView:
+    """A chart, and its numbers."""
+
+    title: str
+    svg: Markup
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunView:
     """A run: where its stages came from, with their keys."""
 
@@ -122,6 +134,7 @@ class CaseView:
     gates: tuple[GateView, ...]
     compared: bool
     """Whether some gate compares."""
+    figures: tuple[FigureView, ...]
     references: tuple[ReferenceView, ...]
     confusions: tuple[tuple[str, str, str], ...]
     worst: ExamplesView
@@ -148,6 +161,7 @@ def view(result: CaseResult, *, anchor: str, opened: bool, environments: Sequenc
         metrics=tuple(_metric(metric, result) for metric in result.metrics),
         gates=tuple(_gate(gate, result) for gate in result.gates),
         compared=any(gate.comparison for gate in result.gates),
+        figures=tuple(_figure(figure) for figure in charts.figures(result)),
         references=tuple(_reference(other) for other in result.references),
         confusions=tuple((f"{c.count:,}", cut(c.gold, 80), cut(c.predicted, 80)) for c in result.confusions),
         worst=_examples([_worst(example) for example in result.worst]),
@@ -281,6 +295,15 @@ def _example(example: Flip | WorstExample, name: str, answers: Sequence[tuple[st
         answers=tuple((role, pieces) for role, pieces in answers if pieces or role != "before"),
         context=context,
         note=note,
+    )
+
+
+def _figure(figure: charts.Figure) -> FigureView:
+    return FigureView(
+        title=figure.title,
+        svg=Markup(figure.svg),  # noqa: S704  drawn by us: its text is escaped
+        head=figure.table.head,
+        rows=figure.table.rows,
     )
 
 

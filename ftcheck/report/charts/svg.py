@@ -1,0 +1,151 @@
+"""Lean SVG: elements as strings, numbers with one decimal, all text escaped.
+
+A report of 200 cases has more than a thousand charts, so a chart must take a millisecond and a few kilobytes.
+matplotlib's SVG backend takes 13 to 77 ms and 6 to 79 KB for these very charts (docs/performance.md), which is why
+they are written here. What is drawn takes its colours from CSS variables (`STYLE`), its text from the page's font.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from html import escape
+
+from ftcheck.errors import shown
+
+WIDTH = 640
+"""Units of a chart's width; at 1 unit to a CSS pixel its text is 12 pixels high."""
+
+_LETTER = 7.2
+"""Units that a character takes on average, in the widest of the common sans-serif fonts (DejaVu Sans)."""
+
+STYLE = """\
+:root{--ft-now:#0072b2;--ft-then:#d55e00;--ft-good:#007a5a;--ft-odd:#8f4a78;--ft-paper:#fff}
+@media (prefers-color-scheme:dark){:root{--ft-now:#56b4e9;--ft-then:#f0a04b;--ft-good:#2fc79a;--ft-odd:#e09cc4;\
+--ft-paper:#16181c}}
+@media print{:root{--ft-now:#0072b2;--ft-then:#d55e00;--ft-good:#007a5a;--ft-odd:#8f4a78;--ft-paper:#fff}}
+.ftc{display:block;width:100%;max-width:640px;min-width:480px;height:auto;font-family:inherit;print-color-adjust:exact}
+.ftc text{fill:currentColor;stroke:none;font-size:12px}.ftc .e{text-anchor:end}.ftc .m{text-anchor:middle}\
+.ftc text.s{font-size:10.5px}
+.ftc .b{font-weight:600}.ftc .q{opacity:.72}
+.ftc line,.ftc path,.ftc circle,.ftc rect{stroke-width:1.5;fill:none;stroke:currentColor}
+.ftc .g{stroke-width:1;opacity:.16}.ftc .x{stroke-width:1;opacity:.55}.ftc .n{stroke:none}
+.ftc .t{stroke:var(--ft-then)}.ftc .w{stroke:var(--ft-now)}.ftc .o{stroke:var(--ft-odd)}.ftc .k{stroke:var(--ft-good)}
+.ftc .d{stroke-dasharray:5 3}.ftc .p{stroke-dasharray:1.5 2.5}.ftc .l{stroke-dasharray:8 3 2 3}
+.ftc .fw{fill:var(--ft-now)}.ftc .ft{fill:var(--ft-then)}.ftc .fp{fill:var(--ft-paper)}.ftc .fc{fill:currentColor}
+.ftc .z{opacity:.16}.ftc .h{stroke-width:3}
+"""
+"""What the page that holds charts needs once in a `style` element. A page with a switch of its own for dark sets the
+same variables there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """What a chart shows, as text: for those who can't see it, or want the numbers. Cells aren't escaped yet."""
+
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One chart of one case."""
+
+    id: str
+    """Unique in a report: of the chart, after a hash of the case."""
+    title: str
+    """Plain text, not escaped."""
+    description: str
+    """What the chart says, for those who can't see it: plain text, not escaped."""
+    svg: str
+    """An `svg` element. It draws as meant where the page has `STYLE`."""
+    table: Table
+
+
+def number(value: float) -> str:
+    """A coordinate: at most one decimal."""
+    text = f"{value:.1f}"
+    return text[:-2] if text.endswith(".0") else text
+
+
+def width_of(text: str) -> float:
+    """Units that `text` takes at most: wide characters (Chinese, emoji) count double."""
+    return _LETTER * sum(1 + (unicodedata.east_asian_width(char) in "WF") for char in text)
+
+
+def fitted(text: object, units: float) -> str:
+    """`text` as it may be shown anywhere, cut to what fits into `units`."""
+    plain = shown(text, 500)
+    if width_of(plain) <= units:
+        return plain
+    room, kept = units - _LETTER, ""
+    for char in plain:
+        room -= width_of(char)
+        if room < 0:
+            break
+        kept += char
+    return f"{kept}…"
+
+
+@dataclass(slots=True)
+class Canvas:
+    """The elements of one chart, in the order they are drawn."""
+
+    parts: list[str] = field(default_factory=list)
+
+    def line(self, x1: float, y1: float, x2: float, y2: float, style: str) -> None:
+        """A straight line."""
+        self.path(f"M{number(x1)} {number(y1)}L{number(x2)} {number(y2)}", style)
+
+    def path(self, data: str, style: str) -> None:
+        """A path of these commands."""
+        self.parts.append(f'<path class="{style}" d="{data}"/>')
+
+    def rect(self, x: float, y: float, width: float, height: float, style: str) -> None:
+        """A rectangle; nothing where it has no area."""
+        if width > 0 and height > 0:
+            size = f'width="{number(width)}" height="{number(height)}"'
+            self.parts.append(f'<rect class="{style}" x="{number(x)}" y="{number(y)}" {size}/>')
+
+    def circle(self, x: float, y: float, radius: float, style: str) -> None:
+        """A circle."""
+        self.parts.append(f'<circle class="{style}" cx="{number(x)}" cy="{number(y)}" r="{number(radius)}"/>')
+
+    def diamond(self, x: float, y: float, radius: float, style: str) -> None:
+        """A square on its corner."""
+        r = number(radius)
+        self.path(f"M{number(x - radius)} {number(y)}l{r} -{r}l{r} {r}l-{r} {r}z", style)
+
+    def square(self, x: float, y: float, radius: float, style: str) -> None:
+        """A square around a point."""
+        self.rect(x - radius, y - radius, 2 * radius, 2 * radius, style)
+
+    def text(self, x: float, y: float, text: object, style: str = "", *, units: float = WIDTH) -> None:
+        """Text on the line `y`, cut to what fits into `units`; the whole of it shows under the pointer."""
+        plain = shown(text, 500)
+        cut = fitted(plain, units)
+        whole = f"<title>{escape(plain)}</title>" if cut != plain else ""
+        styled = f' class="{style}"' if style else ""
+        self.parts.append(f'<text{styled} x="{number(x)}" y="{number(y)}">{whole}{escape(cut)}</text>')
+
+    def polyline(self, points: Sequence[tuple[float, float]], style: str) -> None:
+        """A line through `points`."""
+        if points:
+            self.path("M" + "L".join(f"{number(x)} {number(y)}" for x, y in points), style)
+
+    def svg(self, height: float, *, id: str, title: str, description: str) -> str:
+        """The finished `svg` element."""
+        head = (
+            f'<svg xmlns="http://www.w3.org/2000/svg" class="ftc" viewBox="0 0 {WIDTH} {number(height)}" role="img" '
+            f'aria-labelledby="{id}-t {id}-d">'
+        )
+        told = f'<title id="{id}-t">{escape(shown(title, 500))}</title>'
+        told += f'<desc id="{id}-d">{escape(shown(description, 2000))}</desc>'
+        return f"{head}{told}{''.join(self.parts)}</svg>"
+
+
+def joined(texts: Iterable[str]) -> str:
+    """`a, b and c`."""
+    *first, last = list(texts) or [""]
+    return f"{', '.join(first)} and {last}" if first else last
