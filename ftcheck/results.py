@@ -100,13 +100,17 @@ class GateResult:
     comparison: ComparisonResult | None = None
 
 
+Role = Literal["gold", "predicted", "before"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """A stretch of a `Marked` text, in characters: what was to be found there, or what was predicted."""
+    """A stretch of a `Marked` text, in characters: what was to be found there, what was predicted, or what the other
+    side of a flip predicted."""
 
     start: int
     end: int
-    role: Literal["gold", "predicted"]
+    role: Role
     label: str = ""
     """An entity's type."""
 
@@ -140,7 +144,7 @@ class Flip:
     change: float
     """By how much the example's own score changed; negative: broken."""
     marked: Marked | None = None
-    """What is expected and what is predicted now, in the text where they stand."""
+    """What is expected, what is predicted now, and where it is known what was before, in the text where they stand."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

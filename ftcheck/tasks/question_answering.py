@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ftcheck.errors import CheckpointError, DataError, shown
-from ftcheck.results import Mark, Marked, WorstExample
+from ftcheck.results import Mark, Marked, Role, WorstExample
 from ftcheck.tasks import Task
 
 if TYPE_CHECKING:
@@ -306,7 +306,7 @@ def _marked(context: str, gold: tuple[int, int] | None, predicted: tuple[int, in
     """A `Marked` as builtins: the context around the expected and the predicted answer."""
     from ftcheck.tasks import marking
 
-    bounds: dict[Literal["gold", "predicted"], tuple[int, int] | None] = {"gold": gold, "predicted": predicted}
+    bounds: dict[Role, tuple[int, int] | None] = {"gold": gold, "predicted": predicted}
     marks = [Mark(start=found[0], end=found[1], role=role) for role, found in bounds.items() if found]
     return asdict(marking.excerpt(context, marks))
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ftcheck.metrics import Input
-    from ftcheck.results import Confusion, Marked
+    from ftcheck.results import Confusion, Marked, Role
     from ftcheck.tasks import Meta, Record, Rows, Where
     from ftcheck.tasks.features import EncodedRows
 
@@ -295,7 +295,7 @@ def _described(words: Sequence[str], tags: Sequence[str]) -> str:
     return " ".join(f"{word}/{tag}" for word, tag in zip(words, tags, strict=True) if tag != "O")
 
 
-def _marked(words: Sequence[str], tags: Mapping[Literal["gold", "predicted"], Sequence[str]]) -> Marked:
+def _marked(words: Sequence[str], tags: Mapping[Role, Sequence[str]]) -> Marked:
     """The sentence with its entities, as seqeval's default mode reads the tags."""
     from ftcheck.metrics.sequence_labelling import entities
     from ftcheck.tasks import marking

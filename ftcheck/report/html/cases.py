@@ -8,25 +8,18 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from ftcheck.report import charts, markdown, numbers, terminal
-from ftcheck.report.html import texts
-from ftcheck.report.html.texts import Pieces, cut
+from ftcheck.report.html import examples, texts
+from ftcheck.report.html.examples import ExamplesView
+from ftcheck.report.html.texts import cut
 from ftcheck.results import (
     CaseResult,
     ComparisonResult,
-    Flip,
     GateResult,
     MetricResult,
     Reference,
     RunResult,
     Verdict,
-    WorstExample,
 )
-
-MOST_INPUT = 400
-MOST_ANSWER = 300
-"""Characters of an example's texts."""
-MOST_EXAMPLES = 9_000
-"""Characters of all examples of a list together: 50 cases make a page of less than 2 MB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +30,8 @@ class MetricView:
     direction: str
     value: str
     interval: str
-    about: str
-    """What the interval speaks of, or why there is none."""
+    why_none: str
+    """Why there is no interval."""
     seeds: str
     verdict: Verdict | None
 
@@ -56,27 +49,6 @@ class GateView:
     p_value: str
     detects: str
     verdict: Verdict
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExampleView:
-    """A flip or a worst example: what was read, expected, predicted, and where that stands in the text."""
-
-    name: str
-    input: str
-    answers: tuple[tuple[str, Pieces], ...]
-    """(`expected`, its text), (`before`, ...), (`now`, ...)."""
-    context: Pieces
-    """The text with the answers marked in it; empty where the task marks none."""
-    note: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExamplesView:
-    """Some examples, and how many there is no room for."""
-
-    shown: tuple[ExampleView, ...]
-    left_out: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +103,10 @@ class CaseView:
     reasons: tuple[str, ...]
     notes: tuple[str, ...]
     metrics: tuple[MetricView, ...]
+    about: str
+    """What the intervals speak of: `of the recipe`."""
+    by_seed: bool
+    """Whether there is more than one."""
     gates: tuple[GateView, ...]
     compared: bool
     """Whether some gate compares."""
@@ -146,6 +122,8 @@ class CaseView:
 
 def view(result: CaseResult, *, anchor: str, opened: bool, environments: Sequence[tuple[str, str]]) -> CaseView:
     """All that the page shows of `result`."""
+    flips = [flip for other in result.references for flip in other.flips]
+    types = texts.types_of([*(flip.marked for flip in flips), *(example.marked for example in result.worst)])
     return CaseView(
         anchor=anchor,
         opened=opened,
@@ -159,12 +137,14 @@ def view(result: CaseResult, *, anchor: str, opened: bool, environments: Sequenc
         reasons=tuple(dict.fromkeys(gate.message for gate in result.gates if gate.verdict not in ("pass", "smoke"))),
         notes=(*result.notes, *([f"baseline: {result.update}"] if result.update else [])),
         metrics=tuple(_metric(metric, result) for metric in result.metrics),
+        about=" or ".join(dict.fromkeys(f"of the {m.interval.about}" for m in result.metrics if m.interval)),
+        by_seed=any(len(metric.per_seed) > 1 for metric in result.metrics),
         gates=tuple(_gate(gate, result) for gate in result.gates),
         compared=any(gate.comparison for gate in result.gates),
         figures=tuple(_figure(figure) for figure in charts.figures(result)),
-        references=tuple(_reference(other) for other in result.references),
+        references=tuple(_reference(other, types) for other in result.references),
         confusions=tuple((f"{c.count:,}", cut(c.gold, 80), cut(c.predicted, 80)) for c in result.confusions),
-        worst=_examples([_worst(example) for example in result.worst]),
+        worst=examples.worst(result.worst, types),
         runs=tuple(_run(run) for run in result.runs),
         environments=tuple(environments),
         command=markdown.command(result),
@@ -211,7 +191,7 @@ def _metric(metric: MetricResult, result: CaseResult) -> MetricView:
         direction="higher is better" if metric.greater_is_better else "lower is better",
         value=numbers.value(metric),
         interval=numbers.interval(known, digits) if known else "",
-        about=f"of the {known.about}" if known else metric.no_interval,
+        why_none="" if known else metric.no_interval,
         seeds=", ".join(numbers.plain(value, digits) for value in metric.per_seed) if len(metric.per_seed) > 1 else "",
         verdict=min(gates, key=markdown.ORDER.index, default=None),
     )
@@ -234,7 +214,7 @@ def _gate(gate: GateResult, result: CaseResult) -> GateView:
     )
 
 
-def _reference(other: Reference) -> ReferenceView:
+def _reference(other: Reference, types: Sequence[str]) -> ReferenceView:
     flipped = f"{other.broken:,} of {other.common:,} examples broken, {other.fixed:,} fixed"
     return ReferenceView(
         against=other.against,
@@ -242,59 +222,7 @@ def _reference(other: Reference) -> ReferenceView:
         changes=tuple(cut(change, 500) for change in other.changes),
         trace=other.trace,
         flipped=flipped if other.broken or other.fixed else "",
-        flips=_examples([_flip(flip) for flip in other.flips]),
-    )
-
-
-def _examples(examples: Sequence[ExampleView]) -> ExamplesView:
-    """As many as there is room for."""
-    room = MOST_EXAMPLES
-    kept: list[ExampleView] = []
-    for example in examples:
-        answers = [piece for _, pieces in example.answers for piece in pieces]
-        room -= len(example.input) + sum(len(piece.text) for piece in (*answers, *example.context))
-        if room < 0 and kept:
-            break
-        kept.append(example)
-    more = len(examples) - len(kept)
-    return ExamplesView(shown=tuple(kept), left_out=f"{more:,} more in the results file (--ft-json)" if more else "")
-
-
-def _flip(flip: Flip) -> ExampleView:
-    expected, now = texts.differing(cut(flip.gold, MOST_ANSWER), cut(flip.after, MOST_ANSWER))
-    before = texts.plain(cut(flip.before, MOST_ANSWER))
-    return _example(flip, flip.id, [("expected", expected), ("before", before), ("now", now)], "")
-
-
-def _worst(example: WorstExample) -> ExampleView:
-    expected, got = texts.differing(cut(example.gold, MOST_ANSWER), cut(example.predicted, MOST_ANSWER))
-    score = "" if example.score is None else f"score {numbers.plain(example.score, 2)}"
-    return _example(example, f"row {example.index}", [("expected", expected), ("got", got)], score)
-
-
-def _example(example: Flip | WorstExample, name: str, answers: Sequence[tuple[str, Pieces]], note: str) -> ExampleView:
-    """With its marks: entities stand in the sentence in place of it, an answer's context beside what was asked."""
-    read, marked = cut(example.input, MOST_INPUT), example.marked and texts.bounded(example.marked)
-    context: Pieces = ()
-    if marked is not None:
-        types = texts.types_of([marked])
-        if types:
-            got = answers[-1][0]
-            read = ""
-            others = [(role, pieces) for role, pieces in answers[1:-1] if pieces]
-            answers = [
-                ("expected", texts.entities(marked, "gold", types)),
-                *others,
-                (got, texts.entities(marked, "predicted", types)),
-            ]
-        else:
-            context = texts.in_context(marked)
-    return ExampleView(
-        name=cut(name, 80),
-        input=read,
-        answers=tuple((role, pieces) for role, pieces in answers if pieces or role != "before"),
-        context=context,
-        note=note,
+        flips=examples.flips(other.flips, types),
     )
 
 

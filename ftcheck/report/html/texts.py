@@ -9,7 +9,7 @@ from itertools import groupby, pairwise
 from typing import Literal
 
 from ftcheck.errors import shown
-from ftcheck.results import Mark, Marked
+from ftcheck.results import Mark, Marked, Role
 
 MOST_LINES = 12
 MOST_MARKED = 1000
@@ -98,16 +98,17 @@ def bounded(marked: Marked) -> Marked:
 
 def in_context(marked: Marked) -> Pieces:
     """A text with what was expected and what was predicted in it, which may overlap."""
-    bounds = sorted({0, len(marked.text), *(place for mark in marked.marks for place in (mark.start, mark.end))})
+    marks = [mark for mark in marked.marks if mark.role != "before"]
+    bounds = sorted({0, len(marked.text), *(place for mark in marks for place in (mark.start, mark.end))})
     pieces = []
     for start, end in pairwise(bounds):
-        roles = {mark.role for mark in marked.marks if mark.start <= start and end <= mark.end}
-        kind: Kind = "both" if len(roles) > 1 else next(iter(roles), "")
+        roles = {mark.role for mark in marks if mark.start <= start and end <= mark.end}
+        kind: Kind = "both" if len(roles) > 1 else "gold" if "gold" in roles else "predicted" if roles else ""
         pieces.append(Piece(marked.text[start:end], kind))
     return tuple(pieces)
 
 
-def entities(marked: Marked, role: Literal["gold", "predicted"], types: Sequence[str]) -> Pieces:
+def entities(marked: Marked, role: Role, types: Sequence[str]) -> Pieces:
     """A sentence with the entities of one side, each with its type; `types` gives them their colours."""
     pieces, place = [], 0
     for mark in marked.marks:

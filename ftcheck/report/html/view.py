@@ -10,7 +10,7 @@ from ftcheck.report import markdown, numbers, terminal
 from ftcheck.report.html import cases
 from ftcheck.report.html.cases import CaseView
 from ftcheck.report.jsonfile import Document
-from ftcheck.results import CaseResult, GateResult, MetricResult, RunResult, Verdict
+from ftcheck.results import CaseResult, MetricResult, RunResult, Verdict
 
 OPENED = 3
 """Cases that did not pass, at the top, that are open when the page is."""
@@ -145,7 +145,7 @@ def _row(result: CaseResult, anchor: str) -> Row:
         value=Cell(text=numbers.value(metric), sort=repr(metric.value)) if metric else Cell(),
         interval=_interval(metric),
         demand=cases.demand(gate) if gate else "",
-        difference=_difference(gate),
+        difference=_difference(result, metric),
         examples=Cell(text=f"{result.examples:,}", sort=str(result.examples)) if result.examples else Cell(),
     )
 
@@ -156,10 +156,13 @@ def _interval(metric: MetricResult | None) -> str:
     return numbers.interval(metric.interval, numbers.places(metric))
 
 
-def _difference(gate: GateResult | None) -> Cell:
-    if gate is None or gate.comparison is None:
-        return Cell()
-    return Cell(text=cases.difference(gate.comparison), sort=repr(gate.comparison.difference))
+def _difference(result: CaseResult, metric: MetricResult | None) -> Cell:
+    """Of the metric from what it was compared with first, whichever of its gates decided."""
+    compared = (
+        g.comparison for g in result.gates if metric and g.metric == metric.name and not g.part and g.comparison
+    )
+    found = next(compared, None)
+    return Cell(text=cases.difference(found), sort=repr(found.difference)) if found else Cell()
 
 
 Facts = tuple[tuple[str, str], ...]
