@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 
-from ftcheck.report.charts import forest
+from ftcheck.report.charts import classes, confusion, differences, forest, power, reliability, slices, training
 from ftcheck.report.charts.svg import STYLE, Figure, Table
 from ftcheck.results import CaseResult
 
@@ -17,6 +17,14 @@ __all__ = ["STYLE", "Figure", "Table", "figures"]
 
 CHARTS: dict[str, Callable[[CaseResult, str], Figure | None]] = {
     "forest": forest.draw,
+    "differences": differences.draw,
+    "power": power.draw,
+    "training": training.draw,
+    "confusion": confusion.draw,
+    "classes": classes.draw,
+    "parts": slices.draw_parts,
+    "lengths": slices.draw_lengths,
+    "reliability": reliability.draw,
 }
 """In the order they are shown: name -> draws it under an id."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from ftcheck.report import numbers
 from ftcheck.report.charts.scale import UNIT, Scale, labels
-from ftcheck.report.charts.svg import WIDTH, Canvas, Figure, Table, joined
+from ftcheck.report.charts.svg import WIDTH, Canvas, Figure, Table, figure, joined
 from ftcheck.results import CaseResult, GateResult, MetricResult
 
 MOST = 14
@@ -54,12 +54,12 @@ def draw(result: CaseResult, id: str) -> Figure | None:
         return None
     title = "Metrics against baseline and limits"
     description = f"{joined(map(_told, rows[:3]))}{', and more in the table' if len(rows) > 3 else ''}."
-    return Figure(
-        id=id,
-        title=title,
-        description=description,
-        svg=_Drawing(rows[:MOST]).svg(id=id, title=title, description=description),
-        table=Table(
+    return figure(
+        id,
+        title,
+        description,
+        _Drawing(rows[:MOST]).drawn(),
+        Table(
             head=("metric", "value", "interval", "seeds", "compared with", "gates"),
             rows=tuple(_cells(row, result) for row in rows),
         ),
@@ -127,12 +127,12 @@ class _Drawing:
     canvas: Canvas = field(default_factory=Canvas)
     used: set[str] = field(default_factory=set)
 
-    def svg(self, **told: str) -> str:
+    def drawn(self) -> Canvas:
         for index, row in enumerate(self.rows):
             self._row(row, index * _ROW + 18)
         bottom = len(self.rows) * _ROW + 16
         self._legend(bottom)
-        return self.canvas.svg(bottom + 12, **told)
+        return self.canvas.closed(bottom + 12)
 
     def _row(self, row: Row, y: float) -> None:
         canvas, metric = self.canvas, row.metric

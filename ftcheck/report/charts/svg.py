@@ -19,6 +19,8 @@ WIDTH = 640
 
 _LETTER = 7.2
 """Units that a character takes on average, in the widest of the common sans-serif fonts (DejaVu Sans)."""
+_SMALL = 10.5 / 12
+"""Of the class `s`."""
 
 STYLE = """\
 :root{--ft-now:#0072b2;--ft-then:#d55e00;--ft-good:#007a5a;--ft-odd:#8f4a78;--ft-paper:#fff}
@@ -27,13 +29,14 @@ STYLE = """\
 @media print{:root{--ft-now:#0072b2;--ft-then:#d55e00;--ft-good:#007a5a;--ft-odd:#8f4a78;--ft-paper:#fff}}
 .ftc{display:block;width:100%;max-width:640px;min-width:480px;height:auto;font-family:inherit;print-color-adjust:exact}
 .ftc text{fill:currentColor;stroke:none;font-size:12px}.ftc .e{text-anchor:end}.ftc .m{text-anchor:middle}\
-.ftc text.s{font-size:10.5px}
+.ftc text.s{font-size:10.5px}.ftc text.u{font-size:8px}
 .ftc .b{font-weight:600}.ftc .q{opacity:.72}
 .ftc line,.ftc path,.ftc circle,.ftc rect{stroke-width:1.5;fill:none;stroke:currentColor}
 .ftc .g{stroke-width:1;opacity:.16}.ftc .x{stroke-width:1;opacity:.55}.ftc .n{stroke:none}
 .ftc .t{stroke:var(--ft-then)}.ftc .w{stroke:var(--ft-now)}.ftc .o{stroke:var(--ft-odd)}.ftc .k{stroke:var(--ft-good)}
 .ftc .d{stroke-dasharray:5 3}.ftc .p{stroke-dasharray:1.5 2.5}.ftc .l{stroke-dasharray:8 3 2 3}
-.ftc .fw{fill:var(--ft-now)}.ftc .ft{fill:var(--ft-then)}.ftc .fp{fill:var(--ft-paper)}.ftc .fc{fill:currentColor}
+.ftc .fw{fill:var(--ft-now)}.ftc .ft{fill:var(--ft-then)}\
+.ftc .fk{fill:var(--ft-good)}.ftc .fp{fill:var(--ft-paper)}.ftc .fc{fill:currentColor}
 .ftc .z{opacity:.16}.ftc .h{stroke-width:3}
 """
 """What the page that holds charts needs once in a `style` element. A page with a switch of its own for dark sets the
@@ -42,7 +45,7 @@ same variables there."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """What a chart shows, as text: for those who can't see it, or want the numbers. Cells aren't escaped yet."""
+    """What a chart shows, as text: for those who can't see it, or want the numbers."""
 
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -50,14 +53,13 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """One chart of one case."""
+    """One chart of one case. Texts are plain, without control or bidirectional characters; a page must escape them."""
 
     id: str
     """Unique in a report: of the chart, after a hash of the case."""
     title: str
-    """Plain text, not escaped."""
     description: str
-    """What the chart says, for those who can't see it: plain text, not escaped."""
+    """What the chart says, for those who can't see it."""
     svg: str
     """An `svg` element. It draws as meant where the page has `STYLE`."""
     table: Table
@@ -93,14 +95,16 @@ class Canvas:
     """The elements of one chart, in the order they are drawn."""
 
     parts: list[str] = field(default_factory=list)
+    height: float = 0.0
 
     def line(self, x1: float, y1: float, x2: float, y2: float, style: str) -> None:
         """A straight line."""
         self.path(f"M{number(x1)} {number(y1)}L{number(x2)} {number(y2)}", style)
 
-    def path(self, data: str, style: str) -> None:
-        """A path of these commands."""
-        self.parts.append(f'<path class="{style}" d="{data}"/>')
+    def path(self, data: str, style: str, *, opacity: float = 1.0) -> None:
+        """A path of these commands; `opacity` is that of its area."""
+        filled = f' fill-opacity="{opacity:g}"' if opacity < 1 else ""
+        self.parts.append(f'<path class="{style}"{filled} d="{data}"/>')
 
     def rect(self, x: float, y: float, width: float, height: float, style: str) -> None:
         """A rectangle; nothing where it has no area."""
@@ -124,7 +128,7 @@ class Canvas:
     def text(self, x: float, y: float, text: object, style: str = "", *, units: float = WIDTH) -> None:
         """Text on the line `y`, cut to what fits into `units`; the whole of it shows under the pointer."""
         plain = shown(text, 500)
-        cut = fitted(plain, units)
+        cut = fitted(plain, units / _SMALL if " s" in f" {style}" else units)
         whole = f"<title>{escape(plain)}</title>" if cut != plain else ""
         styled = f' class="{style}"' if style else ""
         self.parts.append(f'<text{styled} x="{number(x)}" y="{number(y)}">{whole}{escape(cut)}</text>')
@@ -134,15 +138,32 @@ class Canvas:
         if points:
             self.path("M" + "L".join(f"{number(x)} {number(y)}" for x, y in points), style)
 
-    def svg(self, height: float, *, id: str, title: str, description: str) -> str:
-        """The finished `svg` element."""
+    def closed(self, height: float) -> Canvas:
+        """This canvas, finished at this height."""
+        self.height = height
+        return self
+
+    def svg(self, id: str, title: str, description: str) -> str:
+        """The `svg` element."""
         head = (
-            f'<svg xmlns="http://www.w3.org/2000/svg" class="ftc" viewBox="0 0 {WIDTH} {number(height)}" role="img" '
-            f'aria-labelledby="{id}-t {id}-d">'
+            f'<svg xmlns="http://www.w3.org/2000/svg" class="ftc" viewBox="0 0 {WIDTH} {number(self.height)}" '
+            f'role="img" aria-labelledby="{id}-t {id}-d">'
         )
-        told = f'<title id="{id}-t">{escape(shown(title, 500))}</title>'
-        told += f'<desc id="{id}-d">{escape(shown(description, 2000))}</desc>'
+        told = f'<title id="{id}-t">{escape(title)}</title><desc id="{id}-d">{escape(description)}</desc>'
         return f"{head}{told}{''.join(self.parts)}</svg>"
+
+
+def figure(id: str, title: str, description: str, canvas: Canvas, table: Table) -> Figure:
+    """A finished chart: its texts without characters that a page must not hold."""
+    title, description = shown(title, 300), shown(description, 1000)
+    rows = tuple(tuple(shown(cell, 300) for cell in row) for row in table.rows)
+    return Figure(
+        id=id,
+        title=title,
+        description=description,
+        svg=canvas.svg(id, title, description),
+        table=Table(head=table.head, rows=rows),
+    )
 
 
 def joined(texts: Iterable[str]) -> str:
