@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from markupsafe import Markup
-
-from ftcheck.report import charts, markdown, numbers, terminal
+from ftcheck.report import markdown, numbers, terminal
 from ftcheck.report.html import examples, texts
 from ftcheck.report.html.examples import ExamplesView
+from ftcheck.report.html.figures import FiguresView
 from ftcheck.report.html.texts import cut
 from ftcheck.results import (
     CaseResult,
@@ -64,16 +63,6 @@ class ReferenceView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FigureView:
-    """A chart, and its numbers."""
-
-    title: str
-    svg: Markup
-    head: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RunView:
     """A run: where its stages came from, with their keys."""
 
@@ -110,7 +99,7 @@ class CaseView:
     gates: tuple[GateView, ...]
     compared: bool
     """Whether some gate compares."""
-    figures: tuple[FigureView, ...]
+    figures: FiguresView
     references: tuple[ReferenceView, ...]
     confusions: tuple[tuple[str, str, str], ...]
     worst: ExamplesView
@@ -120,7 +109,9 @@ class CaseView:
     command: str
 
 
-def view(result: CaseResult, *, anchor: str, opened: bool, environments: Sequence[tuple[str, str]]) -> CaseView:
+def view(
+    result: CaseResult, *, anchor: str, opened: bool, figures: FiguresView, environments: Sequence[tuple[str, str]]
+) -> CaseView:
     """All that the page shows of `result`."""
     flips = [flip for other in result.references for flip in other.flips]
     types = texts.types_of([*(flip.marked for flip in flips), *(example.marked for example in result.worst)])
@@ -141,7 +132,7 @@ def view(result: CaseResult, *, anchor: str, opened: bool, environments: Sequenc
         by_seed=any(len(metric.per_seed) > 1 for metric in result.metrics),
         gates=tuple(_gate(gate, result) for gate in result.gates),
         compared=any(gate.comparison for gate in result.gates),
-        figures=tuple(_figure(figure) for figure in charts.figures(result)),
+        figures=figures,
         references=tuple(_reference(other, types) for other in result.references),
         confusions=tuple((f"{c.count:,}", cut(c.gold, 80), cut(c.predicted, 80)) for c in result.confusions),
         worst=examples.worst(result.worst, types),
@@ -223,15 +214,6 @@ def _reference(other: Reference, types: Sequence[str]) -> ReferenceView:
         trace=other.trace,
         flipped=flipped if other.broken or other.fixed else "",
         flips=examples.flips(other.flips, types),
-    )
-
-
-def _figure(figure: charts.Figure) -> FigureView:
-    return FigureView(
-        title=figure.title,
-        svg=Markup(figure.svg),  # noqa: S704  drawn by us: its text is escaped
-        head=figure.table.head,
-        rows=figure.table.rows,
     )
 
 

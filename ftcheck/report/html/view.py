@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ftcheck.report import markdown, numbers, terminal
-from ftcheck.report.html import cases
+from ftcheck.report.html import cases, figures
 from ftcheck.report.html.cases import CaseView
 from ftcheck.report.jsonfile import Document
 from ftcheck.results import CaseResult, MetricResult, RunResult, Verdict
@@ -78,13 +78,14 @@ def report(document: Document) -> ReportView:
     counts = Counter(result.verdict for result in results)
     rows = tuple(_row(result, f"case-{place + 1}") for place, result in enumerate(results))
     views = []
-    for place, result in enumerate(results):
+    for place, (result, charts) in enumerate(zip(results, figures.views(results), strict=True)):
         known = [index for index, (facts, _) in enumerate(environments) if any(facts == _facts(r) for r in result.runs)]
         views.append(
             cases.view(
                 result,
                 anchor=rows[place].anchor,
                 opened=len(results) == 1 or (place < OPENED and result.verdict != "pass"),
+                figures=charts,
                 environments=[(f"environment-{index + 1}", _name(index, len(environments))) for index in known],
             )
         )
