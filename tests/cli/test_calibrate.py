@@ -183,20 +183,6 @@ def test_a_failing_training_is_one_sentence(faked: Project, ftcheck: Command, mo
     assert (done.returncode, done.stderr) == (1, "ftcheck: the loss became NaN at step 7\n")
 
 
-@pytest.mark.parametrize(
-    ("number", "expected"),
-    [
-        pytest.param(0.02101, 0.022, id="up"),
-        pytest.param(0.021, 0.021, id="exact"),
-        pytest.param(0.0995, 0.1, id="carries"),
-        pytest.param(123.4, 130.0, id="large"),
-        pytest.param(0.0, 0.0, id="zero"),
-    ],
-)
-def test_a_proposed_margin_has_two_digits_and_is_enough(number: float, expected: float) -> None:
-    assert calibrating.rounded_up(number) == expected
-
-
 TOLD = "good: accuracy: margin 0.001 can't be proven with 3 + 3 seeds and 100 examples (0.025 can): an equal retrain"
 
 
