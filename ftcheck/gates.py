@@ -70,7 +70,8 @@ def corrected(cases: Sequence[Sequence[GateResult]]) -> list[tuple[GateResult, .
     for (case, index, comparison), p in zip(margins, adjusted, strict=True):
         result = cases[case][index]
         if result.verdict == "fail" and p > 1 - comparison.confidence:
-            told = f"inconclusive, since one of {len(margins)} margins may look so bad by chance (Holm: {numbers.p_equals(p)})"
+            likely = f"one of {len(margins)} margins may look so bad by chance (Holm: {numbers.p_equals(p)})"
+            told = f"inconclusive, since {likely}"
             found[case][index] = replace(result, verdict="inconclusive", message=f"{result.message}; {told}")
     return [tuple(results) for results in found]
 

@@ -105,7 +105,8 @@ def _said_of_comparisons(results: Sequence[GateResult], known: Evidence) -> Iter
             sd, source = known.prior(known.metrics[result.metric].scale, known.values[result.metric].value)
             yield (
                 f"{result.metric}: one run a side, so seeds are assumed to move it by a standard deviation of up to "
-                f"{numbers.at_least(statistics.PRIOR_FACTOR * sd)} ({source}); more seeds or `ftcheck calibrate` measure it"
+                f"{numbers.at_least(statistics.PRIOR_FACTOR * sd)} ({source}); more seeds or `ftcheck "
+                "calibrate` measure it"
             )
         if result.verdict == "pass" and found.high < 0:
             yield (

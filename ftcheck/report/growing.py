@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ftcheck.errors import UsageError
@@ -12,32 +13,23 @@ from ftcheck.results import CaseResult
 
 SHARE = 0.05
 """How much of the time may go into writing while the session goes on."""
+RETRY = 20.0
+"""Seconds until a file that couldn't be written is tried again."""
 
 
 class GrowingFile:
-    """Written anew, whole, as cases finish. Each result becomes text once, and what is waiting is written when the last
-    writing took less than SHARE of the time since: after every case where they take seconds, and now and then where
-    thousands come out of the store."""
+    """Written anew, whole, as cases finish. Each result becomes text once, and what is waiting is written when that
+    takes less than SHARE of the time since the last writing: after every case where they take seconds, and now and then
+    where thousands come out of the store."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, missing: Callable[[], Sequence[str]]) -> None:
         self._path = Path(path)
-        self._planned: dict[str, None] = {}
-        self._skipped: set[str] = set()
+        self._missing = missing
         self._lines: dict[str, str] = {}
-        self._waiting = True
+        self._waiting = False
         self._cost = 0.0
-        self._last = 0.0
-
-    def plan(self, nodeids: Iterable[str]) -> None:
-        """Cases that are to be measured. Raises UsageError where the file can't be written."""
-        before = len(self._planned)
-        self._planned |= dict.fromkeys(nodeids)
-        if self._waiting or len(self._planned) != before:
-            self._write(complete=False)
-
-    def skip(self, nodeid: str) -> None:
-        """That case has no result, and none is missing."""
-        self._skipped.add(nodeid)
+        """Seconds that writing took, by results."""
+        self._last = -math.inf
 
     def add(self, result: CaseResult) -> None:
         """A finished result; a rerun's replaces it."""
@@ -47,27 +39,16 @@ class GrowingFile:
 
     def tick(self) -> None:
         """Write what is waiting, if it's time."""
-        if self._waiting and time.monotonic() - self._last >= self._cost / SHARE:
+        if self._waiting and time.monotonic() >= self._last + self._cost * len(self._lines) / SHARE:
             try:
-                self._write(complete=False)
-            except UsageError:
-                # Of no use now: the last writing says it, if it still can't be done.
-                self._cost = max(self._cost, 1.0)
+                self.write(complete=False)
+            except UsageError:  # of no use now: the last writing says it, if it still can't be done
+                self._last = time.monotonic() + RETRY
 
-    @property
-    def missing(self) -> tuple[str, ...]:
-        """Cases without a result."""
-        return tuple(nodeid for nodeid in self._planned if nodeid not in self._lines and nodeid not in self._skipped)
-
-    def close(self, *, complete: bool) -> None:
-        """The last writing. Raises UsageError where the file can't be written."""
-        self._write(complete=complete)
-
-    def _write(self, *, complete: bool) -> None:
+    def write(self, *, complete: bool) -> None:
+        """Write now. Raises UsageError where the file can't be written."""
         start = time.monotonic()
-        try:
-            jsonfile.written(self._path, self._lines, complete=complete, missing=self.missing)
-            self._waiting = False
-        finally:
-            self._last = time.monotonic()
-            self._cost = self._last - start
+        jsonfile.written(self._path, self._lines, complete=complete, missing=self._missing())
+        self._last = time.monotonic()
+        self._cost = (self._last - start) / max(len(self._lines), 1)
+        self._waiting = False

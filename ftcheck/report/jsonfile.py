@@ -17,7 +17,8 @@ from ftcheck.results import SCHEMA_VERSION, CaseResult
 
 
 def write(path: str | Path, results: Sequence[CaseResult], *, complete: bool, missing: Sequence[str] = ()) -> None:
-    """Write `results` to `path`, whole or not at all, a result a line. NaN and infinities become null, as JSON has none.
+    """Write `results` to `path`, a result a line, whole or not at all. NaN and infinities become null, since JSON has
+    none.
 
     `complete` is False where the session did not finish, and `missing` then names the cases (node ids) that were to be
     measured and have no result. Raises UsageError where `path` can't be written.

@@ -31,8 +31,10 @@ MOST_BYTES = 900_000
 def page(
     results: Sequence[CaseResult], *, complete: bool = True, missing: Sequence[str] = (), limit: int = MOST_BYTES
 ) -> str:
-    """The whole report; `missing` are the cases that have no result where the session is not `complete`. Where it would be longer than `limit` bytes the folded parts are left out, last first, and it
-    says so."""
+    """The whole report; `missing` are the cases that have no result where the session is not `complete`.
+
+    Where it would be longer than `limit` bytes the folded parts are left out, last first, and it says so.
+    """
     ordered = sorted(results, key=lambda r: (ORDER.index(r.verdict), r.nodeid))
     top = "\n".join([f"## {_headline(ordered)}", "", *_warning(complete, missing), *_table(ordered), ""])
     folded = ["\n".join(_folded(result)) for result in ordered if result.verdict != "pass"]

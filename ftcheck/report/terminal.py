@@ -214,7 +214,8 @@ def _rows(result: CaseResult, *, detects: bool = True) -> list[tuple[str, str, s
         gates = [gate for gate in result.gates if gate.metric == metric.name]
         first = (shown(metric.name, 60), numbers.value(metric), numbers.interval_of(metric))
         whole = [gate for gate in gates if not gate.part]
-        bounds = [(_gate_cell(gate, detects=detects), gate.verdict) for gate in whole] or [("", "")]
+        bounds: list[tuple[str, str]] = [(_gate_cell(gate, detects=detects), gate.verdict) for gate in whole]
+        bounds = bounds or [("", "")]
         rows.append((*first, *bounds[0]))
         rows += [("", "", "", *bound) for bound in bounds[1:]]
         rows += [("", value, "", cell, verdict) for value, cell, verdict in _part_rows(gates, metric)]

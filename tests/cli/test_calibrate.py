@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ftcheck import calibrating, power
+from ftcheck import power
 from ftcheck.baselines import Accepted, Entry, MetricRecord, Noise, Power, examples_digest
 from ftcheck.evidence import Arm, Pair
 from ftcheck.spec import Case, Checkpoint, Data, Gate, Margin
