@@ -69,7 +69,7 @@ def session(cases: int) -> Document:
     """The same results for the same number."""
     random.seed(cases)
     results = [case(number) for number in range(cases)]
-    return Document(results=results, complete=True, created="2026-11-02T10:00:00+00:00", version="0.1.0")
+    return Document(results=results, complete=True, missing=(), created="2026-11-02T10:00:00+00:00", version="0.1.0")
 
 
 def case(number: int) -> CaseResult:

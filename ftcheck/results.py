@@ -11,6 +11,8 @@ from ftcheck.breakdown import Breakdown
 SCHEMA_VERSION = 2
 
 Verdict = Literal["pass", "fail", "inconclusive", "new", "incomparable", "error", "skipped", "smoke"]
+Scale = Literal["proportion", "perplexity", "unbounded"]
+"""Which interval fits a metric: within [0, 1], exp of a mean loss, or anything."""
 Json = Any
 """JSON values: None, bool, int, float, str, lists and string-keyed dicts of them."""
 
@@ -39,6 +41,8 @@ class MetricResult:
     no_interval: str = ""
     """Why there is no interval, where there is none."""
     examples: int = 0
+    scale: Scale = "unbounded"
+    """A proportion's differences are shown in percentage points."""
 
 
 Bound = Literal["min", "max", "max_regression", "max_gain", "max_drift", "must_pass"]

@@ -29,16 +29,16 @@ def report(
         raise UsageError("--markdown, --html and --csv: choose one")
     found = jsonfile.load(results)
     if markdown:
-        text = pages.page(found.results, complete=found.complete)
+        text = pages.page(found.results, complete=found.complete, missing=found.missing)
     elif html:
         text = site.page(found)
     elif csv:
         text = csv_table(COLUMNS, [list(row.values()) for row in rows(found.results)])
     else:
-        lines = [line.text for line in terminal.table(found.results, width=_width(), details=False)]
+        lines = terminal.table(found.results, width=_width(), details=False)
         if not found.complete:
-            lines.append("note: the session did not finish: cases may be missing here")
-        text = "\n".join(lines) + "\n"
+            lines += terminal.unfinished(found.missing, _width())
+        text = "\n".join(line.text for line in lines) + "\n"
     if output is None:
         sys.stdout.write(text)
         return

@@ -28,11 +28,15 @@ MOST_BYTES = 900_000
 """GitHub cuts a job summary at 1 MiB, and a comment at 65,536 characters."""
 
 
-def page(results: Sequence[CaseResult], *, complete: bool = True, limit: int = MOST_BYTES) -> str:
-    """The whole report. Where it would be longer than `limit` bytes the folded parts are left out, last first, and it
-    says so."""
+def page(
+    results: Sequence[CaseResult], *, complete: bool = True, missing: Sequence[str] = (), limit: int = MOST_BYTES
+) -> str:
+    """The whole report; `missing` are the cases that have no result where the session is not `complete`.
+
+    Where it would be longer than `limit` bytes the folded parts are left out, last first, and it says so.
+    """
     ordered = sorted(results, key=lambda r: (ORDER.index(r.verdict), r.nodeid))
-    top = "\n".join([f"## {_headline(ordered)}", "", *_warning(complete), *_table(ordered), ""])
+    top = "\n".join([f"## {_headline(ordered)}", "", *_warning(complete, missing), *_table(ordered), ""])
     folded = ["\n".join(_folded(result)) for result in ordered if result.verdict != "pass"]
     folded.append("\n".join(_all_metrics(ordered)))
     kept: list[str] = []
@@ -70,8 +74,15 @@ def headline(results: Sequence[CaseResult]) -> str:
     return ", ".join(f"{counts[verdict]:,} {named.get(verdict, verdict)}" for verdict in ORDER if counts[verdict])
 
 
-def _warning(complete: bool) -> list[str]:
-    return [] if complete else ["> [!WARNING]", "> The session did not finish: cases may be missing here.", ""]
+def _warning(complete: bool, missing: Sequence[str]) -> list[str]:
+    if complete:
+        return []
+    told = "The session did not finish: cases may be missing here."
+    if missing:
+        named = ", ".join(escaped(nodeid, 200) for nodeid in missing[:20])
+        more = f" and {len(missing) - 20:,} more" if len(missing) > 20 else ""
+        told = f"The session did not finish: no result of {numbers.count(len(missing), 'case')}: {named}{more}"
+    return ["> [!WARNING]", f"> {told}", ""]
 
 
 def _table(results: Sequence[CaseResult]) -> list[str]:
@@ -100,23 +111,20 @@ def deciding(result: CaseResult) -> list[tuple[MetricResult, GateResult | None]]
 
 
 def _cells(metric: MetricResult, gate: GateResult | None) -> tuple[str, str, str, str]:
-    digits = numbers.places(metric)
-    interval = numbers.interval(metric.interval, digits) if metric.interval else ""
+    value, interval = numbers.value(metric), numbers.interval_of(metric)
+    if gate is not None and gate.part:
+        value, interval = numbers.part_value(gate, metric), ""
     if gate is None:
-        return escaped(metric.name, 60), numbers.value(metric), interval, ""
+        return escaped(metric.name, 60), value, escaped(interval), ""
     limit = gate.shown_limit or f"{'≥' if gate.bound == 'min' else '≤'} {gate.limit:g}"
     found, part = gate.comparison, f", {shown(gate.part, 40)}" if gate.part else ""
     against = ""
     if found is not None:
-        places = numbers.decimals((found.high - found.low) / 2)
-        against = (
-            f": {numbers.plain(found.difference, places)} worse "
-            f"[{numbers.plain(found.low, places)}, {numbers.plain(found.high, places)}]"
-        )
+        against = f": {numbers.Change.of(found, metric)}"
     text = escaped(f"{limit}{part}{against}")
     return (
         escaped(metric.name, 60),
-        numbers.value(metric),
+        value,
         escaped(interval),
         text if gate.verdict == "pass" else f"{text} **{gate.verdict}**",
     )
@@ -188,10 +196,8 @@ def _all_metrics(results: Sequence[CaseResult]) -> Iterator[str]:
     for result in results:
         head = shown(result.case_id, 80)
         for metric in result.metrics:
-            digits = numbers.places(metric)
-            seeds = ", ".join(numbers.plain(value, digits) for value in metric.per_seed)
-            interval = numbers.interval(metric.interval, digits) if metric.interval else ""
-            rows.append((head, shown(metric.name, 60), numbers.value(metric), interval, seeds))
+            seeds = ", ".join(numbers.like(metric, value) for value in metric.per_seed)
+            rows.append((head, shown(metric.name, 60), numbers.value(metric), numbers.interval_of(metric), seeds))
             head = ""
     if rows:
         yield f"<details><summary>All metrics of {numbers.count(len(results), 'case')}</summary>"

@@ -23,7 +23,9 @@ from tests.report import hostile, results
 def of(*cases: CaseResult, complete: bool = True) -> str:
     """The page of these cases."""
     return html.page(
-        Document(results=list(cases), complete=complete, created="2026-11-02T10:00:00+00:00", version="0.1.0")
+        Document(
+            results=list(cases), complete=complete, missing=(), created="2026-11-02T10:00:00+00:00", version="0.1.0"
+        )
     )
 
 

@@ -22,7 +22,7 @@ CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=f"no browser on PATH: {', '.join(NAMES)}")
 OPTIONS = (
     *("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
+    *("--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"),
 )
 WIDTHS = (400, 800, 1400)
 Page = Any
@@ -128,7 +128,10 @@ def cases() -> list[CaseResult]:
 
 def written(folder: Path, name: str, found: list[CaseResult], *, complete: bool = True) -> Path:
     path = folder / f"{name}.html"
-    html.write(path, Document(results=found, complete=complete, created="2026-11-02T10:00:00+00:00", version="0.1.0"))
+    html.write(
+        path,
+        Document(results=found, complete=complete, missing=(), created="2026-11-02T10:00:00+00:00", version="0.1.0"),
+    )
     return path
 
 

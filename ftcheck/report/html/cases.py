@@ -12,7 +12,6 @@ from ftcheck.report.html.figures import FiguresView
 from ftcheck.report.html.texts import cut
 from ftcheck.results import (
     CaseResult,
-    ComparisonResult,
     GateResult,
     MetricResult,
     Reference,
@@ -147,13 +146,6 @@ def demand(gate: GateResult) -> str:
     return gate.shown_limit or f"{'≥' if gate.bound == 'min' else '≤'} {gate.limit:g}"  # of older results files
 
 
-def difference(found: ComparisonResult) -> str:
-    """`0.019 worse [0.008, 0.030]`."""
-    digits = numbers.decimals((found.high - found.low) / 2)
-    bounds = f"[{numbers.plain(found.low, digits)}, {numbers.plain(found.high, digits)}]"
-    return f"{numbers.plain(found.difference, digits)} worse {bounds}"
-
-
 def _brief(result: CaseResult) -> str:
     if result.error:
         return terminal.first_line(result.error)
@@ -174,33 +166,31 @@ def _facts(result: CaseResult) -> tuple[tuple[str, str], ...]:
 
 
 def _metric(metric: MetricResult, result: CaseResult) -> MetricView:
-    digits = numbers.places(metric)
     gates = [gate.verdict for gate in result.gates if gate.metric == metric.name]
-    known = metric.interval
     return MetricView(
         name=metric.name,
         direction="higher is better" if metric.greater_is_better else "lower is better",
         value=numbers.value(metric),
-        interval=numbers.interval(known, digits) if known else "",
-        why_none="" if known else metric.no_interval,
-        seeds=", ".join(numbers.plain(value, digits) for value in metric.per_seed) if len(metric.per_seed) > 1 else "",
+        interval=numbers.interval_of(metric),
+        why_none="" if metric.interval else metric.no_interval,
+        seeds=", ".join(numbers.like(metric, value) for value in metric.per_seed) if len(metric.per_seed) > 1 else "",
         verdict=min(gates, key=markdown.ORDER.index, default=None),
     )
 
 
 def _gate(gate: GateResult, result: CaseResult) -> GateView:
-    found = gate.comparison
-    digits = numbers.decimals((found.high - found.low) / 2) if found else 0
-    metric = next((m for m in result.metrics if m.name == gate.metric), None)
+    metric = next((metric for metric in result.metrics if metric.name == gate.metric), None)
+    found = gate.comparison if metric else None
+    change = numbers.Change.of(found, metric) if found and metric else None
     return GateView(
         metric=gate.metric,
         part=gate.part,
         demand=demand(gate),
-        value=numbers.value(metric) if metric and not gate.part else numbers.plain(gate.value, 4),
-        reference=f"{numbers.plain(found.reference, digits)} ({found.against})" if found else "",
-        difference=difference(found) if found else "",
-        p_value=f"{found.p_value:.2g}" if found else "",
-        detects=f"{found.detectable:.2g}" if found and found.detectable is not None else "",
+        value="" if metric is None else numbers.part_value(gate, metric) if gate.part else numbers.value(metric),
+        reference=f"{numbers.plain(found.reference, change.digits)} ({found.against})" if found and change else "",
+        difference=str(change or ""),
+        p_value=numbers.p_value(found.p_value) if found else "",
+        detects=numbers.at_least(found.detectable) if found and found.detectable is not None else "",
         verdict=gate.verdict,
     )
 

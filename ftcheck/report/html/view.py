@@ -58,7 +58,8 @@ class ReportView:
     title: str
     verdict: Verdict | None
     """The session's: the worst of its cases'."""
-    complete: bool
+    unfinished: str
+    """What is missing where the session did not finish."""
     created: str
     version: str
     summary: str
@@ -92,7 +93,7 @@ def report(document: Document) -> ReportView:
     return ReportView(
         title=_capital(markdown.headline(results)),
         verdict=results[0].verdict if results else None,
-        complete=document.complete,
+        unfinished=_unfinished(document),
         created=_moment(document.created),
         version=document.version,
         summary=_summary(results),
@@ -114,6 +115,16 @@ def report(document: Document) -> ReportView:
 
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
+
+
+def _unfinished(document: Document) -> str:
+    if document.complete:
+        return ""
+    if not document.missing:
+        return "The session did not finish: cases may be missing here."
+    named = ", ".join(document.missing[:20])
+    more = f" and {len(document.missing) - 20:,} more" if len(document.missing) > 20 else ""
+    return f"The session did not finish: no result of {numbers.count(len(document.missing), 'case')}: {named}{more}"
 
 
 def _summary(results: Sequence[CaseResult]) -> str:
@@ -144,26 +155,23 @@ def _row(result: CaseResult, anchor: str) -> Row:
         task=result.task,
         metric=metric.name if metric else terminal.first_line(result.error),
         value=Cell(text=numbers.value(metric), sort=repr(metric.value)) if metric else Cell(),
-        interval=_interval(metric),
+        interval=numbers.interval_of(metric) if metric else "",
         demand=cases.demand(gate) if gate else "",
         difference=_difference(result, metric),
         examples=Cell(text=f"{result.examples:,}", sort=str(result.examples)) if result.examples else Cell(),
     )
 
 
-def _interval(metric: MetricResult | None) -> str:
-    if metric is None or metric.interval is None:
-        return ""
-    return numbers.interval(metric.interval, numbers.places(metric))
-
-
 def _difference(result: CaseResult, metric: MetricResult | None) -> Cell:
     """Of the metric from what it was compared with first, whichever of its gates decided."""
-    compared = (
-        g.comparison for g in result.gates if metric and g.metric == metric.name and not g.part and g.comparison
-    )
-    found = next(compared, None)
-    return Cell(text=cases.difference(found), sort=repr(found.difference)) if found else Cell()
+    if metric is None:
+        return Cell()
+    whole = [gate for gate in result.gates if gate.metric == metric.name and not gate.part]
+    found = next((gate.comparison for gate in whole if gate.comparison), None)
+    if found is None:
+        return Cell()
+    change = numbers.Change.of(found, metric)
+    return Cell(text=str(change), sort=repr(change.value))
 
 
 Facts = tuple[tuple[str, str], ...]
