@@ -64,7 +64,7 @@ def _trained(parts: Sequence[Entry], meta: Mapping[str, Any], rows: Mapping[str,
         first_losses=tuple(first["first_losses"]),
         notes=_said(parts, "notes"),
         warnings=_said(parts, "warnings"),
-        records={"folds": {"train_keys": [part.manifest["key"] for part in parts]}},
+        records={**first["records"], "folds": {"train_keys": [part.manifest["key"] for part in parts]}},
     )
 
 

@@ -181,6 +181,43 @@ class StageOrigin:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One trial of a search: `params` are fields of `training`."""
+
+    number: int
+    """Counted from 1, in the order in which they were made."""
+    value: float | None
+    """The metric on the tune rows; of a pruned trial what it had when it was given up, of a failed one None."""
+    state: Literal["complete", "pruned", "failed"]
+    params: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchHistory:
+    """How a search came to the values that a run was trained with. All runs of a case have the same one."""
+
+    metric: str
+    direction: Literal["minimize", "maximize"]
+    best: int
+    """The number of the trial that was taken."""
+    trials: tuple[Trial, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearningRateCurve:
+    """A learning-rate range test: the loss at each rate, up to where it diverged."""
+
+    rates: tuple[float, ...]
+    """Rising exponentially: a plot's axis is logarithmic. As many as there are losses."""
+    losses: tuple[float, ...]
+    smoothed: tuple[float, ...]
+    suggestion: float | None
+    """The rate where the smoothed loss falls fastest; None where nothing can be read from the curve."""
+    lowest: float | None
+    """The rate where the smoothed loss is lowest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
     """One (case, seed): where its stages came from, what it cost, what was warned of."""
 
@@ -191,6 +228,10 @@ class RunResult:
     warnings: tuple[str, ...] = ()
     environment: Mapping[str, Json] = field(default_factory=dict)
     log_history: tuple[Mapping[str, Json], ...] = ()
+    search: SearchHistory | None = None
+    """Of a case with `search`; None where it has none."""
+    lr_curve: LearningRateCurve | None = None
+    """Of a case with `lr_finder`; of folds, the first one's. None where it has none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,18 +316,7 @@ class CaseResult:
             Reference(**{**r, "changes": tuple(r["changes"]), "flips": tuple(_marked(Flip, f) for f in r["flips"])})
             for r in fields.get("references", ())
         )
-        fields["runs"] = tuple(
-            RunResult(
-                **{
-                    **r,
-                    "train": StageOrigin(**r["train"]),
-                    "predict": StageOrigin(**r["predict"]),
-                    "warnings": tuple(r["warnings"]),
-                    "log_history": tuple(r["log_history"]),
-                }
-            )
-            for r in fields["runs"]
-        )
+        fields["runs"] = tuple(map(_run, fields["runs"]))
         fields["confusions"] = tuple(Confusion(**c) for c in fields["confusions"])
         fields["worst"] = tuple(_marked(WorstExample, w) for w in fields["worst"])
         if fields.get("breakdown"):
@@ -298,6 +328,29 @@ class CaseResult:
 
 def _marked(kind: type[Example], value: Mapping[str, Json]) -> Example:
     return kind(**{**value, "marked": Marked.from_json(value.get("marked"))})
+
+
+def _run(value: Mapping[str, Json]) -> RunResult:
+    return RunResult(
+        **{
+            **value,
+            "train": StageOrigin(**value["train"]),
+            "predict": StageOrigin(**value["predict"]),
+            "warnings": tuple(value["warnings"]),
+            "log_history": tuple(value["log_history"]),
+            "search": value.get("search") and _search(value["search"]),
+            "lr_curve": value.get("lr_curve") and _curve(value["lr_curve"]),
+        }
+    )
+
+
+def _search(value: Mapping[str, Json]) -> SearchHistory:
+    return SearchHistory(**{**value, "trials": tuple(Trial(**trial) for trial in value["trials"])})
+
+
+def _curve(value: Mapping[str, Json]) -> LearningRateCurve:
+    listed: dict[str, Json] = {name: tuple(v) if isinstance(v, list) else v for name, v in value.items()}
+    return LearningRateCurve(**listed)
 
 
 def _plain(value: Any) -> Any:

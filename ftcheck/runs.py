@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 from ftcheck import examples
 from ftcheck.errors import shown
 from ftcheck.finetune import Job
-from ftcheck.results import CaseResult, MetricResult, RunResult, StageOrigin
+from ftcheck.results import (
+    CaseResult,
+    LearningRateCurve,
+    MetricResult,
+    RunResult,
+    SearchHistory,
+    StageOrigin,
+    Trial,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -160,6 +168,36 @@ def run_result(run: Finished) -> RunResult:
         warnings=tuple(content.get("warnings", ())) + tuple(run.predicted.content["warnings"]),
         environment=content.get("environment", {}),
         log_history=tuple(content.get("log_history", ())),
+        search=_search(content.get("records", {}).get("search")),
+        lr_curve=_lr_curve(content.get("records", {}).get("lr_finder")),
+    )
+
+
+def _search(record: Mapping[str, Any] | None) -> SearchHistory | None:
+    """What the technique `search` left with a run."""
+    if record is None:
+        return None
+    return SearchHistory(
+        metric=record["metric"],
+        direction=record["direction"],
+        best=record["best"],
+        trials=tuple(
+            Trial(number=trial["number"], value=trial["value"], state=trial["state"], params=trial["training"])
+            for trial in record["trials"]
+        ),
+    )
+
+
+def _lr_curve(record: Mapping[str, Any] | None) -> LearningRateCurve | None:
+    """What the technique `lr_finder` left with a run."""
+    if record is None:
+        return None
+    return LearningRateCurve(
+        rates=tuple(record["learning_rate"]),
+        losses=tuple(record["loss"]),
+        smoothed=tuple(record["smoothed"]),
+        suggestion=record["steepest"],
+        lowest=record["lowest"],
     )
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from ftcheck import metrics, tasks
 from ftcheck.errors import CheckpointError, DataError, TrainingError, shown
-from ftcheck.finetune import Job, OnProgress, Predicted, Progress, Trained, techniques
+from ftcheck.finetune import Job, OnProgress, Predicted, Progress, Trained
+from ftcheck.finetune.applying import Applied
 from ftcheck.finetune.environment import PeakMemory, describe, give_back
 from ftcheck.finetune.judged import identified
 from ftcheck.finetune.quiet import own_environment, own_randomness, quiet
@@ -21,7 +21,7 @@ from ftcheck.finetune.quiet import own_environment, own_randomness, quiet
 if TYPE_CHECKING:
     from ftcheck.finetune.data import Loaded, RoleRows, Stream
     from ftcheck.finetune.predict import Answers
-    from ftcheck.finetune.techniques import Context, Technique
+    from ftcheck.finetune.techniques import Context
     from ftcheck.finetune.trainer import Evaluate
     from ftcheck.tasks import Meta, Rows, Where
     from ftcheck.tasks.features import EncodedRows
@@ -69,7 +69,7 @@ class FineTuning:
         self._loaded = loaded
         self._notes: list[str] = []
         self._records: dict[str, Any] = {}
-        self._techniques = techniques.of(job.case)
+        self.applied = Applied(job, self.task, note=self._notes.append, record=self._records.__setitem__)
         self._answering: Any = None
 
     def __enter__(self) -> Self:
@@ -106,14 +106,13 @@ class FineTuning:
                 )
                 outcome = trainer.train(
                     context,
-                    self._techniques,
+                    self.applied.techniques,
                     self.model,
                     features,
                     evaluate=self._told(self._evaluation(rows)),
                     on_progress=self._on_progress,
                 )
-                for technique in self._techniques:
-                    self.model = technique.finish(self.model, context)
+                self.model = self.applied.finish(self.model, context)
             self._tune(rows)
             costs = {**self._sizes(), "peak_memory_bytes": float(memory.bytes())}
             if outcome is not None:
@@ -145,7 +144,7 @@ class FineTuning:
         """Model (safetensors) and tokenizer, with what `load` needs to read its answers."""
         with quiet():
             directory.mkdir(parents=True, exist_ok=True)
-            keeper = next((technique for technique in self._techniques if technique.keeps), None)
+            keeper = self.applied.keeper
             if keeper is None:
                 self.model.save_pretrained(directory)
             else:
@@ -164,7 +163,7 @@ class FineTuning:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"{directory / BESIDE}: can't be read: {error}") from error
         with self._stage():
-            keeper = next((technique for technique in self._techniques if technique.keeps), None)
+            keeper = self.applied.keeper
             if keeper is None:
                 self.model, self.tokenizer, _ = models.load(self.job, self.task, self.meta, directory)
             else:
@@ -201,10 +200,9 @@ class FineTuning:
             costs = {"eval_seconds": seconds, "eval_samples_per_second": len(records) / max(seconds, 1e-9)}
             if self.job.case.training is None:  # there is no training's entry that has them
                 costs |= self._sizes()
-            if any(technique.compares for technique in self._techniques):
+            if self.applied.compares:
                 costs["parity_difference"] = self._difference(features)
-            for technique in self._techniques:
-                costs |= technique.costs(self._answering, replace(self._context(rows), features=features))
+            costs |= self.applied.costs(self._answering, self._context(rows, features))
         return Predicted(
             records=records,
             meta=self.meta,
@@ -265,13 +263,11 @@ class FineTuning:
         set_seed(job.seed)
         context = self._context(rows)
         self.model, self.tokenizer, notes = models.load(
-            job, self.task, self.meta, training=training, more=self._model_kwargs(context)
+            job, self.task, self.meta, training=training, more=self.applied.model_kwargs(context)
         )
         self._notes.extend(notes)
         if training:
-            context = self._context(rows)
-            for technique in self._techniques:
-                self.model = technique.adapt(self.model, context)
+            self.model = self.applied.adapt(self.model, self._context(rows))
         self.model.to(job.device)
         if training:
             self.meta |= self.task.probe(self.model, self.meta, job.case.task_options)
@@ -304,51 +300,19 @@ class FineTuning:
             if role in says:
                 self._notes.extend(notes)
 
-    def _context(self, rows: Loaded | None) -> Context:
+    def _context(self, rows: Loaded | None, features: EncodedRows | None = None) -> Context:
         """What techniques are told of the run as it stands."""
-
-        def load_base() -> Any:
-            import torch
-
-            from ftcheck.finetune import model as models
-
-            more = self._model_kwargs(self._context(rows))
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(self.job.seed)
-                return models.load(self.job, self.task, self.meta, training=True, more=more)[0]
-
-        return techniques.Context(
-            job=self.job,
-            task=self.task,
-            meta=self.meta,
-            tokenizer=self.tokenizer,
-            train=rows.roles.get("train") if rows is not None and rows.stream is None else None,
-            note=self._notes.append,
-            record=self._records.__setitem__,
-            load_base=load_base,
-            parents=self.job.parents,
-            techniques=self._techniques,
-        )
-
-    def _model_kwargs(self, context: Context) -> dict[str, Any]:
-        return {
-            name: value for technique in self._techniques for name, value in technique.model_kwargs(context).items()
-        }
+        return self.applied.context(self.meta, self.tokenizer, rows, features)
 
     def _training_features(self, rows: Loaded, context: Context) -> EncodedRows:
         """The training rows, encoded, as techniques have them."""
-        found = rows.roles["train"]
-        for technique in self._techniques:
-            found = technique.rows(found, context)
-        features = self._encode(found, "train")
-        for technique in self._techniques:
-            features = technique.features(features, found, context)
-        return features
+        found = self.applied.rows(rows.roles["train"], context)
+        return self.applied.features(self._encode(found, "train"), found, context)
 
     def answering(self, features: EncodedRows | None = None) -> Any:
         """The model that answers, which techniques may make out of the one that is kept."""
         if self._answering is None:
-            self._answering = self._judged(self._techniques, features)
+            self._answering = self.applied.judged(self.model, self._context(None, features))
         return self._answering
 
     def _in_training(self, features: EncodedRows | None) -> Any:
@@ -356,13 +320,7 @@ class FineTuning:
         of the model afterwards."""
         if self.job.case.training is None:
             return self.answering(features)
-        return self._judged([technique for technique in self._techniques if not technique.afterwards], features)
-
-    def _judged(self, made_by: Sequence[Technique], features: EncodedRows | None) -> Any:
-        model, context = self.model, replace(self._context(None), features=features)
-        for technique in made_by:
-            model = technique.judged(model, context)
-        return model
+        return self.applied.judged(self.model, self._context(None, features), in_training=True)
 
     def _encode(self, found: RoleRows, role: str) -> EncodedRows:
         features = self.task.encode(

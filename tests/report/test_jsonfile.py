@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -11,7 +12,17 @@ import pytest
 
 from ftcheck.errors import UsageError
 from ftcheck.report import jsonfile
-from ftcheck.results import SCHEMA_VERSION, Flip, Mark, Marked, Reference, WorstExample
+from ftcheck.results import (
+    SCHEMA_VERSION,
+    Flip,
+    LearningRateCurve,
+    Mark,
+    Marked,
+    Reference,
+    SearchHistory,
+    Trial,
+    WorstExample,
+)
 from tests.report import results
 
 PUBLISHED = Path(__file__).resolve().parent.parent.parent / "docs" / "results.schema.json"
@@ -45,6 +56,23 @@ def test_the_published_schema_is_the_one_in_force() -> None:
     assert json.loads(PUBLISHED.read_text()) == jsonfile.schema(), (
         "run: ftcheck schema results > docs/results.schema.json"
     )
+
+
+def test_a_search_and_a_curve_of_learning_rates_come_back_as_they_were(tmp_path: Path) -> None:
+    search = SearchHistory(
+        metric="accuracy",
+        direction="maximize",
+        best=1,
+        trials=(
+            Trial(number=1, value=0.8, state="complete", params={"learning_rate": 5e-5, "optim": "sgd"}),
+            Trial(number=2, value=None, state="failed", params={"learning_rate": 1.0, "optim": "sgd"}),
+        ),
+    )
+    curve = LearningRateCurve(rates=(1e-5, 1e-4), losses=(2.0, 1.5), smoothed=(2.0, 1.7), suggestion=1e-4, lowest=None)
+    found = results.case(runs=(replace(results.run(), search=search, lr_curve=curve), results.run(43)))
+    jsonfile.write(tmp_path / "out.json", [found], complete=True)
+    jsonschema.validate(json.loads((tmp_path / "out.json").read_text()), json.loads(PUBLISHED.read_text()))
+    assert jsonfile.read(tmp_path / "out.json") == [found]
 
 
 def test_a_wrong_verdict_is_not_valid() -> None:

@@ -32,7 +32,7 @@ def changed(
     given = loaded(train=TEXTS if rows is None else rows, eval=TEXTS)
     with FineTuning(a_job({"augment": named}, suite=suite, **fields), loaded=given) as made:
         made.meta = {"labels": ["moves", "rests"]}
-        return made._techniques[0].rows(given.roles["train"], made._context(given))
+        return made.applied.techniques[0].rows(given.roles["train"], made._context(given))
 
 
 def words(text: str) -> list[str]:

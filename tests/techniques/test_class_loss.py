@@ -32,7 +32,7 @@ def summed(named: dict[str, Any], logits: Any, labels: Any, **fields: Any) -> An
     context: Any = SimpleNamespace(job=job, meta={"labels": [f"c{number}" for number in range(count)]})
     loss: Any = None
     with FineTuning(job) as made:
-        for technique in made._techniques:
+        for technique in made.applied.techniques:
             given = np.asarray(labels if labels.is_floating_point() else labels.reshape(-1))
             technique.features(SimpleNamespace(targets={"labels": given}, tokens={}), None, context)  # type: ignore[arg-type]
             loss = technique.loss(loss, context, None)
@@ -129,7 +129,7 @@ def test_balanced_counts_the_rows_that_are_trained_on() -> None:
     with FineTuning(job, loaded=loaded(train=rows, eval=TEXTS)) as made:
         made.train()
         counts = [sum(row["label"] == label for row in rows) for label in made.meta["labels"]]
-        assert made._techniques[0].weights(made._context(None)) == [  # type: ignore[attr-defined]
+        assert made.applied.techniques[0].weights(made._context(None)) == [  # type: ignore[attr-defined]
             pytest.approx(len(rows) / (2 * count)) for count in counts
         ]
 

@@ -112,7 +112,7 @@ def taught(made: FineTuning) -> tuple[Any, Any, Any]:
         made._start(rows)
         context = made._context(rows)
         features = made._training_features(rows, context)
-        (technique,) = made._techniques
+        (technique,) = made.applied.techniques
         plain: Any = lambda output, targets, inputs: made.task.loss(output, targets, 0.0)  # noqa: E731
         return technique, features, technique.loss(plain, context, made.model)
 

@@ -99,7 +99,7 @@ def test_the_checkpoints_weights_stay_and_the_adapters_change() -> None:
     with tuning({"peft": LORA}, training={"weight_decay": 0.5}) as run:
         run.train()
         base = weights(run.model.unload())
-        adapter = run._techniques[0]
+        adapter = run.applied.techniques[0]
     assert adapter.name == "peft"
     moved = changed(before, {name.replace(".original_module", ""): weight for name, weight in base.items()})
     assert moved <= {"classifier.weight", "classifier.bias"}

@@ -81,7 +81,7 @@ def test_training_for_quantization_sees_the_model_that_is_judged() -> None:
         tokens = torch.arange(10, 30).view(2, 10)
         with torch.inference_mode():
             trained = run.model(input_ids=tokens).logits
-            run.model = run._techniques[0].finish(run.model, run._context(None))
+            run.model = run.applied.techniques[0].finish(run.model, run._context(None))
             kept = run.model(input_ids=tokens).logits
             judged = run.answering()(input_ids=tokens).logits
     assert float((trained - judged).abs().max()) < 1e-5

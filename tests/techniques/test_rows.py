@@ -29,7 +29,7 @@ def drawn(named: dict[str, Any], rows: Loaded | None = None, *, technique: int =
         made.meta = {"labels": list(LABELS)}
         context = made._context(rows)
         found = rows.roles["train"]
-        for one in made._techniques:
+        for one in made.applied.techniques:
             found = one.rows(found, context)
         return found
 

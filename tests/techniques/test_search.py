@@ -60,6 +60,8 @@ def test_the_best_trial_beats_the_first_and_is_what_all_seeds_train(tmp_path: Pa
     assert found.content["record"]["best"] != 1
     kept = [item.entry.content["records"] for item in listed(store) if item.stage == "runs"]
     assert sorted(kept, key=len) == [{}, {}, {"search": found.content["record"]}, {"search": found.content["record"]}]
+    told = [[trial["value"] for trial in run["search"]["trials"]] for run in results["searched"]["runs"]]
+    assert told == [[trial["value"] for trial in trials]] * 2
     assert any("search: best of 5 trials: accuracy" in note for note in results["searched"]["notes"])
     assert list((tmp_path / "unfinished").iterdir()) == []
 

@@ -9,7 +9,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 
-from ftcheck.report.charts import classes, confusion, differences, forest, power, reliability, slices, training
+from ftcheck.report.charts import (
+    classes,
+    confusion,
+    differences,
+    forest,
+    power,
+    reliability,
+    searching,
+    slices,
+    training,
+)
 from ftcheck.report.charts.svg import STYLE, Figure, Table
 from ftcheck.results import CaseResult
 
@@ -20,6 +30,8 @@ CHARTS: dict[str, Callable[[CaseResult, str], Figure | None]] = {
     "differences": differences.draw,
     "power": power.draw,
     "training": training.draw,
+    "search": searching.draw_search,
+    "rates": searching.draw_rates,
     "confusion": confusion.draw,
     "classes": classes.draw,
     "parts": slices.draw_parts,

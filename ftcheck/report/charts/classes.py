@@ -68,8 +68,7 @@ def _drawn(shown: Sequence[ClassScore]) -> Canvas:
     assert scale is not None, "there is a class"
     canvas = Canvas()
     bottom = 14.0 + _ROW * len(shown)
-    for tick in scale.ticks(6):
-        canvas.line(scale(tick), 4, scale(tick), bottom, "g")
+    parts.grid(canvas, scale, scale.ticks(6), 4, bottom)
     for index, score in enumerate(shown):
         _row(canvas, scale, 16.0 + _ROW * index, score)
     parts.rows_axis(canvas, scale, bottom, 6)

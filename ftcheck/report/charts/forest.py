@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from ftcheck.report import numbers
-from ftcheck.report.charts.scale import UNIT, Scale, labels
+from ftcheck.report.charts import parts
+from ftcheck.report.charts.scale import UNIT, Scale
 from ftcheck.report.charts.svg import WIDTH, Canvas, Figure, Table, figure, joined
 from ftcheck.results import CaseResult, GateResult, MetricResult
 
@@ -17,8 +19,8 @@ MOST = 14
 _LEFT, _RIGHT = 150, 452
 _ROW = 46
 _NAMES = {
-    "seed": "one seed",
     "now": "mean and interval",
+    "seed": "one seed",
     "then": "compared with",
     "margin": "within the margin",
     "limit": "minimum or maximum",
@@ -131,19 +133,14 @@ class _Drawing:
         for index, row in enumerate(self.rows):
             self._row(row, index * _ROW + 18)
         bottom = len(self.rows) * _ROW + 16
-        self._legend(bottom)
-        return self.canvas.closed(bottom + 12)
+        return self._legend(bottom)
 
     def _row(self, row: Row, y: float) -> None:
         canvas, metric = self.canvas, row.metric
         scale = Scale.around(row.values(), _LEFT, _RIGHT, bounds=UNIT)
         assert scale is not None, "rows without a finite value are left out"
         canvas.text(_LEFT - 12, y + 4, metric.name, "e", units=_LEFT - 16)
-        canvas.line(_LEFT, y + 12, _RIGHT, y + 12, "x")
-        ticks = scale.ticks(4)
-        for tick, text in zip(ticks, labels(ticks), strict=True):
-            canvas.line(scale(tick), y + 12, scale(tick), y + 15, "x")
-            canvas.text(scale(tick), y + 25, text, "m s q")
+        parts.rows_axis(canvas, scale, y + 12)
         self._against(row, scale, y)
         self._value(metric, scale, y)
         digits = numbers.places(metric)
@@ -172,10 +169,7 @@ class _Drawing:
         canvas, found = self.canvas, metric.interval
         self.used.add("now")
         if found is not None:
-            low, high = scale(found.low), scale(found.high)
-            canvas.path(
-                f"M{low:.1f} {y - 4}v8M{low:.1f} {y}H{high:.1f}M{high:.1f} {y - 4}v8".replace(".0 ", " "), "w h"
-            )
+            parts.interval(canvas, y, scale(found.low), scale(found.high))
         canvas.diamond(scale(metric.value), y, 6, "w fw")
         if len(metric.per_seed) > 1:
             self.used.add("seed")
@@ -183,12 +177,9 @@ class _Drawing:
                 if math.isfinite(value):
                     canvas.circle(scale(value), y - 8, 2.6, "w fp")
 
-    def _legend(self, y: float) -> None:
-        x = 8.0
-        for kind in (name for name in ("now", "seed", "then", "margin", "limit") if name in self.used):
-            _symbol(self.canvas, kind, x + 8, y)
-            self.canvas.text(x + 22, y + 4, _NAMES[kind], "s")
-            x += 40 + 5.6 * len(_NAMES[kind])
+    def _legend(self, y: float) -> Canvas:
+        entries = [(partial(_symbol, kind), text) for kind, text in _NAMES.items() if kind in self.used]
+        return self.canvas.closed(parts.legend(self.canvas, y, entries) + 12)
 
 
 def _limit(canvas: Canvas, x: float, y: float, *, at_least: bool) -> None:
@@ -197,7 +188,7 @@ def _limit(canvas: Canvas, x: float, y: float, *, at_least: bool) -> None:
     canvas.path(f"M{x + foot:.1f} {y - 12:g}h{-foot}V{y + 12:g}h{foot}", "h")
 
 
-def _symbol(canvas: Canvas, kind: str, x: float, y: float) -> None:
+def _symbol(kind: str, canvas: Canvas, x: float, y: float) -> None:
     if kind == "now":
         canvas.line(x - 8, y, x + 8, y, "w h")
         canvas.diamond(x, y, 5, "w fw")

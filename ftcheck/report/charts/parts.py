@@ -66,27 +66,37 @@ def interval(canvas: Canvas, y: float, low: float, high: float, style: str = "w 
 
 def rows_axis(canvas: Canvas, scale: Scale, y: float, most: int = 4) -> None:
     """A horizontal axis under a row, with its ticks."""
-    canvas.line(scale.start, y, scale.end, y, "x")
     ticks = scale.ticks(most)
+    _ruler(canvas, scale, y, ticks)
     for tick, text in zip(ticks, labels(ticks), strict=True):
-        canvas.line(scale(tick), y, scale(tick), y + 3, "x")
         canvas.text(scale(tick), y + 13, text, "m s q")
+
+
+def grid(canvas: Canvas, scale: Scale, ticks: Sequence[float], top: float, bottom: float) -> None:
+    """Vertical lines behind rows."""
+    lines = (f"M{number(scale(tick))} {number(top)}V{number(bottom)}" for tick in ticks)
+    canvas.path("".join(lines), "g")
+
+
+def _ruler(canvas: Canvas, scale: Scale, y: float, ticks: Sequence[float]) -> None:
+    """A horizontal line with ticks under it, as one path."""
+    marks = "".join(f"M{number(scale(tick))} {number(y)}v3" for tick in ticks)
+    canvas.path(f"M{number(scale.start)} {number(y)}H{number(scale.end)}{marks}", "x")
 
 
 def frame(canvas: Canvas, x: Scale, y: Scale, *, x_title: str = "", y_title: str = "", ticks: int = 5) -> None:
     """Axes of an x-y plot with a grid; without `x_title` the x axis has no text (another panel below has
     it). `ticks`: about how many the y axis has."""
     rungs = y.ticks(ticks) if ticks else []
+    if rungs:
+        canvas.path("".join(f"M{number(x.start)} {number(y(rung))}H{number(x.end)}" for rung in rungs), "g")
     for rung, text in zip(rungs, labels(rungs), strict=True):
-        canvas.line(x.start, y(rung), x.end, y(rung), "g")
         canvas.text(x.start - 6, y(rung) + 4, text, "e s q", units=x.start - 20)
-    canvas.line(x.start, y.start, x.end, y.start, "x")
     stops = x.ticks(7)
-    for stop, text in zip(stops, labels(stops), strict=True):
-        canvas.line(x(stop), y.start, x(stop), y.start + 4, "x")
-        if x_title:
-            canvas.text(x(stop), y.start + 16, text, "m s q")
+    _ruler(canvas, x, y.start, stops)
     if x_title:
+        for stop, text in zip(stops, labels(stops), strict=True):
+            canvas.text(x(stop), y.start + 16, text, "m s q")
         canvas.text((x.start + x.end) / 2, y.start + 32, x_title, "m s")
     if y_title:
         canvas.text(x.start, y.end - 8, y_title, "s b", units=x.end - x.start)

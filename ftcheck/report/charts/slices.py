@@ -97,8 +97,7 @@ def _metric(canvas: Canvas, scores: Sequence[PartScore], y: float) -> float:
     scale = Scale.around(_values(scores), _LEFT, _RIGHT, bounds=UNIT)
     assert scale is not None, "parts have values"
     bottom = y + _ROW * len(scores) + 2
-    for tick in scale.ticks(5):
-        canvas.line(scale(tick), y, scale(tick), bottom, "g")
+    parts.grid(canvas, scale, scale.ticks(5), y, bottom)
     for index, score in enumerate(scores):
         _row(canvas, scale, y + _ROW * (index + 0.5), score)
     parts.rows_axis(canvas, scale, bottom, 5)

@@ -76,13 +76,17 @@ def width_of(text: str) -> float:
     return _LETTER * sum(1 + (unicodedata.east_asian_width(char) in "WF") for char in text)
 
 
-def fitted(text: object, units: float) -> str:
-    """`text` as it may be shown anywhere, cut to what fits into `units`."""
-    plain = shown(text, 500)
-    if width_of(plain) <= units:
-        return plain
+def plain(text: object, limit: int) -> str:
+    """`text` as it may be shown anywhere, at most `limit` characters of it; of a megabyte the rest isn't looked at."""
+    return shown(str(text)[: limit + 1], limit)
+
+
+def fitted(text: str, units: float) -> str:
+    """`text` cut to what fits into `units`."""
+    if width_of(text) <= units:
+        return text
     room, kept = units - _LETTER, ""
-    for char in plain:
+    for char in text:
         room -= width_of(char)
         if room < 0:
             break
@@ -127,9 +131,9 @@ class Canvas:
 
     def text(self, x: float, y: float, text: object, style: str = "", *, units: float = WIDTH) -> None:
         """Text on the line `y`, cut to what fits into `units`; the whole of it shows under the pointer."""
-        plain = shown(text, 500)
-        cut = fitted(plain, units / _SMALL if " s" in f" {style}" else units)
-        whole = f"<title>{escape(plain)}</title>" if cut != plain else ""
+        wanted = plain(text, 200)
+        cut = fitted(wanted, units / _SMALL if " s" in f" {style}" else units)
+        whole = f"<title>{escape(wanted)}</title>" if cut != wanted else ""
         styled = f' class="{style}"' if style else ""
         self.parts.append(f'<text{styled} x="{number(x)}" y="{number(y)}">{whole}{escape(cut)}</text>')
 
@@ -155,14 +159,14 @@ class Canvas:
 
 def figure(id: str, title: str, description: str, canvas: Canvas, table: Table) -> Figure:
     """A finished chart: its texts without characters that a page must not hold."""
-    title, description = shown(title, 300), shown(description, 1000)
-    rows = tuple(tuple(shown(cell, 300) for cell in row) for row in table.rows)
+    title, description = plain(title, 300), plain(description, 1000)
+    rows = tuple(tuple(plain(cell, 200) for cell in row) for row in table.rows)
     return Figure(
         id=id,
         title=title,
         description=description,
         svg=canvas.svg(id, title, description),
-        table=Table(head=table.head, rows=rows),
+        table=Table(head=tuple(plain(cell, 200) for cell in table.head), rows=rows),
     )
 
 

@@ -37,9 +37,9 @@ class Panel:
 
 
 def draw(result: CaseResult, id: str) -> Figure | None:
-    """Panels over common steps, as many as there is something logged for; None without any."""
+    """Panels over common steps, as many as there is something logged for; None where nothing was logged twice."""
     panels = [panel for panel in (_loss(result.runs), _metrics(result.runs), _rate(result.runs)) if panel.lines]
-    if not panels:
+    if all(len(points) < 2 for panel in panels for _, _, lines in panel.lines for points in lines):
         return None
     title = "Training"
     description = "; ".join(_told(panel) for panel in panels) + "."
