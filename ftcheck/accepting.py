@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ftcheck import baselines, gates, proposals, updating
+from ftcheck import baselines, gates, metrics, proposals, updating
 from ftcheck.errors import BaselineError, FtcheckError, UsageError, shown
 from ftcheck.git import Commit
-from ftcheck.results import CaseResult
+from ftcheck.report import numbers
+from ftcheck.results import CaseResult, Interval, MetricResult
 
 if TYPE_CHECKING:
-    from ftcheck.baselines import Entry
+    from ftcheck.baselines import Entry, MetricRecord
     from ftcheck.spec import Case
     from ftcheck.store import Store
 
@@ -41,16 +42,34 @@ class Changed:
             old, new = before.get(name), after.get(name)
             if old == new:
                 continue
-            values = [f"{side.value:g}" if side else "none" for side in (old, new)]
+            values = [numbers.value(_metric(name, side)) if side else "none" for side in (old, new)]
             said = f"  {shown(name, 60)} {values[0]} → {values[1]}"
             if old and new:
                 delta = new.value - old.value
                 worse = delta < 0 if new.greater_is_better else delta > 0
-                said += f" ({delta:+.4g}{', worse' if worse else ''})"
+                said += f" ({numbers.difference(_metric(name, new), delta)}{', worse' if worse else ''})"
                 if old.signature != new.signature:
                     said += f", defined otherwise ({shown(old.signature)} → {shown(new.signature)})"
             yield said
         yield f"  {known.accepted}"
+
+
+def _metric(name: str, record: MetricRecord) -> MetricResult:
+    """An accepted value as reports show one."""
+    interval = None
+    if record.interval is not None:
+        low, high = record.interval
+        interval = Interval(low=low, high=high, confidence=0.95, method="", about="recipe")
+    known = next((known for known in metrics.every() if known.name == metrics.parse(name)[0]), None)
+    return MetricResult(
+        name=name,
+        value=record.value,
+        per_seed=record.per_seed,
+        greater_is_better=record.greater_is_better,
+        signature=record.signature,
+        interval=interval,
+        scale="proportion" if known is not None and known.bounds == (0.0, 1.0) else "unbounded",
+    )
 
 
 def changed(paths: Sequence[Path], ref: str, here: Path) -> list[Changed]:

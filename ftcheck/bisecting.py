@@ -10,10 +10,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from ftcheck import baselines, gates, judging, keys, references
+from ftcheck import baselines, judging, keys, references
 from ftcheck.errors import BaselineError, FtcheckError, UsageError, one_of, shown
 from ftcheck.evidence import Missing, Part
 from ftcheck.putback import Past, Variant, cause_of, put_back
+from ftcheck.report import numbers
 
 if TYPE_CHECKING:
     from ftcheck.baselines import Entry
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from ftcheck.keys import Change
     from ftcheck.pipeline import Pipeline
     from ftcheck.references import Other
+    from ftcheck.results import Scale
     from ftcheck.runs import Scored
     from ftcheck.spec import Case
     from ftcheck.statistics import Comparison
@@ -55,6 +57,7 @@ class Bisection:
 
     case: Case
     metric: str
+    scale: Scale
     described: str
     """The baseline: `cpu, accepted 2026-11-02 by Ada (a1b2c3d)`."""
     before: float
@@ -154,6 +157,7 @@ def bisect(
     return Bisection(
         case=case,
         metric=measuring.metric,
+        scale=now.metrics[measuring.metric].scale,
         described=before.described,
         before=total.value_baseline,
         after=total.value_candidate,
@@ -261,18 +265,15 @@ def _difference(found: Comparison) -> Difference:
 
 def report(found: Bisection, nodeid: str) -> Iterator[str]:
     """Lines for a reader."""
-    digits = gates.decimals(found.total.high - found.total.low)
-
-    def plain(one: Difference) -> str:
-        sure = f" [{one.low:.{digits}f}, {one.high:.{digits}f}]" if math.isfinite(one.low) else ""
-        return f"{one.worse:+.{digits}f}{sure}"
+    total = numbers.Change(found.total.worse, found.total.low, found.total.high, found.scale)
 
     def row(what: str, one: Difference) -> str:
         share = f"{100 * one.worse / found.total.worse:.0f} %" if found.total.worse else ""
-        return f"  {plain(one):<26}{share:>6}  {what}".rstrip()
+        change = numbers.Change(one.worse, one.low, one.high, found.scale)
+        return f"  {change!s:<26}{share:>6}  {what}".rstrip()
 
-    before = f"the baseline {found.before:.{digits}f} ({found.described})"
-    yield f"{nodeid}: {found.metric} {found.after:.{digits}f}, {before}"
+    before, after = (numbers.plain(value, total.digits) for value in (found.before, found.after))
+    yield f"{nodeid}: {found.metric} {after}, the baseline {before} ({found.described})"
     yield f"  worse by {'':<17}{'share':>6}  explained by ({100 * found.confidence:.3g} % confidence a side)"
     yield row("all that changed", found.total)
     for cause in found.causes:

@@ -59,7 +59,7 @@ class MetricSpread:
     @property
     def proposed(self) -> float:
         """A margin that the case as it is can prove: two digits, rounded up."""
-        return rounded_up(self.prospects[0].provable)
+        return numbers.rounded_up(self.prospects[0].provable)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,22 +213,13 @@ def _with_prospects(
         for runs in dict.fromkeys([present, *((k, k) for k in SEEDS_A_SIDE)])
     }
     provable = {runs: statistics.provable(plan) for runs, plan in plans.items()}
-    at = rounded_up(provable[present]) if margin is None else margin
+    at = numbers.rounded_up(provable[present]) if margin is None else margin
     proven = gate is not None and gate.fail == "proven"
     prospects = tuple(
         Prospect(runs=runs, provable=provable[runs], detectable=statistics.detectable(plan, at, proven=proven))
         for runs, plan in plans.items()
     )
     return replace(spread, prospects=prospects, gate=gate, margin=margin)
-
-
-def rounded_up(number: float) -> float:
-    """At least `number`, with two significant digits."""
-    if not number > 0 or not math.isfinite(number):
-        return number
-    digits = 1 - math.floor(math.log10(number))
-    scale = 10.0**digits
-    return round(math.ceil(round(number * scale, 6)) / scale, max(digits, 0))
 
 
 def _store(found: Calibration, baseline: Baseline, entry: Entry) -> None:
@@ -292,14 +283,15 @@ def _told_of_metric(metric: MetricSpread, seeds: list[int]) -> Iterator[str]:
         yield f"  no estimate: {metric.why_not}"
         return
     yield (
-        f"  sd over seeds: {metric.noise.sd:.2g} on unlimited examples (σ̂), "
-        f"{math.sqrt(metric.noise.s2):.2g} on these (S)"
+        f"  sd over seeds: {numbers.at_least(metric.noise.sd)} on unlimited examples (σ̂), "
+        f"{numbers.at_least(math.sqrt(metric.noise.s2))} on these (S)"
     )
     at = metric.proposed if metric.margin is None else metric.margin
-    yield f"  {'seeds':>16}  smallest provable margin  detectable regression (margin {at:.3g})"
+    yield f"  {'seeds':>16}  smallest provable margin  detectable regression (margin {at:g})"
     for index, prospect in enumerate(metric.prospects):
         runs = f"{prospect.runs[0]} + {prospect.runs[1]}" + ("" if index else " (now)")
-        yield f"  {runs:>16}  {prospect.provable:>24.3g}  {prospect.detectable:>21.3g}"
+        provable, detectable = numbers.at_least(prospect.provable), numbers.at_least(prospect.detectable)
+        yield f"  {runs:>16}  {provable:>24}  {detectable:>21}"
     yield f"  {_advice(metric)}"
 
 

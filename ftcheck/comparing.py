@@ -70,6 +70,7 @@ class Row:
     metric: str
     status: Status
     greater_is_better: bool = True
+    scale: Scale = "unbounded"
     a: float = math.nan
     b: float = math.nan
     """Means over runs, on the examples that both sides judged."""
@@ -219,7 +220,12 @@ class Both:
         if old is None or now is None:
             return self._one_sided(row, old, now)
         row = replace(
-            row, greater_is_better=now.greater_is_better, a=old.value, b=now.value, delta=now.value - old.value
+            row,
+            greater_is_better=now.greater_is_better,
+            scale=now.scale,
+            a=old.value,
+            b=now.value,
+            delta=now.value - old.value,
         )
         if name in costs():
             return row
@@ -253,7 +259,8 @@ class Both:
         if margin is not None:
             decision = statistics.decide(found, None if margin.relative else margin.margin)
         row = replace(_measured(row, found, 0.0 if margin is None else _absolute(margin, found)), decision=decision)
-        if self.evidence.metrics[row.metric].scale == "proportion":
+        row = replace(row, scale=self.evidence.metrics[row.metric].scale)
+        if row.scale == "proportion":
             change = references.flipped(self.evidence, self.pair, row.metric)
             row = replace(
                 row,

@@ -111,10 +111,11 @@ def one_of(name: str, known: Iterable[str]) -> str:
 def shown(text: object, limit: int = 120) -> str:
     """`text` as it may be printed anywhere: control, bidirectional and undecodable characters escaped, cut to
     `limit`."""
+    beginning = str(text)[: limit + 1]  # no more is shown of a megabyte
     escaped = "".join(
         char
         if char.isprintable() and not 0xD800 <= ord(char) <= 0xDFFF
         else char.encode("unicode_escape").decode("ascii")
-        for char in str(text)
+        for char in beginning
     )
     return escaped if len(escaped) <= limit else escaped[: limit - 1] + "…"

@@ -197,6 +197,7 @@ class Evidence:
             interval=found.interval,
             no_interval=found.no_interval,
             examples=found.examples,
+            scale=known.scale,
         )
 
     def parts(self, slices: Slices) -> tuple[list[Part], list[str]]:

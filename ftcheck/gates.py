@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from ftcheck.errors import shown
+from ftcheck.report import numbers
 from ftcheck.results import Bound, ComparisonResult, GateResult, MetricResult, Verdict
 from ftcheck.spec import Bounds, Gate, Margin
 
@@ -69,7 +70,8 @@ def corrected(cases: Sequence[Sequence[GateResult]]) -> list[tuple[GateResult, .
     for (case, index, comparison), p in zip(margins, adjusted, strict=True):
         result = cases[case][index]
         if result.verdict == "fail" and p > 1 - comparison.confidence:
-            told = f"inconclusive, since one of {len(margins)} margins may look so bad by chance (Holm: p = {p:.2g})"
+            likely = f"one of {len(margins)} margins may look so bad by chance (Holm: {numbers.p_equals(p)})"
+            told = f"inconclusive, since {likely}"
             found[case][index] = replace(result, verdict="inconclusive", message=f"{result.message}; {told}")
     return [tuple(results) for results in found]
 
@@ -93,15 +95,15 @@ def _limit(
 ) -> GateResult:
     value = math.nan if metric is None else metric.value
     about = f"{name} of {part.name}" if part.name else name
-    if math.isnan(value):
+    if metric is None or math.isnan(value):
         held = False
         message = f"{about} has no value, so it can't be {'at least' if bound == 'min' else 'at most'} {limit:g}"
     elif bound == "min":
         held = value >= limit
-        message = f"{about} {_digits(value, limit)} is {'at least' if held else 'below'} the minimum {limit:g}"
+        message = f"{about} {_told(metric, limit)} is {'at least' if held else 'below'} the minimum {limit:g}"
     else:
         held = value <= limit
-        message = f"{about} {_digits(value, limit)} is {'at most' if held else 'above'} the maximum {limit:g}"
+        message = f"{about} {_told(metric, limit)} is {'at most' if held else 'above'} the maximum {limit:g}"
     return GateResult(
         metric=name,
         bound=bound,
@@ -143,7 +145,7 @@ def _difference(gate: Gate, bound: Bound, margin: Margin, part: Part, evidence: 
     """One margin, judged as docs/verdicts.md says."""
     from ftcheck.evidence import Missing
 
-    shown_limit = f"≤ {str(margin).replace('%', ' %')} {_WORDS[bound]}"
+    shown_limit = f"≤ {_spaced(margin)} {_WORDS[bound]}"
     about = f"{gate.metric} of {part.name}" if part.name else gate.metric
 
     def result(verdict: Verdict, message: str, comparison: ComparisonResult | None = None) -> GateResult:
@@ -169,7 +171,7 @@ def _difference(gate: Gate, bound: Bound, margin: Margin, part: Part, evidence: 
     found = evidence.compared(gate.metric, _SIDE[bound], part, confidence=gate.confidence, relative=relative)
     if isinstance(found, Missing):
         return result(found.verdict, f"{about}: {found.why}")
-    judged = Judged(gate=gate, bound=bound, margin=margin, found=found, against=pair.against)
+    judged = Judged(gate=gate, bound=bound, margin=margin, found=found, against=pair.against, metric=own)
     return result(judged.verdict, judged.sentence(about), judged.to_result())
 
 
@@ -182,6 +184,7 @@ class Judged:
     margin: Margin
     found: Comparison
     against: str
+    metric: MetricResult
 
     @property
     def absolute(self) -> float:
@@ -198,32 +201,37 @@ class Judged:
         return statistics.decide(self.found, margin, proven=proven)
 
     def sentence(self, about: str) -> str:
-        """Both values, the difference and its bounds, the margin, and what they mean together."""
-        found, verdict = self.found, self.verdict
-        digits = decimals(found.high - found.low)
-        values = f"{about} {found.value_candidate:.{digits}f}, {self.against} {found.value_baseline:.{digits}f}"
+        """The decisive line: both values, the difference and its bounds, the margin, how much was measured; and what
+        follows where that isn't plain from the verdict."""
+        found = self.found
+        change = numbers.Change.of(found, self.metric)
+        before, now = (numbers.plain(value, change.digits) for value in (found.value_baseline, found.value_candidate))
+        values = f"{about} {now}, {self.against.removeprefix('the ')} {before}"
         if found.same:
             return f"{values}: the same result"
         if found.no_bounds:
             return f"{values}: nothing can be decided, {found.no_bounds}"
-        sign, word = (-1.0, "better") if self.bound == "max_gain" else (1.0, "worse")
-        difference = sign * found.difference
-        measured = f"{abs(difference):.{digits}f} {word if difference >= 0 else _OTHER[word]}"
-        low, high = sorted((sign * found.low, sign * found.high))
-        reach = f"{word} by {low:.{digits}f} to {high:.{digits}f} at {100 * found.confidence:.3g} % confidence a side"
-        margin = f"{self.absolute:.{digits}f} ({self.margin})" if self.margin.relative else str(self.margin)
-        return f"{values}: {measured} ({reach}), margin {margin}{self._meaning(digits, verdict)}"
+        margin = change.margin(self.absolute, exact=not self.margin.relative)
+        if self.margin.relative:
+            margin += f" ({_spaced(self.margin)})"
+        level = "" if found.confidence == 0.95 else f" at {100 * found.confidence:.3g} % a side"
+        return f"{values}: {change}{level}, margin {margin}; {self._measured()}{self._meaning()}"
 
-    def _meaning(self, digits: int, verdict: Verdict) -> str:
-        """What follows from the verdict, in words."""
+    def _measured(self) -> str:
+        """`3 seeds, n = 1,725`."""
         found = self.found
-        if verdict == "pass":
-            return "" if self.bound == "max_gain" else ": no worse than the margin"
-        if self.bound == "max_gain":
+        ours = "fixed weights" if found.fixed_candidate else numbers.count(found.runs_candidate, "seed")
+        theirs = "fixed weights" if found.fixed_baseline else numbers.count(found.runs_baseline, "seed")
+        sides = ours if ours == theirs else f"{ours} against {theirs}"
+        return f"{sides}, n = {found.examples:,}"
+
+    def _meaning(self) -> str:
+        """What follows from the verdict, in words."""
+        if self.verdict == "inconclusive":
+            return f": inconclusive. {self._advice()}"
+        if self.verdict == "fail" and self.bound == "max_gain":
             return ": so much better smells of a leak. If it is real, accept it with --ft-update"
-        if verdict == "fail":
-            return f": at least {found.low:.{digits}f} of it is not chance"
-        return f": inconclusive. {self._advice()}"
+        return ""
 
     def _advice(self) -> str:
         from ftcheck import statistics
@@ -269,17 +277,17 @@ class Judged:
         )
 
 
-_OTHER = {"worse": "better", "better": "worse"}
+def _spaced(margin: Margin) -> str:
+    """`2 %`."""
+    return str(margin).replace("%", " %")
 
 
-def decimals(width: float) -> int:
-    """Decimal places that show two digits of half of `width`; 4 where it says nothing."""
-    if not math.isfinite(width) or width <= 0:
-        return 4
-    return min(6, max(0, 1 - math.floor(math.log10(width / 2))))
-
-
-def _digits(value: float, limit: float) -> str:
-    """Four significant digits, or as many as tell the value from the limit."""
-    texts = (f"{value:.{digits}g}" for digits in range(4, 17))
-    return next((text for text in texts if value == limit or float(text) != limit), repr(value))
+def _told(metric: MetricResult, limit: float) -> str:
+    """The metric's value, rounded to what its interval supports, or as far as tells it from the limit."""
+    value = metric.value
+    if metric.interval is None:
+        texts = (f"{value:.{digits}g}" for digits in range(4, 17))
+    else:
+        texts = (f"{value:.{digits}f}" for digits in range(numbers.places(metric), 17))
+    text = next((text for text in texts if value == limit or float(text) != limit), repr(value))
+    return text.replace("-", "−") if value < 0 else text

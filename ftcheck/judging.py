@@ -11,6 +11,7 @@ import numpy as np
 from ftcheck import gates, metrics, references, statistics, tasks
 from ftcheck.errors import MetricError
 from ftcheck.evidence import Evidence, Missing, Pair, length_class
+from ftcheck.report import numbers
 from ftcheck.results import GateResult, MetricResult, Reference
 from ftcheck.runs import Finished, Scored, cost
 
@@ -110,12 +111,14 @@ def _said_of_comparisons(results: Sequence[GateResult], known: Evidence) -> Iter
             sd, source = known.prior(known.metrics[result.metric].scale, known.values[result.metric].value)
             yield (
                 f"{result.metric}: one run a side, so seeds are assumed to move it by a standard deviation of up to "
-                f"{statistics.PRIOR_FACTOR * sd:.2g} ({source}); more seeds or `ftcheck calibrate` measure it"
+                f"{numbers.at_least(statistics.PRIOR_FACTOR * sd)} ({source}); more seeds or `ftcheck "
+                "calibrate` measure it"
             )
         if result.verdict == "pass" and found.high < 0:
             yield (
-                f"{result.metric} is better than {found.against} by {-found.difference:.2g}, beyond doubt: --ft-update "
-                "makes this the baseline, so that the gain can't be lost unseen"
+                f"{result.metric} is better than {found.against} beyond doubt, "
+                f"{numbers.Change.of(found, known.values[result.metric])}: --ft-update makes this the baseline, so "
+                "that the gain can't be lost unseen"
             )
 
 
@@ -204,6 +207,7 @@ def _estimate(metric: Metric, runs: Sequence[FloatArray], case: Case, clusters: 
         interval=found.interval,
         no_interval=found.no_interval,
         examples=found.examples,
+        scale=metric.scale,
     )
 
 

@@ -266,6 +266,7 @@ def _of_runs(
             greater_is_better=metric.greater_is_better,
             signature=metric.signature,
             examples=len(found.other.arm.ids),
+            scale=metric.scale,
         )
     side = Side(
         name=name,

@@ -137,6 +137,9 @@ OPTIONS = (
     ),
     Option(name="tensorboard", kind="path", help="write the curves of all trainings below DIR", metavar="DIR"),
     Option(name="mlflow", help="log results to this MLflow tracking server or database", metavar="URI"),
+    Option(
+        name="html", kind="path", help="write a page of all results to PATH, one self-contained file", metavar="PATH"
+    ),
     Option(name="details", kind="switch", help="show every metric, seed and note in the table", default=False),
 )
 
@@ -223,10 +226,8 @@ def _parsed(option: Option, value: Any, source: str, base: Path) -> Any:
             return durations.seconds(text)
         except ValueError as error:
             raise UsageError(f"{source}: {error}") from None
-    if option.kind == "path" and text in option.choices:
-        return text
     if option.kind == "path":
-        return str(base / Path(text).expanduser())
+        return text if text in option.choices else str(base / Path(text).expanduser())
     if option.choices and text not in option.choices:
         raise UsageError(f"{source}: {text!r} is none of {', '.join(option.choices)}; {one_of(text, option.choices)}")
     return text

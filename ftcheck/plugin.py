@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ftcheck import options
+from ftcheck.report import tty
 
 if TYPE_CHECKING:
     from ftcheck.finetuned import Finetuned
@@ -87,15 +88,20 @@ class Intake:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if hasattr(report, "ft"):
             ensure_session(self.config).take(report)
+        if hasattr(report, "ft_progress") and hasattr(report, "node"):  # in the process that has the terminal
+            ensure_session(self.config).take_progress(report)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        """Tell one of xdist's workers where it leaves what this process writes."""
+        """Tell one of xdist's workers where it leaves what this process writes, and how often to tell of progress."""
+        node.workerinput["ft_transient"] = tty.is_transient(self.config)
         if SESSION in self.config.stash and self.config.stash[SESSION].settings.updates:
             node.workerinput["ft_proposals"] = str(self.config.stash[SESSION].proposals)
 
-    @pytest.hookimpl(optionalhook=True)
+    @pytest.hookimpl(optionalhook=True, tryfirst=True)
     def pytest_testnodedown(self, node: Any) -> None:
+        if SESSION in self.config.stash:
+            self.config.stash[SESSION].live.erase()
         found = getattr(node, "workeroutput", {}).get("ft_unused")
         if found:
             ensure_session(self.config).unused.update(found)

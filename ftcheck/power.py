@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ftcheck.baselines import Power, rounded
+from ftcheck.report import numbers
 
 if TYPE_CHECKING:
     from ftcheck.baselines import Entry
@@ -103,9 +104,9 @@ def _told(case: Case, entry: Entry, found: Sequence[tuple[str, str, float]]) -> 
     (metric, margin, least), *others = found
     told = (
         f"{case.id}: {metric}: margin {margin} can't be proven with {len(entry.seeds)} + {most_seeds(case)} seeds and "
-        f"{entry.examples:,} examples ({least:.3g} can)"
+        f"{entry.examples:,} examples ({numbers.at_least(least)} can)"
     )
-    more = "".join(f", nor {metric}'s {margin} ({least:.3g})" for metric, margin, least in others)
+    more = "".join(f", nor {metric}'s {margin} ({numbers.at_least(least)})" for metric, margin, least in others)
     return f"{told}{more}: an equal retrain will mostly be inconclusive"
 
 

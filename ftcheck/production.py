@@ -291,7 +291,10 @@ class Production:
 
     def _work(self, run: Run, search: SearchWork | None, *, redo: bool, after: tuple[str, ...] = ()) -> Work:
         return Work(
-            job=tensorboard.begun(run, self.settings.tensorboard, self.store.warnings),
+            # Of work that is under way already, the events that it writes are not to be touched.
+            job=run.job
+            if self.executor.begun(run.predict)
+            else tensorboard.begun(run, self.settings.tensorboard, self.store.warnings),
             search=search,
             train=run.train,
             predict=run.predict,

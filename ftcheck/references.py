@@ -12,7 +12,7 @@ from ftcheck import baselines, keys, tasks
 from ftcheck.errors import BaselineError, FtcheckError, shown
 from ftcheck.evidence import Arm, Evidence, Missing, Pair
 from ftcheck.git import Commit
-from ftcheck.results import Flip, Reference, WorstExample
+from ftcheck.results import Flip, Marked, Reference, WorstExample
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -269,7 +269,18 @@ def _flip(record: Mapping[str, Any], earlier: Mapping[str, Any] | None, run: Fin
         before=then.predicted if then else "right" if earlier else "",
         after=now.predicted if now else "right in this run",
         change=change,
+        marked=_marked(now, then),
     )
+
+
+def _marked(now: WorstExample | None, then: WorstExample | None) -> Marked | None:
+    """The text of `now`, with what was predicted before too where that is known of the same text."""
+    if now is None or now.marked is None:
+        return None
+    if then is None or then.marked is None or then.marked.text != now.marked.text:
+        return now.marked
+    before = [replace(mark, role="before") for mark in then.marked.marks if mark.role == "predicted"]
+    return replace(now.marked, marks=(*now.marked.marks, *before))
 
 
 def _example(record: Mapping[str, Any] | None, run: Finished) -> WorstExample | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from ftcheck.breakdown import Breakdown
 
@@ -14,6 +14,8 @@ Verdict = Literal["pass", "fail", "inconclusive", "new", "incomparable", "error"
 WORST_FIRST: tuple[Verdict, ...] = (
     *("error", "fail", "incomparable", "inconclusive", "new", "smoke", "skipped", "pass"),
 )
+Scale = Literal["proportion", "perplexity", "unbounded"]
+"""Which interval fits a metric: within [0, 1], exp of a mean loss, or anything."""
 Json = Any
 """JSON values: None, bool, int, float, str, lists and string-keyed dicts of them."""
 
@@ -42,6 +44,8 @@ class MetricResult:
     no_interval: str = ""
     """Why there is no interval, where there is none."""
     examples: int = 0
+    scale: Scale = "unbounded"
+    """A proportion's differences are shown in percentage points."""
 
 
 Bound = Literal["min", "max", "max_regression", "max_gain", "max_drift", "must_pass"]
@@ -103,6 +107,37 @@ class GateResult:
     comparison: ComparisonResult | None = None
 
 
+Role = Literal["gold", "predicted", "before"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """A stretch of a `Marked` text, in characters: what was to be found there, what was predicted, or what the other
+    side of a flip predicted."""
+
+    start: int
+    end: int
+    role: Role
+    label: str = ""
+    """An entity's type."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Marked:
+    """Where in a text of the data's own an example's answers stand: a context's beginning and surroundings of answers,
+    a sentence and its entities. Marks of one role don't overlap and come in the order of the text."""
+
+    text: str
+    marks: tuple[Mark, ...]
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Json] | None) -> Marked | None:
+        """What `asdict` made; None for null."""
+        if value is None:
+            return None
+        return cls(text=value["text"], marks=tuple(Mark(**mark) for mark in value["marks"]))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flip:
     """An example that one side has right and the other wrong. Text is the data's own: escape it where it is shown."""
@@ -115,6 +150,8 @@ class Flip:
     after: str
     change: float
     """By how much the example's own score changed; negative: broken."""
+    marked: Marked | None = None
+    """What is expected, what is predicted now, and where it is known what was before, in the text where they stand."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,6 +255,11 @@ class WorstExample:
     gold: str
     predicted: str
     score: float | None = None
+    marked: Marked | None = None
+    """What is expected and what was predicted, in the text where they stand; None where the task has no such text."""
+
+
+Example = TypeVar("Example", Flip, WorstExample)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -331,12 +373,12 @@ class CaseResult:
             for g in fields["gates"]
         )
         fields["references"] = tuple(
-            Reference(**{**r, "changes": tuple(r["changes"]), "flips": tuple(Flip(**flip) for flip in r["flips"])})
+            Reference(**{**r, "changes": tuple(r["changes"]), "flips": tuple(_marked(Flip, f) for f in r["flips"])})
             for r in fields.get("references", ())
         )
         fields["runs"] = tuple(map(_run, fields["runs"]))
         fields["confusions"] = tuple(Confusion(**c) for c in fields["confusions"])
-        fields["worst"] = tuple(WorstExample(**w) for w in fields["worst"])
+        fields["worst"] = tuple(_marked(WorstExample, w) for w in fields["worst"])
         fields["data"] = JudgedData(**fields["data"]) if fields.get("data") else None
         fields["history"] = tuple(
             HistoryPoint(**{**point, "values": {name: _past(value) for name, value in point["values"].items()}})
@@ -351,6 +393,10 @@ class CaseResult:
 
 def _past(value: Mapping[str, Json]) -> PastValue:
     return PastValue(**{**value, "per_seed": tuple(value["per_seed"])})
+
+
+def _marked(kind: type[Example], value: Mapping[str, Json]) -> Example:
+    return kind(**{**value, "marked": Marked.from_json(value.get("marked"))})
 
 
 def _run(value: Mapping[str, Json]) -> RunResult:

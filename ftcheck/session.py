@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -14,13 +14,16 @@ import pytest
 
 from ftcheck import baselines, options, proposals, trackers, updating
 from ftcheck.errors import BaselineError, FtcheckError, HistoryError, UsageError, shown
+from ftcheck.report import junit
 from ftcheck.results import CaseResult
 
 if TYPE_CHECKING:
     from ftcheck.devices import Device
+    from ftcheck.finetune import Progress
     from ftcheck.finetuned import Finetuned
     from ftcheck.pipeline import Pipeline
-    from ftcheck.report.live import Live
+    from ftcheck.report.growing import GrowingFile
+    from ftcheck.report.live import Live, Relay
     from ftcheck.runs import Measured
     from ftcheck.settings import Settings
     from ftcheck.spec import Case
@@ -54,6 +57,10 @@ class FtSession:
     """Whether the executor knows of the session's cases."""
     cases: dict[tuple[Path, str], Case] = field(default_factory=dict)
     """(suite, id) -> every case of the files that were collected, selected or not."""
+    planned: dict[str, None] = field(default_factory=dict)
+    """Node ids of the cases to be measured, in order."""
+    skipped: set[str] = field(default_factory=set)
+    """Node ids of skipped tests."""
     unused: set[str] = field(default_factory=set)
     """Baselines that no case has, as xdist's workers found them."""
 
@@ -113,10 +120,33 @@ class FtSession:
 
     @cached_property
     def live(self) -> Live:
-        """Where training progress is shown."""
+        """Where progress and finished cases are shown."""
         from ftcheck.report.live import Live
 
         return Live(self.config)
+
+    @cached_property
+    def progress(self) -> Live | Relay:
+        """What is told of a training's progress: the terminal, or in one of xdist's workers the process that has it."""
+        if not self.worker:
+            return self.live
+        from ftcheck.report.live import Relay
+
+        return Relay(self.config, list(self.planned))
+
+    @property
+    def missing(self) -> list[str]:
+        """Node ids of the cases that have no result, though they were to be measured and not skipped."""
+        return [nodeid for nodeid in self.planned if nodeid not in self.results and nodeid not in self.skipped]
+
+    @cached_property
+    def file(self) -> GrowingFile | None:
+        """The results file, where one is asked for and this process writes it."""
+        if not self.settings.json or self.worker or self.settings.plan or self.config.option.collectonly:
+            return None
+        from ftcheck.report.growing import GrowingFile
+
+        return GrowingFile(self.settings.json, lambda: self.missing)
 
     def adopt(self, item: pytest.Item, case: Case) -> None:
         """Make `item` the one that measures `case`. `-k` knows it by its id too, as reports show it."""
@@ -171,8 +201,14 @@ class FtSession:
             return self.cases.get((case.suite, name))
 
         self._begin()
-        with self.live.showing(case.id) as live:
-            return self.pipeline.measure(case, item.nodeid, live.progress, live.waiting, peers=peer)
+        with self.progress.showing(case.id, item) as told:
+
+            def on_progress(seed: int, progress: Progress) -> None:
+                told.progress(seed, progress)
+                if self.file is not None:
+                    self.file.tick()
+
+            return self.pipeline.measure(case, item.nodeid, on_progress, told.waiting, peers=peer)
 
     def _begin(self) -> None:
         """Before the first case is measured, tell the executor of all of them."""
@@ -213,8 +249,23 @@ class FtSession:
             limited=self.settings.limit,
         )
 
+    def pytest_sessionstart(self) -> None:
+        if self.config.pluginmanager.hasplugin("dsession"):  # xdist's workers say later what they collected
+            self._begin_file()
+
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self.items = [item for item in session.items if self.owns(item)]
+        self.planned = dict.fromkeys(item.nodeid for item in self.items)
+        self._begin_file()
+
+    def _begin_file(self) -> None:
+        """Write what there is to do: a session that is killed must not leave an older one's results. Raises
+        pytest.UsageError where the file can't be written, before anything is trained."""
+        if self.file is not None:
+            try:
+                self.file.write(complete=False)
+            except UsageError as error:
+                raise pytest.UsageError(str(error)) from None
 
     def pytest_report_collectionfinish(self, items: list[pytest.Item]) -> list[str]:
         """Margins that can't be proven, where a baseline knows it. Told under xdist by the results alone: there the
@@ -319,7 +370,7 @@ class FtSession:
             self._propose(item, held=call.when == "call" and call.excinfo is None)
             report.ft = state.result.to_json()  # type: ignore[attr-defined]
             # JUnit is written from the teardown's report, which takes the item's.
-            item.user_properties += _properties(state.result)
+            item.user_properties += junit.properties(state.result)
         return report
 
     @pytest.hookimpl(tryfirst=True)
@@ -354,6 +405,25 @@ class FtSession:
         """Keep the result that `report` carries; a rerun's replaces it."""
         result = CaseResult.from_json(report.ft)
         self.results[result.nodeid] = result
+        if self.file is not None:
+            self.file.add(result)
+
+    def take_progress(self, report: pytest.TestReport) -> None:
+        """Show what one of xdist's workers is doing."""
+        before = len(self.planned)
+        self.planned |= dict.fromkeys(report.ft_progress["planned"])
+        if len(self.planned) > before:
+            self._begin_file()
+        self.live.of_worker(report)
+        if self.file is not None:
+            self.file.tick()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if not hasattr(report, "ft_progress"):
+            self.live.make_room(report)
+        if report.skipped:
+            self.skipped.add(report.nodeid)
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
@@ -361,13 +431,16 @@ class FtSession:
             self.live.line(self.results[nodeid])
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        if self.results:
-            from ftcheck.report.terminal import table
+        if self.results and self.config.get_verbosity() > -2:
+            from ftcheck.report.terminal import table, unfinished
 
             width = terminalreporter._tw.fullwidth
             terminalreporter.section("fine-tuned models")
             for line in table(list(self.results.values()), width=width, details=self.settings.details):
                 terminalreporter.write_line(line.text, **line.markup)
+            if self.missing:
+                for line in unfinished(self.missing, width):
+                    terminalreporter.write_line(line.text, **line.markup)
         for warning in self.pipeline.warnings() if "pipeline" in vars(self) else ():
             terminalreporter.write_line(f"note: {warning}", yellow=True)
         for path in sorted(self.unused):
@@ -377,6 +450,7 @@ class FtSession:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        self.live.erase()
         self.unused |= set(updating.unused(self.cases, self.config.rootpath))
         if self.worker:
             self.config.workeroutput["ft_unused"] = sorted(self.unused)  # type: ignore[attr-defined]
@@ -387,19 +461,17 @@ class FtSession:
                 except BaselineError as error:
                     self._say_error(str(error))
                     session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        complete = int(exitstatus) in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) and not self.missing
         if not self.worker and not self.settings.plan:
             self._record()
-        if self.settings.json and not self.worker and not self.settings.plan:
-            from ftcheck.report.jsonfile import write
-
             try:
-                write(self.settings.json, list(self.results.values()), complete=int(exitstatus) in (0, 1))
+                self._write(complete=complete)
             except UsageError as error:
                 self._say_error(str(error))
                 session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
         if not self.worker and self.results and not self.settings.plan:
-            self._summarize(complete=int(exitstatus) in (0, 1))
+            self._summarize(complete=complete)
             self._track()
 
     def _record(self) -> None:
@@ -414,9 +486,14 @@ class FtSession:
         if recorder is None:
             return
         try:
-            self.results |= recorder.record(self.results, self.config.rootpath)
+            recorded = recorder.record(self.results, self.config.rootpath)
         except HistoryError as error:
             self._say(f"note: {error}; this session's results are not recorded (--ft-history)", yellow=True)
+            return
+        self.results |= recorded
+        if self.file is not None:
+            for result in recorded.values():
+                self.file.add(result)
 
     def _track(self) -> None:
         """Log the results where --ft-mlflow says, with the reports that were written before."""
@@ -424,10 +501,27 @@ class FtSession:
             return
         from ftcheck.trackers import mlflow
 
-        reports = [Path(name) for name in (self.settings.json,) if name is not None]
+        reports = [Path(name) for name in (self.settings.json, self.settings.html) if name is not None]
         said = mlflow.log(self.settings.mlflow, list(self.results.values()), [p for p in reports if p.is_file()])
         if said:
             self._say(f"note: {said}", yellow=True)
+
+    def _write(self, *, complete: bool) -> None:
+        """The reports that were asked for as files. The page is made of a results file, so that it equals one that is
+        made of it later. Raises UsageError."""
+        if self.file is not None:
+            self.file.write(complete=complete)
+        if self.settings.html is None:
+            return
+        from tempfile import TemporaryDirectory
+
+        from ftcheck.report import html, jsonfile
+
+        with TemporaryDirectory(prefix="ftcheck-") as folder:
+            path = Path(self.settings.json or Path(folder) / "results.json")
+            if self.file is None:
+                jsonfile.write(path, list(self.results.values()), complete=complete, missing=self.missing)
+            html.write(self.settings.html, jsonfile.load(path))
 
     def _summarize(self, *, complete: bool) -> None:
         """In a job of GitHub Actions, put the results on its page."""
@@ -438,7 +532,7 @@ class FtSession:
 
         try:
             with Path(path).open("a", encoding="utf-8") as file:
-                file.write(page(list(self.results.values()), complete=complete))
+                file.write(page(list(self.results.values()), complete=complete, missing=self.missing))
         except OSError as error:
             self._say(f"note: the job's summary ({shown(path)}) can't be written: {error.strerror}", yellow=True)
 
@@ -461,19 +555,3 @@ _STATUS = {
     "new": ("new", "N", "NEW"),
 }
 """Verdict of a test that didn't fail -> pytest's (category, letter, word)."""
-
-
-def _properties(result: CaseResult) -> Iterator[tuple[str, object]]:
-    """Flat numbers for JUnit."""
-    yield "ft_case", result.case_id
-    yield "ft_verdict", result.verdict
-    for metric in result.metrics:
-        yield f"ft_{metric.name}", metric.value
-        if metric.interval is not None:
-            yield f"ft_{metric.name}_low", metric.interval.low
-            yield f"ft_{metric.name}_high", metric.interval.high
-    for gate in result.gates:
-        if gate.comparison is not None and gate.bound == "max_regression" and not gate.part:
-            yield f"ft_{gate.metric}_worse", gate.comparison.difference
-            yield f"ft_{gate.metric}_worse_low", gate.comparison.low
-            yield f"ft_{gate.metric}_worse_high", gate.comparison.high

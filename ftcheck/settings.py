@@ -24,6 +24,7 @@ class Settings:
     plan: bool = False
     offline: bool = False
     json: str | None = None
+    html: str | None = None
     details: bool = False
     history: str | None = None
     """The file; None: the one in the cache directory; `none`: results are not recorded."""
@@ -45,4 +46,4 @@ class Settings:
     @property
     def charted(self) -> bool:
         """Whether a report wants what charts are made of."""
-        return self.json is not None
+        return self.json is not None or self.html is not None

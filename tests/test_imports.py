@@ -45,7 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "results": {"breakdown"},
     "breakdown": set(),
     "statistics": {"results", "metrics"},
-    "gates": {"errors", "evidence", "results", "spec", "statistics"},
+    "gates": {"errors", "evidence", "report", "results", "spec", "statistics"},
     "baselines": {"arrays", "errors", "results"},
     "store": {"errors", "keys", "results"},
     "evidence": {"baselines", "metrics", "results", "spec", "statistics"},

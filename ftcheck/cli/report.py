@@ -12,36 +12,37 @@ import typer
 def report(
     results: Annotated[Path, typer.Argument(help="What --ft-json wrote.", metavar="RESULTS.json")],
     markdown: Annotated[bool, typer.Option("--markdown", help="For a pull request or a job's summary.")] = False,
+    html: Annotated[bool, typer.Option("--html", help="A page, one self-contained file.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="A row per case and metric.")] = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="A file instead of the terminal.")] = None,
 ) -> None:
-    """Show a results file: as the terminal's table, as Markdown, or as CSV."""
-    from ftcheck.errors import UsageError, shown
+    """Show a results file: as the terminal's table, as Markdown, as a page, or as CSV."""
+    from ftcheck.errors import UsageError
+    from ftcheck.report import html as site
     from ftcheck.report import jsonfile, terminal
     from ftcheck.report import markdown as pages
+    from ftcheck.report.files import write_whole
     from ftcheck.report.markup import csv_table
     from ftcheck.report.rows import COLUMNS, rows
 
-    if markdown and csv:
-        raise UsageError("--markdown and --csv: choose one")
+    if markdown + html + csv > 1:
+        raise UsageError("--markdown, --html and --csv: choose one")
     found = jsonfile.load(results)
     if markdown:
-        text = pages.page(found.results, complete=found.complete)
+        text = pages.page(found.results, complete=found.complete, missing=found.missing)
+    elif html:
+        text = site.page(found)
     elif csv:
         text = csv_table(COLUMNS, [list(row.values()) for row in rows(found.results)])
     else:
-        lines = [line.text for line in terminal.table(found.results, width=_width(), details=False)]
+        lines = terminal.table(found.results, width=_width(), details=False)
         if not found.complete:
-            lines.append("note: the session did not finish: cases may be missing here")
-        text = "\n".join(lines) + "\n"
+            lines += terminal.unfinished(found.missing, _width())
+        text = "\n".join(line.text for line in lines) + "\n"
     if output is None:
         sys.stdout.write(text)
         return
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{shown(output)} can't be written: {error.strerror}") from None
+    write_whole(output, text, "--output")
 
 
 def _width() -> int:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_che
 
 from ftcheck import importpath
 from ftcheck.errors import FtcheckError, MetricError, one_of, shown
+from ftcheck.results import Scale as Scale
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,9 +46,6 @@ Input = Literal["label", "scores", "labels", "value", "tags", "answer", "text", 
 NATURAL: tuple[Input, ...] = ("label", "scores", "labels", "value", "tags", "answer", "text", "tokens")
 """The inputs that come from examples. The first of them that a task gives is what a metric of the user's is computed
 from, unless it says otherwise."""
-
-Scale = Literal["proportion", "perplexity", "unbounded"]
-"""Which interval fits: within [0, 1], exp of a mean loss, or anything."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

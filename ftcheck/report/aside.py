@@ -3,7 +3,6 @@ elsewhere."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -32,7 +31,7 @@ class Aside:
         self._case = case_id
         self._doing = ""
         self._status: Status | None = None
-        self._next = time.monotonic() + live.ELSEWHERE
+        self._pace, self._speed = live.Pace(live.ON_TERMINAL if self._console.is_terminal else None), live.Speed()
 
     @contextmanager
     def showing(self) -> Generator[Aside]:
@@ -49,9 +48,10 @@ class Aside:
 
     def progress(self, seed: int, progress: Progress) -> None:
         """Show where a stage stands, if the last word was long enough ago."""
-        if self._status is not None or time.monotonic() >= self._next:
-            self._next = time.monotonic() + live.ELSEWHERE
-            self.say(live.row(f"{self._case}{self._doing}", seed, progress))
+        speed = self._speed.told(seed, progress)
+        if self._pace.due():
+            width = self._console.width - 3 if self._status is not None else None  # behind the spinner
+            self.say(live.row(f"{self._case}{self._doing}", seed, progress, speed, width=width))
 
     def waiting(self, message: str) -> None:
         """Another process is making what this one needs."""

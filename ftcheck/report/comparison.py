@@ -113,17 +113,16 @@ def _case(row: Row) -> str:
 
 
 def _cells(row: Row) -> Cells:
-    half = (row.high - row.low) / 2
-    digits = numbers.decimals(half)
-    interval = f"[{row.low:+.{digits}f}, {row.high:+.{digits}f}]" if math.isfinite(half) else ""
+    change = numbers.Change(row.delta, row.low, row.high, row.scale)
+    delta, _, interval = str(change).partition(" [")
     return (
         shown(row.metric, 60),
-        _number(row.a, digits),
-        _number(row.b, digits),
-        f"{row.delta:+.{digits}f}" if math.isfinite(row.delta) else "",
-        interval,
-        f"{row.p_value:.2g}" if math.isfinite(row.p_value) else "",
-        f"{row.detectable:.2g}" if math.isfinite(row.detectable) else "",
+        _number(row.a, change.digits),
+        _number(row.b, change.digits),
+        delta if math.isfinite(row.delta) else "",
+        interval and f"[{interval}",
+        numbers.p_value(row.p_value) if math.isfinite(row.p_value) else "",
+        numbers.at_least(row.detectable) if math.isfinite(row.detectable) else "",
         "" if row.broken is None else f"{row.broken:,}",
         "" if row.fixed is None else f"{row.fixed:,}",
         _verdict(row),
@@ -143,15 +142,18 @@ def _said(found: Compared) -> list[str]:
     lines += [f"note: {note}" for note in found.notes]
     for row in found.rows:
         for test in row.tests:
-            interval = f", 95 % interval [{test.low:+.4f}, {test.high:+.4f}]" if math.isfinite(test.low) else ""
-            lines.append(f"{_case(row)}: {shown(row.metric, 60)}: {test.name}: p = {test.p_value:.2g}{interval}")
+            bounds = numbers.Change(row.delta, test.low, test.high, row.scale).bounds
+            interval = f", 95 % interval {bounds}" if bounds else ""
+            lines.append(
+                f"{_case(row)}: {shown(row.metric, 60)}: {test.name}: {numbers.p_equals(test.p_value)}{interval}"
+            )
     lines += [f"vanished: {case}" for case in found.vanished]
     lines += [f"new: {case}" for case in found.new]
     return list(dict.fromkeys(lines))
 
 
 def _number(value: float, digits: int) -> str:
-    return f"{value:.{digits}f}" if math.isfinite(value) else "–"
+    return numbers.plain(value, digits) if math.isfinite(value) else "–"
 
 
 def _aligned(rows: Sequence[Cells], right: Sequence[bool]) -> list[str]:

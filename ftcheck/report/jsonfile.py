@@ -4,47 +4,44 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import ftcheck
+from ftcheck.report.files import write_whole
 from ftcheck.results import SCHEMA_VERSION, CaseResult
 
 
-def write(path: str | Path, results: Sequence[CaseResult], *, complete: bool) -> None:
-    """Write `results` to `path`, whole or not at all. NaN and infinities become null, as JSON has none.
+def write(path: str | Path, results: Sequence[CaseResult], *, complete: bool, missing: Sequence[str] = ()) -> None:
+    """Write `results` to `path`, a result a line, whole or not at all. NaN and infinities become null, since JSON has
+    none.
 
-    `complete` is False where the session was interrupted. Raises UsageError where `path` can't be written.
+    `complete` is False where the session did not finish, and `missing` then names the cases (node ids) that were to be
+    measured and have no result. Raises UsageError where `path` can't be written.
     """
-    from ftcheck.errors import UsageError
+    written(path, {result.nodeid: line(result) for result in results}, complete=complete, missing=missing)
 
-    document = {
+
+def line(result: CaseResult) -> str:
+    """A result as it stands in the file."""
+    return json.dumps(finite(result.to_json()), allow_nan=False)
+
+
+def written(path: str | Path, lines: Mapping[str, str], *, complete: bool, missing: Sequence[str]) -> None:
+    """The same of results that are text already: node id -> `line`."""
+    head = {
         "schema": SCHEMA_VERSION,
         "ftcheck": ftcheck.__version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "complete": complete,
-        "results": [finite(result.to_json()) for result in sorted(results, key=lambda r: r.nodeid)],
+        "missing": list(missing),
     }
-    path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(document, file, indent=1, allow_nan=False)
-                file.write("\n")
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
-    except OSError as error:
-        raise UsageError(f"--ft-json: {path} can't be written: {error.strerror}") from None
+    opened = json.dumps(head, indent=1).removesuffix("\n}")
+    listed = ",\n".join(f"  {lines[nodeid]}" for nodeid in sorted(lines))
+    write_whole(Path(path), f'{opened},\n "results": [\n{listed}\n ]\n}}\n', "--ft-json")
 
 
 def schema() -> dict[str, Any]:
@@ -62,7 +59,12 @@ def schema() -> dict[str, Any]:
             "schema": {"const": SCHEMA_VERSION},
             "ftcheck": {"type": "string", "description": "The version that wrote the file."},
             "created": {"type": "string", "format": "date-time"},
-            "complete": {"type": "boolean", "description": "False where the session was interrupted."},
+            "complete": {"type": "boolean", "description": "False where the session did not finish."},
+            "missing": {
+                "type": "array",
+                "items": {"type": "string"},
+                "description": "Node ids of the cases that were to be measured and have no result.",
+            },
             "results": {"type": "array", "items": {"$ref": "#/$defs/CaseResult"}},
         },
         "$defs": {name: _nullable_numbers(found) for name, found in {**definitions, "CaseResult": case}.items()},
@@ -98,7 +100,10 @@ class Document:
 
     results: list[CaseResult]
     complete: bool
-    """False where the session was interrupted."""
+    """False where the session did not finish."""
+    missing: tuple[str, ...]
+    """Node ids of the cases that were to be measured and have no result; none where the session was killed before it
+    knew them, and of older files."""
     created: str
     version: str
     """Of the ftcheck that wrote it."""
@@ -124,6 +129,7 @@ def load(path: Path) -> Document:
         return Document(
             results=[CaseResult.from_json(_numbers(result)) for result in document["results"]],
             complete=bool(document["complete"]),
+            missing=tuple(str(nodeid) for nodeid in document.get("missing", ())),
             created=str(document["created"]),
             version=str(document["ftcheck"]),
         )

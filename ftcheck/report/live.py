@@ -1,83 +1,157 @@
 """What is shown while cases are measured: a transient row on a terminal, a plain line now and then elsewhere, and one
-line for each finished case."""
+line for each finished case. pytest-xdist's workers send their rows to the process that has the terminal."""
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from ftcheck.report import numbers, terminal
+from ftcheck.finetune import Progress
+from ftcheck.report import cells, numbers, terminal, tty
 
 if TYPE_CHECKING:
     import pytest
 
-    from ftcheck.finetune import Progress
     from ftcheck.results import CaseResult
 
-ON_TERMINAL, ELSEWHERE = 0.2, 30.0
-"""Seconds between two updates."""
+ON_TERMINAL, RELAYED = 0.2, 1.0
+"""Seconds between two updates, and between two of a worker's."""
+ELSEWHERE, LONGEST = 30.0, 300.0
+"""Seconds until the first plain line; each next one takes twice as long, up to the longest."""
+
+
+class Pace:
+    """When there is something to say: every so often on a terminal, ever less often in a log."""
+
+    def __init__(self, often: float | None) -> None:
+        self._pause, self._longest = (ELSEWHERE, LONGEST) if often is None else (often, often)
+        self._next = time.monotonic() + self._pause
+
+    def due(self) -> bool:
+        """Whether it's time; then the next pause begins."""
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        self._pause = min(2 * self._pause, self._longest)
+        self._next = now + self._pause
+        return True
+
+
+class Speed:
+    """How fast a stage goes, and how long it still takes: from its steps since it was first heard of."""
+
+    def __init__(self) -> None:
+        self._stage: tuple[int, str] | None = None
+        self._first = 0
+        self._since = 0.0
+
+    def told(self, seed: int, progress: Progress) -> tuple[float, float] | None:
+        """(steps a second, seconds left); None where that isn't known yet."""
+        now = time.monotonic()
+        if self._stage != (seed, progress.stage):
+            self._stage, self._first, self._since = (seed, progress.stage), progress.done, now
+        done, spent = progress.done - self._first, now - self._since
+        if done <= 0 or spent <= 0 or progress.total <= 0:
+            return None
+        return done / spent, (progress.total - progress.done) * spent / done
 
 
 class Live:
-    """Writes progress through pytest's own terminal reporter; silent where there is none (xdist's workers) or with
-    -q."""
+    """Writes progress through pytest's own terminal reporter; silent where there is none or with -q."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._terminal: pytest.TerminalReporter | None = config.pluginmanager.getplugin("terminalreporter")
-        self._quiet = self._terminal is None or hasattr(config, "workerinput") or config.get_verbosity() < 0
-        self._transient = self._terminal is not None and self._terminal.isatty and os.environ.get("TERM") != "dumb"
+        self._quiet = self._terminal is None or config.get_verbosity() < 0
+        self._transient = tty.is_transient(config)
         self._case = ""
-        self._next = 0.0
-        self._drawn = False
+        self._pace, self._speed = self._paced(), Speed()
+        self._rows: dict[str, str] = {}
+        """Which process -> its row; "" is this one."""
+        self._drawn = 0
+
+    def _paced(self) -> Pace:
+        return Pace(ON_TERMINAL if self._transient else None)
 
     @contextmanager
-    def showing(self, case_id: str) -> Generator[Live]:
+    def showing(self, case_id: str, item: pytest.Item) -> Generator[Live]:
         """Progress belongs to `case_id` until the block ends; then the transient row is gone."""
-        self._case = case_id
-        self._next = time.monotonic() + (ON_TERMINAL if self._transient else ELSEWHERE)
+        self._case, self._pace, self._speed = case_id, self._paced(), Speed()
         try:
             yield self
         finally:
-            self._erase()
+            self._rows.clear()
+            self.erase()
 
     def progress(self, seed: int, progress: Progress) -> None:
         """Show where a stage stands, if the last word was long enough ago."""
-        now = time.monotonic()
-        if self._quiet or now < self._next:
-            return
-        self._next = now + (ON_TERMINAL if self._transient else ELSEWHERE)
-        self._say(row(self._case, seed, progress))
+        speed = self._speed.told(seed, progress)
+        if not self._quiet and self._pace.due():
+            self._say("", partial(row, self._case, seed, progress, speed))
 
     def waiting(self, message: str) -> None:
         """Another process is making what this one needs."""
         if not self._quiet:
-            self._say(f"{self._case}: {message}")
+            self._say("", lambda _: f"{self._case}: {message}")
+
+    def of_worker(self, report: pytest.TestReport) -> None:
+        """What one of xdist's workers sent by a Relay, in a report that is no more than its carrier."""
+        if self._terminal is not None:
+            kept = self._terminal.stats.get("", [])
+            if kept and kept[-1] is report:
+                kept.pop()
+        said = report.ft_progress
+        if self._quiet or "case" not in said:
+            return
+        worker = report.node.gateway.id
+        case_id = f"[{worker}] {said['case']}"
+        if "message" in said:
+            self._say(worker, lambda _: f"{case_id}: {said['message']}")
+        else:
+            self._say(worker, partial(row, case_id, said["seed"], Progress(**said["progress"]), said["speed"]))
+
+    def make_room(self, report: pytest.TestReport) -> None:
+        """pytest is about to write what became of a test: rows are gone until there is something new to say."""
+        if hasattr(report, "node"):
+            self._rows.pop(report.node.gateway.id, None)
+        self.erase()
 
     def line(self, result: CaseResult) -> None:
         """One line for a finished case."""
         if self._quiet or self._terminal is None:
             return
         self._fresh_line()
-        self._terminal.write_line(f"  {terminal.summary(result)}", **terminal.MARKUP.get(result.verdict, {}))
+        self._terminal.write(f"  {terminal.summary(result)}", **terminal.MARKUP.get(result.verdict, {}))
+        if type(self._terminal) is pytest.TerminalReporter and not self._config.pluginmanager.hasplugin("dsession"):
+            # pytest ends the line when it names the next file, as it ends its own.
+            self._terminal.currentfspath = -2
+        else:
+            self._terminal.line("")
 
-    def _say(self, text: str) -> None:
+    def _say(self, process: str, text: Callable[[int | None], str]) -> None:
+        """`text`: the columns there are, None for any number -> what to say."""
         assert self._terminal is not None
         capture = self._config.pluginmanager.getplugin("capturemanager")
-        with capture.global_and_fixture_disabled():
+        with capture.global_and_fixture_disabled():  # only so is the terminal's width known
             if self._transient:
-                # Past the writer, so that it doesn't count these columns as its line's.
-                writer = self._terminal._tw
-                start = "" if self._drawn else "\n"
-                writer._file.write(f"{start}\r\x1b[2K{text[: writer.fullwidth - 1]}")
-                writer._file.flush()
-                self._drawn = True
+                columns = self._terminal._tw.fullwidth - 1
+                self._rows[process] = cells.cropped(text(columns), columns)
+                self._draw(self._terminal._tw)
             else:
                 self._fresh_line()
-                self._terminal.write_line(text)
+                self._terminal.write_line(text(None))
+
+    def _draw(self, writer: Any) -> None:
+        # Past the writer, so that it doesn't count these columns as its line's.
+        up = "\n" if not self._drawn else "\r" + "\x1b[A" * (self._drawn - 1)
+        rows = [f"\r\x1b[2K{text}" for text in self._rows.values()]
+        writer._file.write(up + "\n".join(rows))
+        writer._file.flush()
+        self._drawn = max(self._drawn, len(rows))
 
     def _fresh_line(self) -> None:
         """Begin a line, also where pytest has written a letter behind a line of ours, and let it name the file
@@ -87,25 +161,92 @@ class Live:
         if self._terminal._tw.width_of_current_line:
             self._terminal._tw.line()
 
-    def _erase(self) -> None:
+    def erase(self) -> None:
+        """Leave the terminal as pytest left it."""
         if self._drawn and self._terminal is not None:
             capture = self._config.pluginmanager.getplugin("capturemanager")
             with capture.global_and_fixture_disabled():
                 # Up again to the row that pytest had begun, and behind what it has written there.
                 writer = self._terminal._tw
                 column = writer.width_of_current_line
-                writer._file.write("\r\x1b[2K\x1b[A" + (f"\x1b[{column}C" if column else ""))
+                writer._file.write("\r\x1b[2K\x1b[A" * self._drawn + (f"\x1b[{column}C" if column else ""))
                 writer._file.flush()
-            self._drawn = False
+            self._drawn = 0
 
 
-def row(case_id: str, seed: int, progress: Progress) -> str:
-    """`intents, seed 42: train 120/300, epoch 1.2, loss 0.341`."""
-    parts = [progress.stage + (f" {progress.done}/{progress.total}" if progress.total else "")]
+class Relay:
+    """Stands for Live in one of xdist's workers: sends rows to the process that has the terminal, each in a report like
+    that of a setup that passed, which says nothing to anybody else."""
+
+    def __init__(self, config: pytest.Config, planned: Sequence[str]) -> None:
+        self._config = config
+        self._planned = list(planned)
+        """Sent with the first row: the process with the terminal collects nothing."""
+        self._often = RELAYED if config.workerinput["ft_transient"] else None  # type: ignore[attr-defined]
+        self._case = ""
+        self._item: pytest.Item | None = None
+        self._pace, self._speed = Pace(self._often), Speed()
+
+    @contextmanager
+    def showing(self, case_id: str, item: pytest.Item) -> Generator[Relay]:
+        """Progress belongs to `case_id` until the block ends."""
+        self._case, self._item = case_id, item
+        self._pace, self._speed = Pace(self._often), Speed()
+        if self._planned:
+            self._send()
+        yield self
+
+    def progress(self, seed: int, progress: Progress) -> None:
+        """Send where a stage stands, if the last word was long enough ago."""
+        speed = self._speed.told(seed, progress)
+        if self._pace.due():
+            self._send(case=self._case, seed=seed, progress=asdict(progress), speed=speed)
+
+    def waiting(self, message: str) -> None:
+        """Another process is making what this one needs."""
+        self._send(case=self._case, message=message)
+
+    def _send(self, **said: Any) -> None:
+        assert self._item is not None
+        planned, self._planned = self._planned, []
+        report = pytest.TestReport(
+            nodeid=self._item.nodeid,
+            location=self._item.location,
+            keywords={},
+            outcome="passed",
+            longrepr=None,
+            when="setup",
+            ft_progress={"planned": planned, **said},
+        )
+        self._config.hook.pytest_runtest_logreport(report=report)
+
+
+def row(
+    case_id: str, seed: int, progress: Progress, speed: Sequence[float] | None = None, width: int | None = None
+) -> str:
+    """`intents, seed 42: train 120/300, epoch 1.2, loss 0.341, lr 1.0e-04, 3.2 steps/s, 56 s left`. `speed`: steps a
+    second, seconds left.
+
+    Where that is wider than `width`, what matters least is left out, and the case's name shortened.
+    """
+    stage = progress.stage + (f" {progress.done}/{progress.total}" if progress.total else "")
+    parts = {"stage": stage}
     if progress.epoch is not None:
-        parts.append(f"epoch {progress.epoch:.1f}")
+        parts["epoch"] = f"epoch {progress.epoch:.1f}"
     if progress.loss is not None:
-        parts.append(f"loss {numbers.plain(progress.loss, 3)}")
+        parts["loss"] = f"loss {numbers.plain(progress.loss, 3)}"
     if progress.learning_rate is not None:
-        parts.append(f"lr {progress.learning_rate:.1e}")
-    return f"{case_id}, seed {seed}: {', '.join(parts)}"
+        parts["lr"] = f"lr {progress.learning_rate:.1e}"
+    if speed is not None:
+        parts["speed"] = f"{speed[0]:.3g} steps/s"
+        parts["left"] = f"{numbers.seconds(speed[1])} left"
+
+    def text(name: str) -> str:
+        return f"{name}, seed {seed}: {', '.join(parts.values())}"
+
+    if width is None:
+        return text(case_id)
+    for least in ("lr", "speed", "epoch", "loss"):
+        if cells.width(text(case_id)) > width:
+            parts.pop(least, None)
+    return text(cells.cropped(case_id, max(12, cells.width(case_id) - (cells.width(text(case_id)) - width))))

@@ -28,11 +28,15 @@ MOST_BYTES = 900_000
 """GitHub cuts a job summary at 1 MiB, and a comment at 65,536 characters."""
 
 
-def page(results: Sequence[CaseResult], *, complete: bool = True, limit: int = MOST_BYTES) -> str:
-    """The whole report. Where it would be longer than `limit` bytes the folded parts are left out, last first, and it
-    says so."""
+def page(
+    results: Sequence[CaseResult], *, complete: bool = True, missing: Sequence[str] = (), limit: int = MOST_BYTES
+) -> str:
+    """The whole report; `missing` are the cases that have no result where the session is not `complete`.
+
+    Where it would be longer than `limit` bytes the folded parts are left out, last first, and it says so.
+    """
     ordered = sorted(results, key=lambda r: (ORDER.index(r.verdict), r.nodeid))
-    top = "\n".join([f"## {_headline(ordered)}", "", *_warning(complete), *_table(ordered), ""])
+    top = "\n".join([f"## {_headline(ordered)}", "", *_warning(complete, missing), *_table(ordered), ""])
     folded = ["\n".join(_folded(result)) for result in ordered if result.verdict != "pass"]
     folded.append("\n".join(_all_metrics(ordered)))
     kept: list[str] = []
@@ -50,23 +54,35 @@ def page(results: Sequence[CaseResult], *, complete: bool = True, limit: int = M
 
 
 def _headline(results: Sequence[CaseResult]) -> str:
+    sign = f"{SIGNS[results[0].verdict]} " if results else ""
+    return f"{sign}ftcheck: {headline(results)}"
+
+
+def headline(results: Sequence[CaseResult]) -> str:
+    """The session's verdict: `all 12 cases passed`, `2 failed, 10 passed`."""
     counts = Counter(result.verdict for result in results)
     if not results:
-        return "ftcheck: no case was judged"
+        return "no case was judged"
     if set(counts) == {"pass"}:
-        return f"✅ ftcheck: {'the case' if len(results) == 1 else f'all {len(results):,} cases'} passed"
+        return f"{'the case' if len(results) == 1 else f'all {len(results):,} cases'} passed"
     named = {
         "error": "could not be measured",
         "fail": "failed",
         "pass": "passed",
         "smoke": "tried on a part of the data",
     }
-    said = ", ".join(f"{counts[verdict]:,} {named.get(verdict, verdict)}" for verdict in ORDER if counts[verdict])
-    return f"{SIGNS[results[0].verdict]} ftcheck: {said}"
+    return ", ".join(f"{counts[verdict]:,} {named.get(verdict, verdict)}" for verdict in ORDER if counts[verdict])
 
 
-def _warning(complete: bool) -> list[str]:
-    return [] if complete else ["> [!WARNING]", "> The session did not finish: cases may be missing here.", ""]
+def _warning(complete: bool, missing: Sequence[str]) -> list[str]:
+    if complete:
+        return []
+    told = "The session did not finish: cases may be missing here."
+    if missing:
+        named = ", ".join(escaped(nodeid, 200) for nodeid in missing[:20])
+        more = f" and {len(missing) - 20:,} more" if len(missing) > 20 else ""
+        told = f"The session did not finish: no result of {numbers.count(len(missing), 'case')}: {named}{more}"
+    return ["> [!WARNING]", f"> {told}", ""]
 
 
 def _table(results: Sequence[CaseResult]) -> list[str]:
@@ -74,7 +90,7 @@ def _table(results: Sequence[CaseResult]) -> list[str]:
     rows = []
     for result in results:
         head = f"{SIGNS[result.verdict]} {escaped(result.case_id, 80)}"
-        for metric, gate in _deciding(result):
+        for metric, gate in deciding(result):
             rows.append((head, *_cells(metric, gate)))
             head = ""
         if head:
@@ -83,7 +99,7 @@ def _table(results: Sequence[CaseResult]) -> list[str]:
     return markdown_table(header, rows, (False, False, True, False, False), escape=False)
 
 
-def _deciding(result: CaseResult) -> list[tuple[MetricResult, GateResult | None]]:
+def deciding(result: CaseResult) -> list[tuple[MetricResult, GateResult | None]]:
     """For a case that passed, its gated metrics (or first); else the gates that did not."""
     metrics = {metric.name: metric for metric in result.metrics}
     wanted = [gate for gate in result.gates if gate.metric in metrics]
@@ -95,23 +111,20 @@ def _deciding(result: CaseResult) -> list[tuple[MetricResult, GateResult | None]
 
 
 def _cells(metric: MetricResult, gate: GateResult | None) -> tuple[str, str, str, str]:
-    digits = numbers.places(metric)
-    interval = numbers.interval(metric.interval, digits) if metric.interval else ""
+    value, interval = numbers.value(metric), numbers.interval_of(metric)
+    if gate is not None and gate.part:
+        value, interval = numbers.part_value(gate, metric), ""
     if gate is None:
-        return escaped(metric.name, 60), numbers.value(metric), interval, ""
+        return escaped(metric.name, 60), value, escaped(interval), ""
     limit = gate.shown_limit or f"{'≥' if gate.bound == 'min' else '≤'} {gate.limit:g}"
     found, part = gate.comparison, f", {shown(gate.part, 40)}" if gate.part else ""
     against = ""
     if found is not None:
-        places = numbers.decimals((found.high - found.low) / 2)
-        against = (
-            f": {numbers.plain(found.difference, places)} worse "
-            f"[{numbers.plain(found.low, places)}, {numbers.plain(found.high, places)}]"
-        )
+        against = f": {numbers.Change.of(found, metric)}"
     text = escaped(f"{limit}{part}{against}")
     return (
         escaped(metric.name, 60),
-        numbers.value(metric),
+        value,
         escaped(interval),
         text if gate.verdict == "pass" else f"{text} **{gate.verdict}**",
     )
@@ -160,9 +173,14 @@ def _folded(result: CaseResult) -> Iterator[str]:
         ]
         yield from markdown_table(("row", "input", "expected", "got"), worst, (True, False, False, False))
     yield ""
-    yield from _block(f"pytest {shlex.quote(result.nodeid)} --ft-device={result.device or 'auto'}")
+    yield from _block(command(result))
     yield "</details>"
     yield ""
+
+
+def command(result: CaseResult) -> str:
+    """What measures a case again, to be run in pytest's root."""
+    return f"pytest {shlex.quote(result.nodeid)} --ft-device={result.device or 'auto'}"
 
 
 def _block(text: str) -> Iterator[str]:
@@ -178,10 +196,8 @@ def _all_metrics(results: Sequence[CaseResult]) -> Iterator[str]:
     for result in results:
         head = shown(result.case_id, 80)
         for metric in result.metrics:
-            digits = numbers.places(metric)
-            seeds = ", ".join(numbers.plain(value, digits) for value in metric.per_seed)
-            interval = numbers.interval(metric.interval, digits) if metric.interval else ""
-            rows.append((head, shown(metric.name, 60), numbers.value(metric), interval, seeds))
+            seeds = ", ".join(numbers.like(metric, value) for value in metric.per_seed)
+            rows.append((head, shown(metric.name, 60), numbers.value(metric), numbers.interval_of(metric), seeds))
             head = ""
     if rows:
         yield f"<details><summary>All metrics of {numbers.count(len(results), 'case')}</summary>"

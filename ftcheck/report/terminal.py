@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ftcheck.errors import shown
-from ftcheck.report import numbers
-from ftcheck.results import CaseResult, GateResult, MetricResult
+from ftcheck.report import cells, numbers
+from ftcheck.results import CaseResult, ComparisonResult, GateResult, MetricResult
 
 MARKUP: dict[str, dict[str, bool]] = {
     "pass": {"green": True},
@@ -53,21 +53,19 @@ def summary(result: CaseResult) -> str:
         return f"{result.case_id}: error: {first_line(result.error)}"
     gated = {gate.metric for gate in result.gates}
     named = [m for m in result.metrics if m.name in gated] or list(result.metrics[:2])
-    values = ", ".join(
-        f"{metric.name} {numbers.value(metric)}"
-        + (f" {numbers.interval(metric.interval, numbers.places(metric))}" if metric.interval else "")
-        for metric in named[:4]
-    )
+    values = ", ".join(f"{m.name} {numbers.value(m)} {numbers.interval_of(m)}".rstrip() for m in named[:4])
     return f"{result.case_id}: {result.verdict}: {values} ({origin(result)})"
 
 
 def table(results: Sequence[CaseResult], *, width: int, details: bool) -> list[Line]:
     """The whole session: per suite file and case, each metric with interval, gate and verdict."""
+    results = sorted(results, key=lambda result: result.nodeid)
     rows = [(result, _rows(result)) for result in results]
-    cells = [row for _, found in rows for row in found]
-    header = ("metric", "value", "95 % interval", "gate", "")
-    columns = [max(len(row[i]) for row in [header, *cells]) for i in range(4)]
-    lines = [Line("  " + _joined(header, columns).rstrip(), {"bold": True})]
+    columns = _columns([row for _, found in rows for row in found], width)
+    if columns[3] < max((cells.width(row[3]) for _, found in rows for row in found), default=0):
+        rows = [(result, _rows(result, detects=False)) for result in results]
+        columns = _columns([row for _, found in rows for row in found], width)
+    lines = [Line("  " + _joined(_HEADER, columns).rstrip(), {"bold": True})]
     suite = ""
     for result, found in rows:
         if result.nodeid.partition("::")[0] != suite:
@@ -76,22 +74,27 @@ def table(results: Sequence[CaseResult], *, width: int, details: bool) -> list[L
         lines += [Line(text, MARKUP.get(result.verdict, {})) for text in _title(result, width)]
         lines += [Line("  " + _joined(row, columns).rstrip(), _row_markup(row[4])) for row in found]
         lines += [Line(piece) for text in _compared(result) for piece in _wrapped(text, width)]
-        lines += [Line(f"  {text}"[:width]) for text in (_details(result) if details else ())]
+        lines += [Line(piece) for text in (_details(result) if details else ()) for piece in _wrapped(text, width)]
         lines += [Line(piece) for note in result.notes for piece in _wrapped(f"note: {note}", width)]
     if any(result.verdict == "smoke" for result in results):
         limit = next(result.limited for result in results if result.limited)
-        lines.append(
-            Line(
-                f"--ft-limit={limit}: a smoke run on a part of the data. It is no gate: nothing was judged.",
-                MARKUP["smoke"],
-            )
-        )
+        text = f"--ft-limit={limit}: a smoke run on a part of the data. It is no gate: nothing was judged."
+        lines += [Line(piece, MARKUP["smoke"]) for piece in _wrapped(text, width, indent="")]
     if any(m.interval and m.interval.about == "model" for result in results for m in result.metrics):
         pieces = _wrapped(
             "one trained seed or fixed weights: the interval speaks of this model, not of the recipe", width, indent=""
         )
         lines += [Line(piece) for piece in pieces]
     return lines
+
+
+def unfinished(missing: Sequence[str], width: int) -> list[Line]:
+    """What a session that did not finish leaves out: cases that were to be measured and have no result."""
+    told = "the session did not finish"
+    if missing:
+        named = ", ".join(missing[:20]) + (f" and {len(missing) - 20:,} more" if len(missing) > 20 else "")
+        told += f": no result of {numbers.count(len(missing), 'case')}: {named}"
+    return [Line(piece, {"yellow": True}) for piece in _wrapped(f"note: {told}", width, indent="")]
 
 
 def _row_markup(verdict: str) -> dict[str, bool]:
@@ -171,15 +174,11 @@ def _quoted(text: str) -> str:
 
 
 def _decisive(gate: GateResult, metric: MetricResult | None, result: CaseResult) -> str:
-    if gate.comparison is not None:
-        found = gate.comparison
-        seeds = f"{found.reference_runs} + {found.runs} runs, n = {found.examples:,}, p = {found.p_value:.2g}"
-        return f"{gate.message} ({seeds})"
     if gate.bound not in ("min", "max") or gate.part:
         return gate.message
     known = [numbers.count(len(result.seeds), "seed"), f"n = {result.examples:,}"]
     if metric is not None and metric.interval is not None:
-        known.insert(0, f"95 % interval {numbers.interval(metric.interval, numbers.places(metric))}")
+        known.insert(0, f"95 % interval {numbers.interval_of(metric)}")
     return f"{gate.message} ({', '.join(known)})"
 
 
@@ -195,69 +194,76 @@ def _title(result: CaseResult, width: int) -> list[str]:
     return _wrapped(f"{result.case_id}: {result.verdict} ({', '.join(about)})", width, indent="")
 
 
-def _rows(result: CaseResult) -> list[tuple[str, str, str, str, str]]:
+_HEADER = ("metric", "value", "95 % interval", "gate", "")
+_LEAST = {3: 12, 0: 10}
+"""Columns that give way on a narrow terminal, in this order, and the least they keep."""
+
+
+def _columns(rows: Sequence[Sequence[str]], width: int) -> list[int]:
+    """How wide each column of the table is, so that the verdict behind them is seen."""
+    columns = [max(cells.width(row[i]) for row in [_HEADER, *rows]) for i in range(5)]
+    for index, least in _LEAST.items():
+        too_much = 2 + sum(columns) + 2 * 4 - width
+        columns[index] = max(min(columns[index], least), columns[index] - max(too_much, 0))
+    return columns
+
+
+def _rows(result: CaseResult, *, detects: bool = True) -> list[tuple[str, str, str, str, str]]:
     rows: list[tuple[str, str, str, str, str]] = []
     for metric in result.metrics:
         gates = [gate for gate in result.gates if gate.metric == metric.name]
-        shown_interval = numbers.interval(metric.interval, numbers.places(metric)) if metric.interval else ""
-        first = (metric.name, numbers.value(metric), shown_interval)
+        first = (shown(metric.name, 60), numbers.value(metric), numbers.interval_of(metric))
         whole = [gate for gate in gates if not gate.part]
-        bounds: list[tuple[str, str]] = [(_gate_cell(gate), gate.verdict) for gate in whole] or [("", "")]
-        bounds += [(cell, verdict) for cell, verdict in _part_cells(gates)]
+        bounds: list[tuple[str, str]] = [(_gate_cell(gate, detects=detects), gate.verdict) for gate in whole]
+        bounds = bounds or [("", "")]
         rows.append((*first, *bounds[0]))
         rows += [("", "", "", *bound) for bound in bounds[1:]]
+        rows += [("", value, "", cell, verdict) for value, cell, verdict in _part_rows(gates, metric)]
     return rows
 
 
-def _gate_cell(gate: GateResult) -> str:
+def _gate_cell(gate: GateResult, *, detects: bool) -> str:
     """`≥ 0.9`, `≤ 0.01 worse (detects 0.023)`."""
     shown_limit = gate.shown_limit or f"{'≥' if gate.bound == 'min' else '≤'} {gate.limit:g}"  # of older results files
     found = gate.comparison
-    if found is None or found.detectable is None:
+    if not detects or found is None or found.detectable is None:
         return shown_limit
-    return f"{shown_limit} (detects {found.detectable:.2g})"
+    return f"{shown_limit} (detects {numbers.at_least(found.detectable)})"
 
 
-def _part_cells(gates: Sequence[GateResult]) -> list[tuple[str, str]]:
-    """Gates on parts of the rows: those that don't pass each by itself, the others as one."""
+def _part_rows(gates: Sequence[GateResult], metric: MetricResult) -> list[tuple[str, str, str]]:
+    """(value, gate, verdict) of gates on parts of the rows: those that don't pass each by itself, the others as one."""
     parts = [gate for gate in gates if gate.part]
     held = [gate for gate in parts if gate.verdict == "pass"]
-    cells: list[tuple[str, str]] = [
-        (f"{gate.shown_limit}, {shown(gate.part, 40)}", gate.verdict) for gate in parts if gate not in held
+    rows: list[tuple[str, str, str]] = [
+        (numbers.part_value(gate, metric), f"{gate.shown_limit}, {shown(gate.part, 40)}", gate.verdict)
+        for gate in parts
+        if gate not in held
     ]
-    return cells + ([(f"{numbers.count(len(held), 'part')} of the rows", "pass")] if held else [])
+    return rows + ([("", f"{numbers.count(len(held), 'part')} of the rows", "pass")] if held else [])
 
 
 def _joined(row: Sequence[str], columns: Sequence[int]) -> str:
-    name, value, *rest = row
-    return "  ".join(
-        [
-            name.ljust(columns[0]),
-            value.rjust(columns[1]),
-            *(cell.ljust(w) for cell, w in zip(rest, columns[2:], strict=False)),
-            row[4],
-        ]
-    )
+    name, value, interval, gate, verdict = (cells.cropped(cell, w) for cell, w in zip(row, columns, strict=True))
+    fitted = [
+        cells.left(name, columns[0]),
+        cells.right(value, columns[1]),
+        cells.left(interval, columns[2]),
+        cells.left(gate, columns[3]),
+        verdict,
+    ]
+    return "  ".join(fitted)
 
 
 def _details(result: CaseResult) -> list[str]:
     lines = []
+    metrics = {metric.name: metric for metric in result.metrics}
     for metric in result.metrics:
-        digits = numbers.places(metric)
-        each = ", ".join(f"{s}: {numbers.plain(v, digits)}" for s, v in zip(result.seeds, metric.per_seed, strict=True))
+        each = ", ".join(f"{s}: {numbers.like(metric, v)}" for s, v in zip(result.seeds, metric.per_seed, strict=True))
         lines.append(f"{metric.name} by seed: {each}")
     for gate in result.gates:
         if gate.comparison is not None:
-            found = gate.comparison
-            about = f"{gate.metric}, {gate.part}" if gate.part else gate.metric
-            power = (
-                "" if found.provable is None else f", can prove {found.provable:.2g}, detects {found.detectable:.2g}"
-            )
-            lines.append(
-                f"{about} {gate.bound}: {found.difference:.4g} worse [{found.low:.4g}, {found.high:.4g}], p "
-                f"{found.p_value:.2g}, {found.discordant:,} of {found.examples:,} examples differ, seed noise from "
-                f"{found.seed_source}{power}"
-            )
+            lines.append(_compared_in_detail(gate, gate.comparison, metrics[gate.metric]))
     for run in result.runs:
         lines.append(
             f"seed {run.seed}: train {run.train.key[:12]} {run.train.source}, "
@@ -267,18 +273,21 @@ def _details(result: CaseResult) -> list[str]:
     return lines
 
 
-def _wrapped(text: str, width: int, indent: str = "  ") -> list[str]:
-    import textwrap
+def _compared_in_detail(gate: GateResult, found: ComparisonResult, metric: MetricResult) -> str:
+    about = f"{gate.metric}, {shown(gate.part, 60)}" if gate.part else gate.metric
+    power = ""
+    if found.provable is not None and found.detectable is not None:
+        power = f", can prove {numbers.at_least(found.provable)}, detects {numbers.at_least(found.detectable)}"
+    return (
+        f"{about} {gate.bound}: {numbers.Change.of(found, metric)} at {100 * found.confidence:.3g} % a side, "
+        f"{numbers.p_equals(found.p_value)}, {found.discordant:,} of {found.examples:,} examples differ, "
+        f"{found.reference_runs} + {found.runs} runs, seed noise from {found.seed_source}{power}"
+    )
 
+
+def _wrapped(text: str, width: int, indent: str = "  ") -> list[str]:
     return [
         piece
         for line in text.splitlines()
-        for piece in textwrap.wrap(
-            shown(line, 2000),
-            width=max(width, 40),
-            initial_indent=indent,
-            subsequent_indent=indent + "    ",
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
+        for piece in cells.wrapped(shown(line, 2000), max(width, 40), indent, indent + "    ")
     ]

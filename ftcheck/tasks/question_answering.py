@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from ftcheck.errors import CheckpointError, DataError, shown
-from ftcheck.results import WorstExample
+from ftcheck.results import Mark, Marked, Role, WorstExample
 from ftcheck.tasks import Task
 
 if TYPE_CHECKING:
@@ -58,7 +58,8 @@ class Answered:
 
 class QuestionAnswering(Task):
     """Records: index, id, question, prediction, references, score,
-    start, end (characters; None without an answer), null_score and best_score (sums of logits)."""
+    start, end (characters; None without an answer), null_score and best_score (sums of logits), marked (a wrong
+    answer and the first expected one in the context; None for a right one)."""
 
     name = "question-answering"
     version = 1
@@ -92,6 +93,7 @@ class QuestionAnswering(Task):
                 gold=" / ".join(dict.fromkeys(r["references"])) or "(no answer)",
                 predicted=r["prediction"] or "(no answer)",
                 score=score,
+                marked=Marked.from_json(r.get("marked")),  # records of older stores have none
             )
             for score, r in ranked[:10]
             if score < 1
@@ -236,13 +238,18 @@ class QuestionAnswering(Task):
             start, end = int(best.start[index]), int(best.end[index])
             margin = float(best.null[index] - best.score[index])
             said = start >= 0 and (threshold is None or margin <= threshold)
+            prediction = context[start:end] if said else ""
+            references, places = (None, []) if given is None else _answers(given, f"eval row {index}")
+            wrong = references is not None and prediction not in (references or [""])
+            expected = (places[0], places[0] + len(references[0])) if references else None
             records.append(
                 {
                     "index": index,
                     "id": str(name),
                     "question": question,
-                    "prediction": context[start:end] if said else "",
-                    "references": None if given is None else _answers(given, f"eval row {index}")[0],
+                    "prediction": prediction,
+                    "references": references,
+                    "marked": _marked(context, expected, (start, end) if said else None) if wrong else None,
                     "score": float(shares[index] if said else best.share_of_null[index]),
                     "start": start if said else None,
                     "end": end if said else None,
@@ -293,6 +300,15 @@ def _answers(value: Any, where: str) -> tuple[list[str], list[int]]:
     if not all(isinstance(text, str) for text in texts) or not all(isinstance(start, int) for start in starts):
         raise DataError(f"{where}: an answer's text must be text and its start a number; got {shown(repr(value))}")
     return texts, starts
+
+
+def _marked(context: str, gold: tuple[int, int] | None, predicted: tuple[int, int] | None) -> dict[str, Any]:
+    """A `Marked` as builtins: the context around the expected and the predicted answer."""
+    from ftcheck.tasks import marking
+
+    bounds: dict[Role, tuple[int, int] | None] = {"gold": gold, "predicted": predicted}
+    marks = [Mark(start=found[0], end=found[1], role=role) for role, found in bounds.items() if found]
+    return asdict(marking.excerpt(context, marks))
 
 
 def _first_answers(rows: Rows) -> tuple[Any, Any]:

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from ftcheck.errors import DataError, shown
-from ftcheck.results import WorstExample
+from ftcheck.results import Mark, WorstExample
 from ftcheck.tasks import Task
 
 if TYPE_CHECKING:
     import numpy as np
 
     from ftcheck.metrics import Input
-    from ftcheck.results import Confusion
+    from ftcheck.results import Confusion, Marked, Role
     from ftcheck.tasks import Meta, Record, Rows, Where
     from ftcheck.tasks.features import EncodedRows
 
@@ -106,6 +107,7 @@ class TokenClassification(Task):
                 gold=_described(r["tokens"], r["references"]),
                 predicted=_described(r["tokens"], r["predictions"]),
                 score=1 - count / len(r["tokens"]),
+                marked=_marked(r["tokens"], {"gold": r["references"], "predicted": r["predictions"]}),
             )
             for count, r in ranked[:10]
             if count
@@ -291,6 +293,20 @@ def _check_words(sentence: Any, where: str) -> None:
 
 def _described(words: Sequence[str], tags: Sequence[str]) -> str:
     return " ".join(f"{word}/{tag}" for word, tag in zip(words, tags, strict=True) if tag != "O")
+
+
+def _marked(words: Sequence[str], tags: Mapping[Role, Sequence[str]]) -> Marked:
+    """The sentence with its entities, as seqeval's default mode reads the tags."""
+    from ftcheck.metrics.sequence_labelling import entities
+    from ftcheck.tasks import marking
+
+    begins = list(accumulate((len(word) + 1 for word in words), initial=0))
+    marks = [
+        Mark(start=begins[first], end=begins[last] + len(words[last]), role=role, label=kind)
+        for role, given in tags.items()
+        for kind, first, last in sorted(entities(tuple(given), None), key=lambda entity: entity[1])
+    ]
+    return marking.excerpt(" ".join(words), marks)
 
 
 def _row(value: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ftcheck import calibrating, power
+from ftcheck import power
 from ftcheck.baselines import Accepted, Entry, MetricRecord, Noise, Power, examples_digest
 from ftcheck.evidence import Arm, Pair
 from ftcheck.spec import Case, Checkpoint, Data, Gate, Margin
@@ -181,20 +181,6 @@ def test_a_failing_training_is_one_sentence(faked: Project, ftcheck: Command, mo
     monkeypatch.setenv("FAKE_FAILURE", "nan")
     done = ftcheck("calibrate", CASE)
     assert (done.returncode, done.stderr) == (1, "ftcheck: the loss became NaN at step 7\n")
-
-
-@pytest.mark.parametrize(
-    ("number", "expected"),
-    [
-        pytest.param(0.02101, 0.022, id="up"),
-        pytest.param(0.021, 0.021, id="exact"),
-        pytest.param(0.0995, 0.1, id="carries"),
-        pytest.param(123.4, 130.0, id="large"),
-        pytest.param(0.0, 0.0, id="zero"),
-    ],
-)
-def test_a_proposed_margin_has_two_digits_and_is_enough(number: float, expected: float) -> None:
-    assert calibrating.rounded_up(number) == expected
 
 
 TOLD = "good: accuracy: margin 0.001 can't be proven with 3 + 3 seeds and 100 examples (0.025 can): an equal retrain"

@@ -90,7 +90,7 @@ def test_a_worse_model_fails_and_says_what_changed_and_which_examples(project: P
     assert result.ret == 1
     result.stdout.fnmatch_lines(
         [
-            "accuracy 0.600, the baseline 0.900: 0.300 worse*margin 0.05*is not chance*",
+            "accuracy 0.600, baseline 0.900: −30.0 pt *, margin 5.0; 3 seeds, n = 100",
             "changed since the baseline*",
             "*training.learning_rate 0.9 → 0.6*",
             "30 of 100 examples broken, 0 fixed:",

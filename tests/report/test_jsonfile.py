@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,17 @@ import pytest
 
 from ftcheck.errors import UsageError
 from ftcheck.report import jsonfile
-from ftcheck.results import SCHEMA_VERSION, LearningRateCurve, SearchHistory, Trial
+from ftcheck.results import (
+    SCHEMA_VERSION,
+    Flip,
+    LearningRateCurve,
+    Mark,
+    Marked,
+    Reference,
+    SearchHistory,
+    Trial,
+    WorstExample,
+)
 from tests.report import results
 
 PUBLISHED = Path(__file__).resolve().parent.parent.parent / "docs" / "results.schema.json"
@@ -19,11 +30,26 @@ PUBLISHED = Path(__file__).resolve().parent.parent.parent / "docs" / "results.sc
 
 def test_a_written_file_is_valid_under_the_published_schema(tmp_path: Path) -> None:
     found = results.case(metrics=(results.metric(value=float("nan"), half=None), results.metric("macro_f1")))
-    jsonfile.write(tmp_path / "out.json", [found, results.case(verdict="error", error="no such file")], complete=True)
+    jsonfile.write(
+        tmp_path / "out.json",
+        [found, results.case(verdict="error", error="no such file", nodeid="t::e")],
+        complete=True,
+    )
     document = json.loads((tmp_path / "out.json").read_text())
     jsonschema.validate(document, json.loads(PUBLISHED.read_text()))
     assert document["results"][0]["metrics"][0]["value"] is None
     assert document["results"][0]["gates"][0]["limit"] == 0.86
+
+
+def test_marks_are_read_as_they_were_written(tmp_path: Path) -> None:
+    marked = Marked(text="Ann in Rome", marks=(Mark(start=0, end=3, role="gold", label="PER"),))
+    worst = WorstExample(index=0, input="Ann in Rome", gold="Ann/PER", predicted="", marked=marked)
+    flip = Flip(id="1", input="who", gold="Ann", before="right", after="Rome", change=-1.0, marked=marked)
+    other = Reference(against="baseline", described="cpu", examples=2, common=2, flips=(flip,))
+    found = results.case(worst=(worst,), references=(other,))
+    jsonfile.write(tmp_path / "out.json", [found], complete=True)
+    jsonschema.validate(json.loads((tmp_path / "out.json").read_text()), json.loads(PUBLISHED.read_text()))
+    assert jsonfile.read(tmp_path / "out.json") == [found]
 
 
 def test_the_published_schema_is_the_one_in_force() -> None:
@@ -63,7 +89,7 @@ def test_a_file_that_cant_be_replaced_is_left_as_it_was(tmp_path: Path, monkeypa
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(json, "dump", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(UsageError, match=r"out.json can't be written: No space left on device"):
         jsonfile.write(target, [results.case()], complete=True)
     assert target.read_text() == "old"

@@ -257,6 +257,31 @@ def test_unanswerable_judged_rows_that_nothing_prepared_for_are_said() -> None:
     assert TASK.check(rows("Paris", None), "eval", {"unanswerable": True}, options(), "row {}".format) == []
 
 
+def test_a_wrong_answer_is_marked_in_its_context_beside_the_expected_one(tokenizer: Any) -> None:
+    table = rows("Paris")
+    context = table["context"][0]
+    encoded = TASK.encode(table, tokenizer, {}, options(max_length=64), training=False)
+    logits = [np.zeros(encoded.starts[-1], dtype=np.float32) for _ in range(2)]
+    logits[0][encoded.aside["first"][0]] = logits[1][encoded.aside["first"][0]] = 9.0
+    record = TASK.decode(logits, encoded, table, meta={"unanswerable": False}, options=options(), tuned={})[0]
+    marked = TASK.worst([record], {}, options())[0].marked
+    assert marked is not None
+    assert marked.text == context
+    assert [(mark.role, context[mark.start : mark.end]) for mark in marked.marks] == [
+        ("gold", "Paris"),
+        ("predicted", record["prediction"]),
+    ]
+    right = TASK.decode(
+        logits,
+        encoded,
+        rows(record["prediction"], context=context),
+        meta={"unanswerable": False},
+        options=options(),
+        tuned={},
+    )[0]
+    assert right["marked"] is None
+
+
 def test_the_worst_answers_come_first_and_right_ones_not_at_all() -> None:
     base = {"id": "", "question": "q", "start": 0, "end": 1, "null_score": 0.0, "best_score": 0.0}
     records = [

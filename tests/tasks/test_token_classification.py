@@ -143,6 +143,24 @@ def test_confusions_are_counted_by_word() -> None:
     assert TASK.worst([{**records[0], "predictions": ["B-PER", "O"]}], META, options()) == []
 
 
+def test_entities_are_marked_in_their_sentence() -> None:
+    record = {
+        "index": 0,
+        "tokens": ["Ann", "Lee", "in", "Rome"],
+        "references": ["B-PER", "I-PER", "O", "B-LOC"],
+        "predictions": ["B-PER", "O", "O", "B-ORG"],
+        "scores": [1, 1, 1, 1],
+    }
+    marked = TASK.worst([record], META, options())[0].marked
+    assert marked is not None
+    assert [(m.role, m.label, marked.text[m.start : m.end]) for m in marked.marks] == [
+        ("gold", "PER", "Ann Lee"),
+        ("gold", "LOC", "Rome"),
+        ("predicted", "PER", "Ann"),
+        ("predicted", "ORG", "Rome"),
+    ]
+
+
 def test_metrics_get_tag_names() -> None:
     record = {"predictions": ["O"], "references": ["B-PER"]}
     assert TASK.score_inputs([record], META, options()) == {"tags": ([["O"]], [["B-PER"]])}

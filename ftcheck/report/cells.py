@@ -1,0 +1,49 @@
+"""Text in the columns of a terminal, where a character takes none, one (most) or two (Japanese, emoji)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.cells import cell_len, chop_cells, set_cell_size
+
+
+def width(text: str) -> int:
+    """Columns that `text` takes."""
+    return cell_len(text)
+
+
+def cropped(text: str, columns: int) -> str:
+    """`text`, or as much of it as fits and an ellipsis."""
+    if width(text) <= columns:
+        return text
+    return set_cell_size(text, max(columns - 1, 0)).rstrip() + "…"
+
+
+def left(text: str, columns: int) -> str:
+    """`text` and spaces up to `columns`."""
+    return text + " " * (columns - width(text))
+
+
+def right(text: str, columns: int) -> str:
+    """Spaces up to `columns`, and `text`."""
+    return " " * (columns - width(text)) + text
+
+
+def wrapped(text: str, columns: int, indent: str = "", hanging: str = "") -> Iterator[str]:
+    """Lines of at most `columns`, broken between words; a word is broken where it takes more than a line by itself, as
+    a Japanese sentence may, but not one without wide characters: a path or a key is copied in one piece."""
+    line, start = indent, indent
+    for word in text.split():
+        space = " " if line != start else ""
+        if width(line + space + word) <= columns:
+            line += space + word
+            continue
+        if line != start:
+            yield line
+            line = start = hanging
+        pieces = chop_cells(word, max(columns - width(line), 2)) if width(word) > len(word) else [word]
+        yield from (line + piece for piece in pieces[:-1])
+        start = hanging if len(pieces) > 1 else start
+        line = start + pieces[-1]
+    if line != start:
+        yield line
