@@ -156,8 +156,8 @@ def test_models_that_are_not_wanted_are_gone_and_that_is_said(here: Project, own
 def test_it_does_without_pytest_and_says_progress_on_stderr(here: Project) -> None:
     here.suite(GOOD)
     code = (
-        "import sys, ftcheck; from tests import fake; fake.install(); from ftcheck.report import live;"
-        "live.ELSEWHERE = -1.0\n"
+        "import sys, ftcheck; from tests import fake; fake.install(); from ftcheck.report import pace;"
+        "pace.ELSEWHERE = -1.0\n"
         "@ftcheck.case(**{'checkpoint': './checkpoint'})\ndef declared(finetuned): ...\n"
         "found = ftcheck.evaluate('suite.ft.yaml::good'); found._repr_html_(); found._repr_markdown_();"
         "print(repr(found)); print([name for name in sys.modules if name.partition('.')[0] in ('pytest', '_pytest')])"

@@ -7,7 +7,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ftcheck.report import live
+from ftcheck.report import pace
 
 if TYPE_CHECKING:
     from rich.status import Status
@@ -31,7 +31,7 @@ class Aside:
         self._case = case_id
         self._doing = ""
         self._status: Status | None = None
-        self._pace, self._speed = live.Pace(live.ON_TERMINAL if self._console.is_terminal else None), live.Speed()
+        self._pace, self._speed = pace.Pace(pace.ON_TERMINAL if self._console.is_terminal else None), pace.Speed()
 
     @contextmanager
     def showing(self) -> Generator[Aside]:
@@ -51,7 +51,7 @@ class Aside:
         speed = self._speed.told(seed, progress)
         if self._pace.due():
             width = self._console.width - 3 if self._status is not None else None  # behind the spinner
-            self.say(live.row(f"{self._case}{self._doing}", seed, progress, speed, width=width))
+            self.say(pace.row(f"{self._case}{self._doing}", seed, progress, speed, width=width))
 
     def waiting(self, message: str) -> None:
         """Another process is making what this one needs."""

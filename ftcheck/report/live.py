@@ -3,61 +3,22 @@ line for each finished case. pytest-xdist's workers send their rows to the proce
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from ftcheck.finetune import Progress
-from ftcheck.report import cells, numbers, terminal, tty
+from ftcheck.report import cells, pace, terminal, tty
 
 if TYPE_CHECKING:
-    import pytest
-
     from ftcheck.results import CaseResult
 
-ON_TERMINAL, RELAYED = 0.2, 1.0
-"""Seconds between two updates, and between two of a worker's."""
-ELSEWHERE, LONGEST = 30.0, 300.0
-"""Seconds until the first plain line; each next one takes twice as long, up to the longest."""
-
-
-class Pace:
-    """When there is something to say: every so often on a terminal, ever less often in a log."""
-
-    def __init__(self, often: float | None) -> None:
-        self._pause, self._longest = (ELSEWHERE, LONGEST) if often is None else (often, often)
-        self._next = time.monotonic() + self._pause
-
-    def due(self) -> bool:
-        """Whether it's time; then the next pause begins."""
-        now = time.monotonic()
-        if now < self._next:
-            return False
-        self._pause = min(2 * self._pause, self._longest)
-        self._next = now + self._pause
-        return True
-
-
-class Speed:
-    """How fast a stage goes, and how long it still takes: from its steps since it was first heard of."""
-
-    def __init__(self) -> None:
-        self._stage: tuple[int, str] | None = None
-        self._first = 0
-        self._since = 0.0
-
-    def told(self, seed: int, progress: Progress) -> tuple[float, float] | None:
-        """(steps a second, seconds left); None where that isn't known yet."""
-        now = time.monotonic()
-        if self._stage != (seed, progress.stage):
-            self._stage, self._first, self._since = (seed, progress.stage), progress.done, now
-        done, spent = progress.done - self._first, now - self._since
-        if done <= 0 or spent <= 0 or progress.total <= 0:
-            return None
-        return done / spent, (progress.total - progress.done) * spent / done
+RELAYED = 1.0
+"""Seconds between two updates of a worker's."""
 
 
 class Live:
@@ -69,18 +30,18 @@ class Live:
         self._quiet = self._terminal is None or config.get_verbosity() < 0
         self._transient = tty.is_transient(config)
         self._case = ""
-        self._pace, self._speed = self._paced(), Speed()
+        self._pace, self._speed = self._paced(), pace.Speed()
         self._rows: dict[str, str] = {}
         """Which process -> its row; "" is this one."""
         self._drawn = 0
 
-    def _paced(self) -> Pace:
-        return Pace(ON_TERMINAL if self._transient else None)
+    def _paced(self) -> pace.Pace:
+        return pace.Pace(pace.ON_TERMINAL if self._transient else None)
 
     @contextmanager
     def showing(self, case_id: str, item: pytest.Item) -> Generator[Live]:
         """Progress belongs to `case_id` until the block ends; then the transient row is gone."""
-        self._case, self._pace, self._speed = case_id, self._paced(), Speed()
+        self._case, self._pace, self._speed = case_id, self._paced(), pace.Speed()
         try:
             yield self
         finally:
@@ -91,7 +52,7 @@ class Live:
         """Show where a stage stands, if the last word was long enough ago."""
         speed = self._speed.told(seed, progress)
         if not self._quiet and self._pace.due():
-            self._say("", partial(row, self._case, seed, progress, speed))
+            self._say("", partial(pace.row, self._case, seed, progress, speed))
 
     def waiting(self, message: str) -> None:
         """Another process is making what this one needs."""
@@ -112,7 +73,7 @@ class Live:
         if "message" in said:
             self._say(worker, lambda _: f"{case_id}: {said['message']}")
         else:
-            self._say(worker, partial(row, case_id, said["seed"], Progress(**said["progress"]), said["speed"]))
+            self._say(worker, partial(pace.row, case_id, said["seed"], Progress(**said["progress"]), said["speed"]))
 
     def make_room(self, report: pytest.TestReport) -> None:
         """pytest is about to write what became of a test: rows are gone until there is something new to say."""
@@ -185,13 +146,13 @@ class Relay:
         self._often = RELAYED if config.workerinput["ft_transient"] else None  # type: ignore[attr-defined]
         self._case = ""
         self._item: pytest.Item | None = None
-        self._pace, self._speed = Pace(self._often), Speed()
+        self._pace, self._speed = pace.Pace(self._often), pace.Speed()
 
     @contextmanager
     def showing(self, case_id: str, item: pytest.Item) -> Generator[Relay]:
         """Progress belongs to `case_id` until the block ends."""
         self._case, self._item = case_id, item
-        self._pace, self._speed = Pace(self._often), Speed()
+        self._pace, self._speed = pace.Pace(self._often), pace.Speed()
         if self._planned:
             self._send()
         yield self
@@ -219,34 +180,3 @@ class Relay:
             ft_progress={"planned": planned, **said},
         )
         self._config.hook.pytest_runtest_logreport(report=report)
-
-
-def row(
-    case_id: str, seed: int, progress: Progress, speed: Sequence[float] | None = None, width: int | None = None
-) -> str:
-    """`intents, seed 42: train 120/300, epoch 1.2, loss 0.341, lr 1.0e-04, 3.2 steps/s, 56 s left`. `speed`: steps a
-    second, seconds left.
-
-    Where that is wider than `width`, what matters least is left out, and the case's name shortened.
-    """
-    stage = progress.stage + (f" {progress.done}/{progress.total}" if progress.total else "")
-    parts = {"stage": stage}
-    if progress.epoch is not None:
-        parts["epoch"] = f"epoch {progress.epoch:.1f}"
-    if progress.loss is not None:
-        parts["loss"] = f"loss {numbers.plain(progress.loss, 3)}"
-    if progress.learning_rate is not None:
-        parts["lr"] = f"lr {progress.learning_rate:.1e}"
-    if speed is not None:
-        parts["speed"] = f"{speed[0]:.3g} steps/s"
-        parts["left"] = f"{numbers.seconds(speed[1])} left"
-
-    def text(name: str) -> str:
-        return f"{name}, seed {seed}: {', '.join(parts.values())}"
-
-    if width is None:
-        return text(case_id)
-    for least in ("lr", "speed", "epoch", "loss"):
-        if cells.width(text(case_id)) > width:
-            parts.pop(least, None)
-    return text(cells.cropped(case_id, max(12, cells.width(case_id) - (cells.width(text(case_id)) - width))))

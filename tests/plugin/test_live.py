@@ -13,8 +13,8 @@ from tests.plugin.conftest import Project
 
 CONFTEST = """
 from tests import fake
-from ftcheck.report import live
-live.ON_TERMINAL = 0.0
+from ftcheck.report import pace
+pace.ON_TERMINAL = 0.0
 fake.install()
 """
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ftcheck.finetune import Progress
-from ftcheck.report import cells, live
+from ftcheck.report import cells, pace
 
 STEP = Progress(stage="train", done=120, total=300, epoch=1.2, loss=0.3412, learning_rate=1e-4)
 SPEED = (3.21, 56.1)
@@ -27,11 +27,11 @@ SPEED = (3.21, 56.1)
     ],
 )
 def test_what_matters_least_is_left_out(width: int | None, expected: str) -> None:
-    assert live.row("intents", 42, STEP, SPEED, width) == expected
+    assert pace.row("intents", 42, STEP, SPEED, width) == expected
 
 
 def test_a_long_name_gives_way_to_the_numbers() -> None:
-    text = live.row("a-checkpoint-with-a-name-that-goes-on-and-on-finetuned-5e-5", 42, STEP, SPEED, 60)
+    text = pace.row("a-checkpoint-with-a-name-that-goes-on-and-on-finetuned-5e-5", 42, STEP, SPEED, 60)
     assert text.endswith("…, seed 42: train 120/300, 56 s left")
     assert cells.width(text) <= 60
 
@@ -48,27 +48,27 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(live, "time", clock)
+    monkeypatch.setattr(pace, "time", clock)
     return clock
 
 
 def test_a_log_gets_ever_fewer_lines(clock: Clock) -> None:
     """An hour of training is a dozen lines, a night a hundred."""
-    pace, said = live.Pace(None), []
+    paced, said = pace.Pace(None), []
     for second in range(3600):
         clock.now = float(second)
-        if pace.due():
+        if paced.due():
             said.append(second)
     assert said[:5] == [30, 90, 210, 450, 750]
     assert len(said) == 14
 
 
 def test_a_terminal_is_drawn_as_often_as_it_is_seen(clock: Clock) -> None:
-    pace = live.Pace(0.5)
+    paced = pace.Pace(0.5)
     due = []
     for tick in range(8):
         clock.now = tick / 4
-        due.append(pace.due())
+        due.append(paced.due())
     assert due == [False, False, True, False, True, False, True, False]
 
 
@@ -83,13 +83,13 @@ def test_a_terminal_is_drawn_as_often_as_it_is_seen(clock: Clock) -> None:
     ],
 )
 def test_speed_and_time_left(clock: Clock, steps: list[tuple[float, int, Any, int]], expected: Any) -> None:
-    speed, told = live.Speed(), None
+    speed, told = pace.Speed(), None
     for clock.now, seed, stage, done in steps:
         told = speed.told(seed, Progress(stage=stage, done=done, total=300))
     assert told == expected
 
 
 def test_a_stage_of_no_known_length_has_no_time_left() -> None:
-    speed = live.Speed()
+    speed = pace.Speed()
     speed.told(42, Progress(stage="load"))
     assert speed.told(42, Progress(stage="load")) is None
