@@ -42,11 +42,12 @@ def breakdown(case: Case, judgement: Judgement, others: Mapping[str, Other | Mis
     labels = tasks.get(case.task).context(dict(scored.runs[0].meta), case.task_options).labels
     pair, their_labels = _beside(known, others)
     same_classes = pair if their_labels == labels else None
-    counted = tables.of_metrics(known.metrics, known.candidate, same_classes, labels)
-    if counted is None:
-        counted = tables.of_predictions(columns, _past_columns(same_classes, store), labels)
+    counted = crossed = tables.of_metrics(known.metrics, known.candidate, same_classes, labels)
+    if crossed is None or crossed.now.confusion is None:
+        crossed = tables.of_predictions(columns, _past_columns(same_classes, store), labels)
+        counted = counted or crossed
     return Breakdown(
-        confusion=None if counted is None else counted.matrix(),
+        confusion=None if crossed is None else crossed.matrix(),
         classes=() if counted is None else counted.scores(),
         classes_of="" if counted is None else counted.of,
         parts=tuple(_parts(case, known, pair)),
