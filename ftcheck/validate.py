@@ -10,10 +10,11 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass, field, replace
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import pytest
 
+from ftcheck import options as ft_options
 from ftcheck.errors import FtcheckError, UsageError, shown
 from ftcheck.plugin import ensure_session, stay_in_this_process
 from ftcheck.results import CaseResult
@@ -21,6 +22,7 @@ from ftcheck.session import CASE, STATE, FtSession
 
 if TYPE_CHECKING:
     from ftcheck.runs import Measured
+    from ftcheck.settings import Settings
     from ftcheck.spec import Case
 
 T = TypeVar("T")
@@ -37,6 +39,10 @@ class Gathered:
     errors: list[str] = field(default_factory=list)
     exit_code: int = pytest.ExitCode.OK
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_configure(self, config: pytest.Config) -> None:
+        config.option.xmlpath = None  # a project's addopts may ask for JUnit of its tests; these are none
+
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
             self.errors.append(str(report.longrepr))
@@ -45,6 +51,7 @@ class Gathered:
         self.cases = [item.nodeid for item in session.items if FtSession.owns(item)]
         for plugin in session.config.pluginmanager.get_plugins():
             if isinstance(plugin, FtSession):
+                plugin.settings = _without_reports(plugin.settings)
                 self.collected |= plugin.cases
 
 
@@ -146,14 +153,10 @@ class _Ran(_One[T]):
     def pytest_cmdline_main(self, config: pytest.Config) -> None:
         stay_in_this_process(config)
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_configure(self, config: pytest.Config) -> None:
-        config.option.xmlpath = None  # this is no session that anybody wants reported
-
     def chosen(self, item: pytest.Item) -> None:
         self.item = item
         session = ensure_session(item.config)
-        session.settings = replace(session.settings, json=None, update=False, update_new=False, plan=False)
+        session.settings = replace(session.settings, update=False, update_new=False, plan=False)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if hasattr(report, "ft"):
@@ -175,6 +178,14 @@ class _Ran(_One[T]):
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if self.item is not None:
             ensure_session(session.config).results.clear()
+
+
+def _without_reports(settings: Settings) -> Settings:
+    """The same, but nothing that a session writes: a results file of the user's is not to be replaced by this one's."""
+    outputs: dict[str, Any] = {
+        option.name: None for option in ft_options.OPTIONS if option.kind == "path" and option.name != "cache_dir"
+    }
+    return replace(settings, **outputs)
 
 
 def _collect(arguments: Sequence[str], plugin: Gathered) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 from ftcheck.certificate import signing, statement
 from ftcheck.certificate.checking import check, summary
 from ftcheck.cli import main
-from ftcheck.errors import CertificateError, UsageError
+from ftcheck.errors import CertificateError, MissingExtraError, UsageError
 from tests.certificate.conftest import FILES, Certified, Keys, keys, stated
 
 
@@ -283,6 +284,15 @@ def test_an_encrypted_key_takes_its_password_from_the_environment(
     monkeypatch.setenv("FTCHECK_SIGN_PASSWORD", "wrong")
     with pytest.raises(UsageError, match="is no private key that can sign"):
         signing.signed(b"{}", pair.private)
+
+
+def test_without_the_library_the_extra_is_named(
+    certified: Certified, pair: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "securesystemslib", None)
+    with pytest.raises(MissingExtraError, match=r"ftcheck\[sign\]"):
+        signing.signed(b"{}", pair.private)
+    assert check(certified.model, certified.certificate).problems == (), "unsigned ones need none"
 
 
 def test_all_files_are_opened_by_what_the_listing_found(certified: Certified, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,6 +46,15 @@ def test_a_projects_own_settings_of_pytest_do_no_harm(folder: Path) -> None:
     assert (found.returncode, found.stdout, found.stderr) == (0, "1 case, no mistakes\n", "")
 
 
+def test_reports_of_the_projects_sessions_are_left_as_they_are(folder: Path) -> None:
+    (folder / "suite.ft.yaml").write_text(SUITE)
+    (folder / "pytest.ini").write_text("[pytest]\naddopts = --junitxml=junit.xml\nft_json = results.json\n")
+    for name in ("junit.xml", "results.json"):
+        (folder / name).write_text("of the last session")
+    assert command("validate", ".", cwd=folder).returncode == 0
+    assert {(folder / name).read_text() for name in ("junit.xml", "results.json")} == {"of the last session"}
+
+
 def test_cases_that_a_project_leaves_out_are_validated(folder: Path) -> None:
     (folder / "suite.ft.yaml").write_text(SUITE + "    marks: [hub]\n")
     (folder / "pytest.ini").write_text("[pytest]\naddopts = -m 'not hub' -k nothing\n")
@@ -101,7 +110,7 @@ def test_nothing_to_check_is_no_success(tmp_path: Path, paths: list[str], code: 
     assert said in found.stderr
 
 
-@pytest.mark.parametrize("of", ["suite", "results"])
+@pytest.mark.parametrize("of", ["suite", "results", "certificate"])
 def test_the_published_schema_is_the_one_in_force(of: str) -> None:
     found = command("schema", of, cwd=ROOT)
     assert json.loads(found.stdout) == json.loads((ROOT / "docs" / f"{of}.schema.json").read_text()), (

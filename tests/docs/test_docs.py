@@ -209,10 +209,3 @@ def test_the_shipped_schema_of_results_is_the_one_that_the_command_prints() -> N
 
     shipped = json.loads((ROOT / "docs" / "results.schema.json").read_text("utf-8"))
     assert shipped == jsonfile.schema(), "run: ftcheck schema results > docs/results.schema.json"
-
-
-def test_the_shipped_schema_of_certificates_is_the_one_that_the_command_prints() -> None:
-    from ftcheck.certificate import statement
-
-    shipped = json.loads((ROOT / "docs" / "certificate.schema.json").read_text("utf-8"))
-    assert shipped == statement.schema(), "run: ftcheck schema certificate > docs/certificate.schema.json"
