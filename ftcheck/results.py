@@ -267,7 +267,7 @@ class JudgedData:
     """What a case was judged on."""
 
     name: str
-    """A Hub id; of local data the names of its file, files or folder; of a callable its dotted name."""
+    """A Hub id; of local data the names of its folder or files (with their folder); of a callable its dotted name."""
     hub: bool = False
     config: str = ""
     revision: str = ""

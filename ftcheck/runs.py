@@ -205,14 +205,16 @@ def _lr_curve(record: Mapping[str, Any] | None) -> LearningRateCurve | None:
 
 
 def judged_data(run: Run) -> JudgedData:
-    """What a run is judged on, as a reader knows it: no path of this machine is in it."""
+    """What a run is judged on, as a reader knows it: of a file its own and its folder's name, no whole path."""
     data = run.job.case.data
     named = "eval" in data.splits or "eval" in data.holdout
     split = data.splits.get("eval", "") if named else next((s for s in EVAL_SPLITS if s in data.files), "")
     if run.parts:  # folds of the training rows
         split = data.splits.get("train", "train")
     files = data.files.get(split.partition("[")[0]) or sorted(name for each in data.files.values() for name in each)
-    local = Path(data.path).name if data.kind == "local" else ", ".join(Path(name).name for name in files)
+    local = (
+        Path(data.path).name if data.kind == "local" else ", ".join("/".join(Path(name).parts[-2:]) for name in files)
+    )
     return JudgedData(
         name=data.path if data.kind in ("hub", "callable") else local,
         hub=data.kind == "hub",

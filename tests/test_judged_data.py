@@ -42,11 +42,11 @@ def run(commit: str | None = None, **data: Any) -> Run:
             {"kind": "local", "path": "/home/ada/intents"}, JudgedData(name="intents"), id="a-folder-without-its-place"
         ),
         pytest.param(
-            {"kind": "reader", "path": "csv", "files": FILES}, JudgedData(name="test.csv", split="test"), id="files"
+            {"kind": "reader", "path": "csv", "files": FILES}, JudgedData(name="ada/test.csv", split="test"), id="files"
         ),
         pytest.param(
             {"kind": "reader", "path": "csv", "files": {"train": FILES["train"]}, "holdout": {"eval": 0.2}},
-            JudgedData(name="a.csv, b.csv"),
+            JudgedData(name="ada/a.csv, ada/b.csv"),
             id="carved-out",
         ),
         pytest.param({"kind": "callable", "path": "rows.load"}, JudgedData(name="rows.load"), id="callable"),
@@ -62,4 +62,4 @@ def test_the_commit_on_the_hub_is_the_one_that_was_used() -> None:
 
 def test_folds_are_judged_on_the_training_rows() -> None:
     whole = run(kind="reader", path="csv", files=FILES)
-    assert judged_data(replace(whole, parts=(whole,))) == JudgedData(name="a.csv, b.csv", split="train")
+    assert judged_data(replace(whole, parts=(whole,))) == JudgedData(name="ada/a.csv, ada/b.csv", split="train")

@@ -25,7 +25,6 @@ from ftcheck.finetune.model import length_option
 from ftcheck.finetune.predict import BATCH_SIZE, out_of_memory
 from ftcheck.finetune.techniques import Technique, user_code
 from ftcheck.tasks import Task
-from ftcheck.trackers import tensorboard
 
 if TYPE_CHECKING:
     from ftcheck.finetune.techniques import Context, Loss, Optimized
@@ -106,7 +105,7 @@ def train(
             )
             _add_early_stopping(trainer, job)
             if job.tensorboard is not None:
-                trainer.add_callback(tensorboard.callback(job.tensorboard))
+                trainer.add_callback(_events(job.tensorboard))
             start = time.perf_counter()
             trainer.train()
             seconds = time.perf_counter() - start
@@ -180,6 +179,14 @@ def arguments(
     if made.device.type == "cuda":
         torch.cuda.set_device(made.device)
     return made
+
+
+def _events(folder: str) -> Any:
+    """The Trainer's callback for TensorBoard, which writes to `folder`."""
+    from torch.utils.tensorboard import SummaryWriter
+    from transformers.integrations import TensorBoardCallback
+
+    return TensorBoardCallback(SummaryWriter(folder))
 
 
 def _trackers(asked: str | Sequence[str] | None, job: Job) -> list[str]:

@@ -231,16 +231,18 @@ def _case(result: CaseResult) -> list[str]:
         ]
         for metric in metrics
     ]
-    about = {metric.interval.about for metric in metrics if metric.interval}
-    of = "of this model" if about == {"model"} else "of the recipe, over seeds"
-    return [
+    lines = [
         f"**{result.verdict}**: `{suite}::{result.case_id}`, {escaped(result.task)} on {on}, "
         f"{numbers.count(result.examples, 'example')}, {seeds}, {escaped(result.device)} {escaped(result.precision)}.",
         "",
         *markdown_table(header, rows, right=[False, True, False, False]),
-        "",
-        f"Values are means over seeds; intervals (95 %) are {of}.",
     ]
+    intervals = [metric.interval for metric in metrics if metric.interval is not None]
+    if not intervals:
+        return lines
+    of = "the recipe, over seeds" if intervals[0].about == "recipe" else "this model"
+    mean = "Values are means over seeds. " if len(result.seeds) > 1 else ""
+    return [*lines, "", f"{mean}Intervals (of {100 * intervals[0].confidence:g} %) are those of {of}."]
 
 
 def _check(card: str, evaluated: Sequence[EvalResult]) -> None:

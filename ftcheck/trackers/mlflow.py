@@ -60,7 +60,7 @@ def log(uri: str, results: Sequence[CaseResult], files: Sequence[Path]) -> str:
             from mlflow import MlflowClient
 
             client = MlflowClient(tracking_uri=uri)
-            experiment = _experiment(client)
+            experiment = _experiment(client, uri)
             for result in logged:
                 _log_case(client, experiment, result, files)
         except Exception as error:  # noqa: BLE001  whatever a tracker raises: no verdict depends on it
@@ -88,11 +88,16 @@ def _surroundings() -> Iterator[None]:
             del os.environ[name]
 
 
-def _experiment(client: MlflowClient) -> str:
-    """The id of the experiment, which is made where there is none."""
+def _experiment(client: MlflowClient, uri: str) -> str:
+    """The id of the experiment, which is made where there is none. Files of a local database go beside it; MLflow's
+    own choice is the working directory."""
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
     found = client.get_experiment_by_name(name)
-    return str(found.experiment_id if found is not None else client.create_experiment(name))
+    if found is not None:
+        return str(found.experiment_id)
+    database = uri.removeprefix("sqlite:///")
+    place = None if database == uri else (Path(database).absolute().parent / "mlruns").as_uri()
+    return str(client.create_experiment(name, artifact_location=place))
 
 
 def _log_case(client: MlflowClient, experiment: str, result: CaseResult, files: Sequence[Path]) -> None:

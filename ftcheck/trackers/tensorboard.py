@@ -102,11 +102,3 @@ def _warn(warnings: list[str], root: str, error: OSError) -> None:
     text = f"--ft-tensorboard: {shown(root, 300)} can't be written to: {error.strerror or error}"
     if text not in warnings:
         warnings.append(text)
-
-
-def callback(place: str) -> Any:
-    """What makes a Trainer write its logs to `place`."""
-    from torch.utils.tensorboard import SummaryWriter
-    from transformers.integrations import TensorBoardCallback
-
-    return TensorBoardCallback(SummaryWriter(place))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 import sqlite3
@@ -11,11 +12,13 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from ftcheck.baselines import Accepted, Entry, MetricRecord
 from ftcheck.errors import HistoryError
 from ftcheck.history import History, Judged, Session, database, drifted
+from ftcheck.report import jsonfile
 from ftcheck.results import CaseResult, ComparisonResult, GateResult, StageOrigin
 from tests.report.results import case, metric, run
 
@@ -297,7 +300,17 @@ def test_text_is_bound(history: History) -> None:
     assert set(history.records(known, 9)[0].point.values) == {HOSTILE}
 
 
-def test_a_result_with_its_past_survives_json(history: History) -> None:
-    (points,) = history.append(session(), [judged(entry=baseline())], 9)
-    result = replace(judged().result, history=points)
-    assert CaseResult.from_json(result.to_json()) == result
+def test_a_result_with_its_past_survives_a_results_file_that_keeps_the_schema(history: History, tmp_path: Path) -> None:
+    broken = judged(metrics=(metric("accuracy", math.nan, None, per_seed=(math.nan,)),), case_id="broken", gates=())
+    whole = judged(entry=baseline())
+    points = history.append(session(), [whole, broken], 9)
+    results = [
+        replace(one.result, nodeid=one.result.case_id, history=found)
+        for one, found in zip((whole, broken), points, strict=True)
+    ]
+    assert CaseResult.from_json(results[0].to_json()) == results[0]
+    jsonfile.write(tmp_path / "out.json", results, complete=True)
+    jsonschema.validate(json.loads((tmp_path / "out.json").read_text()), jsonfile.schema())
+    read = {result.case_id: result for result in jsonfile.read(tmp_path / "out.json")}
+    assert read["intents"].history == points[0]
+    assert math.isnan(read["broken"].history[0].values["accuracy"].per_seed[0])

@@ -110,7 +110,7 @@ def test_the_section_says_verdict_data_intervals_and_demands() -> None:
         "| accuracy | 0.842 | \\[0.825, 0.860\\] | min: fail |",
         "| mcc | 0.700 | \\[0.683, 0.717\\] |  |",
         "",
-        "Values are means over seeds; intervals (95 %) are of the recipe, over seeds.",
+        "Values are means over seeds. Intervals (of 95 %) are those of the recipe, over seeds.",
         "",
         "Measured with ftcheck 0.1.0, results of 2026-11-02.",
         "<!-- ftcheck: end -->",

@@ -23,12 +23,6 @@ def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'runs.db'}"
 
 
-@pytest.fixture(autouse=True)
-def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Artifacts of a database go to the working directory."""
-    monkeypatch.chdir(tmp_path)
-
-
 def runs(uri: str) -> list[Any]:
     """What was logged, the latest first."""
     with mlflow._surroundings():
@@ -74,6 +68,7 @@ def test_a_case_is_a_run_with_metrics_intervals_curves_and_reports(uri: str, tmp
     assert sorted(history(uri, run.info.run_id, "accuracy/seed")) == [(42, 0.84), (43, 0.85)]
     assert history(uri, run.info.run_id, "seed42/loss") == [(10, 0.5)]
     folder = Path(run.info.artifact_uri.removeprefix("file://"))
+    assert folder.is_relative_to(Path(uri.removeprefix("sqlite:///")).parent)
     assert sorted(path.name for path in folder.iterdir()) == ["out.json", "result.json"]
     assert json.loads((folder / "result.json").read_text())["verdict"] == "fail"
 
