@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -71,6 +72,8 @@ class FineTuning:
         self._records: dict[str, Any] = {}
         self.applied = Applied(job, self.task, note=self._notes.append, record=self._records.__setitem__)
         self._answering: Any = None
+        self._reference: dict[str, Sequence[Any]] = {}
+        """Stage -> the outputs of the model that the training started from."""
 
     def __enter__(self) -> Self:
         return self
@@ -409,17 +412,26 @@ class FineTuning:
         def on_batch(done: int, total: int) -> None:
             self._on_progress(Progress(stage=stage, done=done, total=total))  # type: ignore[arg-type]
 
-        return predict.answer(
-            model,
-            self.tokenizer,
-            self.task,
-            features,
-            prompts,
-            meta=self.meta,
-            job=self.job,
-            batch_size=self._batch_size(predict.BATCH_SIZE),
-            on_batch=on_batch,
-        )
+        def answered(model: Any) -> Answers:
+            return predict.answer(
+                model,
+                self.tokenizer,
+                self.task,
+                features,
+                prompts,
+                meta=self.meta,
+                job=self.job,
+                batch_size=self._batch_size(predict.BATCH_SIZE),
+                on_batch=on_batch,
+            )
+
+        answers = answered(model)
+        if not self.task.wants_reference(self.job.case.task_options):
+            return answers
+        if stage not in self._reference:  # the rows of a stage are the same whenever it comes
+            base = self._context(None).load_base().to(self.job.device)
+            self._reference[stage] = answered(base).arrays
+        return replace(answers, arrays=[*answers.arrays, *self._reference[stage]])
 
     def _difference(self, features: EncodedRows) -> float:
         """How far the outputs of the model that answers lie from those of the kept one, at most."""

@@ -72,6 +72,24 @@ class Optimized:
     weight_decay: float | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainerBase:
+    """What ftcheck's Trainer is derived from."""
+
+    kind: type | None = None
+    """A subclass of transformers' Trainer; None: that itself."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """What it takes besides a Trainer's own."""
+    arguments: type | None = None
+    """Its subclass of TrainingArguments, which `fields` are of; None: TrainingArguments."""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Callable[[Any, Context], Mapping[str, Any]] | None = None
+    """(the task's model, context) -> model, rows and what goes with them, of a Trainer that reads rows by itself and
+    computes the loss in its own way; None: features, as ftcheck's takes them."""
+    finish: Callable[[Any], None] | None = None
+    """Takes away what it left on the task's model."""
+
+
 class Technique(ABC):
     """One technique of one case, with its checked options. Hooks are called in the order of `BUILT_IN`; what a hook
     isn't overridden for stays as it is."""
@@ -230,9 +248,8 @@ class Technique(ABC):
         """(optimizer, schedule) that the Trainer steps, each None where it makes its own."""
         return None, None
 
-    def trainer(self) -> tuple[type, Mapping[str, Any]] | None:
-        """The subclass of transformers' Trainer that ftcheck's is derived from, and what it takes besides; None: this
-        technique leaves that alone."""
+    def trainer(self) -> TrainerBase | None:
+        """What ftcheck's Trainer is derived from; None: this technique leaves that alone."""
         return None
 
     def own_code(self) -> Sequence[str]:
@@ -280,9 +297,24 @@ class Technique(ABC):
         apart (`parity_difference`)."""
         return False
 
+    @property
+    def measures(self) -> Collection[str]:
+        """Those of MEASURED_BY that the runs have."""
+        return ("parity_difference",) if self.compares else ()
+
     def costs(self, model: Any, context: Context) -> dict[str, float]:
-        """Measures of the model that answers, as costs of the run."""
+        """Measures of the model that answers, as costs of the run: `measures`, and what replaces the run's own."""
         return {}
+
+
+MEASURED_BY: Mapping[str, str] = {
+    "latency_p50_seconds": "export",
+    "latency_p95_seconds": "export",
+    "adapter_bytes": "peft",
+    "sparsity": "prune",
+    "parity_difference": "export, with quantization: qat or post, and with peft: {parity: merged}",
+}
+"""Cost that not every run has -> the techniques that measure it."""
 
 
 BUILT_IN: Mapping[str, str] = {
@@ -363,6 +395,13 @@ def problems(facts: Facts) -> Iterator[Problem]:
                 yield (name,), f"can't be combined with {other}: {why}"
         for path, message in kind(facts.techniques[name]).problems(facts):
             yield (name, *path), message
+
+
+def cost_problem(cost: str, given: Mapping[str, Any]) -> str:
+    """Why no run of a case with these techniques has this cost; empty where it has, and for any other metric."""
+    if cost not in MEASURED_BY or any(cost in get(name)(options).measures for name, options in given.items()):
+        return ""
+    return f"no run of this case has {cost}: it is measured with {MEASURED_BY[cost]}"
 
 
 def checkpoint(text: str, folder: Path) -> Checkpoint:
