@@ -72,6 +72,7 @@ class Pipeline:
                     limit=self.settings.limit,
                     offline=self.settings.offline,
                     parents={technique: self._model_folder(run) for technique, run in parents.items()},
+                    parent_keys={technique: run.train.digest for technique, run in parents.items()},
                     **self.identifier.revisions(case),
                 )
                 parent_keys = {technique: run.train for technique, run in parents.items()}

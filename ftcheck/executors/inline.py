@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ftcheck import examples
 from ftcheck.executors import Work
 from ftcheck.executors.searching import informed
+from ftcheck.executors.sharing import sharing
 from ftcheck.finetune import OnProgress
 from ftcheck.store import Entry, Store, StoreCorruptionError
 
@@ -36,7 +37,7 @@ class InlineExecutor:
                 model = None if work.redo else model_of(store.get("runs", work.train.digest))
                 if model is None:
                     job = informed(work, store, on_progress, on_wait)
-                    tuning = stack.enter_context(FineTuning(job, on_progress))
+                    tuning = stack.enter_context(FineTuning(job, on_progress, share=sharing(store, on_wait)))
                     self._train(tuning, work, store)
                     made.add("train")
             stack.enter_context(store.lock("predictions", work.predict.digest, on_wait=on_wait))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ftcheck import metrics, tasks
 from ftcheck.errors import CheckpointError, DataError, TrainingError, shown
-from ftcheck.finetune import Job, OnProgress, Predicted, Progress, Trained
+from ftcheck.finetune import Job, OnProgress, Predicted, Progress, Share, Trained, unshared
 from ftcheck.finetune.applying import Applied
 from ftcheck.finetune.environment import PeakMemory, describe, give_back
 from ftcheck.finetune.judged import identified
@@ -48,7 +48,8 @@ class FineTuning:
 
     `train()`, then `save()` and `predict()`; or `load()`, then `predict()`; or for `training: false` `predict()` alone.
     `loaded` is for rows that are there already; else they come from the case's data when they are needed. `on_scores`
-    is told of each look at the tune rows while training, and may raise to stop it.
+    is told of each look at the tune rows while training, and may raise to stop it. `share` keeps what is the same for
+    several runs.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class FineTuning:
         *,
         loaded: Loaded | None = None,
         on_scores: OnScores = unheard,
+        share: Share = unshared,
     ) -> None:
         self.job = job
         self.task = tasks.get(job.case.task)
@@ -70,7 +72,7 @@ class FineTuning:
         self._loaded = loaded
         self._notes: list[str] = []
         self._records: dict[str, Any] = {}
-        self.applied = Applied(job, self.task, note=self._notes.append, record=self._records.__setitem__)
+        self.applied = Applied(job, self.task, note=self._notes.append, record=self._records.__setitem__, share=share)
         self._answering: Any = None
         self._reference: dict[str, Sequence[Any]] = {}
         """Stage -> the outputs of the model that the training started from."""

@@ -198,7 +198,7 @@ def _greater_is_better(name: str, job: Job) -> bool:
 
 
 @cache
-def _trainer_class(base: type | None = None, *, reads_rows: bool = False) -> Any:
+def _trainer_class(base: type | None, *, reads_rows: bool) -> Any:
     """The Trainer of this module, derived from `base`. A function, since transformers takes seconds to import.
 
     A `base` of the user's may compute the loss by itself: a mean over the batch's items, whatever is accumulated. One

@@ -341,7 +341,8 @@ class Builder:
         """(those that are run in any case, the most runs where more may be added). A technique may say how many."""
         given = self.fields.seeds
         for name, options in techniques.items():
-            if (option := self.catalogue.technique(name).runs) is None:
+            option = self.catalogue.technique(name).runs
+            if option is None or options[option] is None:
                 continue
             if "seeds" in self.fields.model_fields_set:
                 self.report(("seeds",), f"{name}.{option} says how many runs are made; leave one of the two out")

@@ -20,7 +20,7 @@ from ftcheck.spec import Facts
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ftcheck.finetune import Found, Job, OnProgress
+    from ftcheck.finetune import Found, Job, OnProgress, Share
     from ftcheck.finetune.data import RoleRows
     from ftcheck.finetune.trainer import Evaluate, Outcome
     from ftcheck.keys import Identifier
@@ -54,6 +54,8 @@ class Context:
     """Says something to the reader, with the run."""
     record: Callable[[str, Any], None]
     """Keeps JSON of a technique with the run: (its name, what to keep)."""
+    share: Share
+    """Keeps arrays that are the same for several runs."""
     load_base: Callable[[], Any]
     """The case's checkpoint as its task's model, on the CPU, its new head the one that the run's seed draws."""
     features: Any = None
