@@ -36,7 +36,7 @@ class FoldsOptions(Options):
         default=None,
         ge=1,
         le=100,
-        description="How many partitions, each with a seed of its own, in the place of `seeds`; null: as many as seeds.",
+        description="How many partitions, each of a seed, in the place of `seeds`; null: as many as seeds.",
     )
 
 
