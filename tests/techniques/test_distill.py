@@ -156,7 +156,12 @@ def test_a_teacher_is_asked_once_for_all_seeds(
     path = Path(shutil.copytree(teachers(("moves", "rests")), tmp_path / "teacher"))
     asked: list[int] = []
     ask = distill._asked
-    monkeypatch.setattr(distill, "_asked", lambda *given: asked.append(1) or ask(*given))
+
+    def counted(*given: Any) -> Any:
+        asked.append(1)
+        return ask(*given)
+
+    monkeypatch.setattr(distill, "_asked", counted)
     share = sharing(Store(tmp_path / "store"), lambda holder: None)
 
     def logits(rows: list[Row] = TEXTS, **fields: Any) -> Any:

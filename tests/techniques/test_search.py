@@ -293,6 +293,21 @@ def test_ray_makes_the_same_trials_and_goes_on_after_a_crash(searched: Searched)
     assert {trial["state"] for trial in found} == {"complete", "failed"}
 
 
+@pytest.mark.parametrize(
+    ("pruner", "kind"),
+    [(None, "FIFOScheduler"), ("median", "MedianStoppingRule"), ("successive_halving", "AsyncHyperBandScheduler")],
+)
+def test_ray_gives_trials_up_by_its_own_rules(pruner: str | None, kind: str) -> None:
+    pytest.importorskip("ray")
+    from ray import tune
+
+    from ftcheck.finetune.techniques import ray_search
+
+    made = ray_search._scheduler(tune, pruner)
+    assert type(made).__name__ == kind
+    assert getattr(made, "_time_attr", "training_iteration") == "training_iteration"
+
+
 def test_a_search_by_ray_that_is_done_needs_no_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray")
     line = {"training": {}, "value": 0.5, "state": "complete"}

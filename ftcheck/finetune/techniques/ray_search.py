@@ -147,7 +147,7 @@ def _listener(tune: Any, journal: _Journal, told: Callable[[], None]) -> Any:
             told()
 
         def on_trial_error(self, iteration: int, trials: Sequence[Any], trial: Any, **info: Any) -> None:
-            raise TechniqueError("search: a process of Ray's that trained a trial ended; run again, or without Ray")
+            raise TechniqueError("search: a trial broke off in Ray's process; run without backend: ray to see why")
 
     return Listener()
 
