@@ -405,9 +405,7 @@ class Pipeline:
         trained = None if redo else self.store.get("runs", run.train.digest)
         only_predicts = trained is not None and has_model(trained)
         search = None if only_predicts else self._search_work(run.job.case, on_progress, on_wait, redo=redo)
-        case = run.job.case
-        whole = not any(technique.keeps for technique in techniques.of(case))
-        if not (whole and only_predicts) or tasks.get(case.task).wants_reference(case.task_options):
+        if not only_predicts or techniques.answers_with_parents(run.job.case):
             self._make_parents(run.job, on_progress, on_wait)
         work = Work(
             job=run.job,

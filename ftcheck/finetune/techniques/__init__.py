@@ -380,6 +380,13 @@ def searching(case: Case) -> Technique | None:
     return next((technique for technique in of(case) if technique.searches), None)
 
 
+def answers_with_parents(case: Case) -> bool:
+    """Whether predicting takes the models of other cases besides the one that was trained."""
+    from ftcheck import tasks
+
+    return any(technique.keeps for technique in of(case)) or tasks.get(case.task).wants_reference(case.task_options)
+
+
 def problems(facts: Facts) -> Iterator[Problem]:
     """What is wrong with a case's techniques: (path from the case's top, sentence)."""
     for name in facts.techniques:
