@@ -46,6 +46,9 @@ class Installed:
     def technique_problems(self, facts: Facts) -> Iterator[tuple[tuple[str | int, ...], str]]:
         return techniques.problems(facts)
 
+    def cost_problem(self, text: str, given: Mapping[str, Any]) -> str:
+        return techniques.cost_problem(text, given)
+
     def metric_problem(self, text: str, task: TaskFacts, options: Mapping[str, Any], folder: Path) -> str:
         return _lookup(task, options, folder).check(text) or ""
 

@@ -68,6 +68,7 @@ class Production:
                     limit=self.settings.limit,
                     offline=self.settings.offline,
                     parents={technique: self._model_folder(run) for technique, run in parents.items()},
+                    parent_keys={technique: run.train.digest for technique, run in parents.items()},
                     **self.identifier.revisions(case),
                 )
                 parent_keys = {technique: run.train for technique, run in parents.items()}
@@ -280,8 +281,7 @@ class Production:
         trained = None if redo else self.store.get("runs", run.train.digest)
         only_predicts = trained is not None and has_model(trained)
         search = None if only_predicts else self._search_work(run.job.case, on_progress, on_wait, redo=redo)
-        whole = not any(technique.keeps for technique in techniques.of(run.job.case))
-        if not (whole and only_predicts):
+        if not only_predicts or techniques.answers_with_parents(run.job.case):
             self._make_parents(run.job, on_progress, on_wait)
         made = self.executor.produce(self._work(run, search, redo=redo), self.store, on_progress, on_wait)
         self.refreshed.update((run.train.digest, run.predict.digest))

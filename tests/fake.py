@@ -73,7 +73,7 @@ class FakeExecutor(InlineExecutor):
                 Trained(
                     meta={"problem_type": "single_label_classification", "labels": list(LABELS)},
                     tuned={},
-                    costs={"train_seconds": 41.0, "parameters": 1000.0},
+                    costs={"train_seconds": 41.0, "parameters": 1000.0, "train_samples_per_second": 0.25},
                     log_history=({"step": 1, "loss": 0.7},),
                     environment={"torch": "fake", "threads": os.environ.get("OMP_NUM_THREADS", "")},
                     rows={"train": {"count": 10, "hashes": "t"}},
@@ -88,9 +88,11 @@ class FakeExecutor(InlineExecutor):
         right = round(EXAMPLES * float(training.get("learning_rate", 0.5))) + work.job.seed % 3 - 1
         if os.environ.get("FAKE_COLLAPSED") == str(work.job.seed):
             right = EXAMPLES // 2
+        folds = work.job.case.techniques.get("folds", {"n": 1})["n"]
+        judged = range(work.job.fold or 0, EXAMPLES, folds)
         records = [
             {
-                "index": i,
+                "index": place,
                 "prediction": i % 2 if i < right else 1 - i % 2,
                 "reference": i % 2,
                 "scores": [0.1, 0.9],
@@ -98,14 +100,14 @@ class FakeExecutor(InlineExecutor):
                 "length": 5,
                 "hash": f"{i:032x}",
             }
-            for i in range(EXAMPLES)
+            for place, i in enumerate(judged)
         ]
         predicted = Predicted(
             records=records,
             meta={"problem_type": "single_label_classification", "labels": list(LABELS)},
             tuned={},
             costs={"eval_seconds": 1.5, "eval_samples_per_second": 66.7},
-            rows={"eval": {"count": EXAMPLES, "hashes": "e"}},
+            rows={"eval": {"count": len(judged), "hashes": "e", "index": list(judged)}},
         )
         with store.publish("predictions", work.predict, replace=True) as publication:
             examples.write(predicted.records, publication.path / examples.FILE)

@@ -12,6 +12,7 @@ from ftcheck import examples
 from ftcheck.executors import Work
 from ftcheck.executors.deadline import deadline
 from ftcheck.executors.searching import informed
+from ftcheck.executors.sharing import sharing
 from ftcheck.finetune import OnProgress
 from ftcheck.store import Entry, Store, StoreCorruptionError
 
@@ -47,7 +48,7 @@ class InlineExecutor:
                 model = None if work.redo else model_of(store.get("runs", work.train.digest))
                 if model is None:
                     job = informed(work, store, on_progress, on_wait)
-                    tuning = stack.enter_context(FineTuning(job, on_progress))
+                    tuning = stack.enter_context(FineTuning(job, on_progress, share=sharing(store, on_wait)))
                     with deadline(work.timeout):
                         self._train(tuning, work, store)
                     made.add("train")

@@ -43,6 +43,8 @@ class Job:
     parents: Mapping[str, Path] = field(default_factory=dict)
     """Technique -> the folder of the trained model of the case that it names. It is there where the job trains, or
     keeps a part of a model only."""
+    parent_keys: Mapping[str, str] = field(default_factory=dict)
+    """Technique -> the digest of that model's train key."""
     fold: int | None = None
     """Which part of the training rows is judged instead of being trained on, counted from 0."""
     found: Mapping[str, Found] = field(default_factory=dict)
@@ -65,6 +67,16 @@ class Progress:
 
 OnProgress = Callable[[Progress], None]
 """Called from within training; may raise to stop it."""
+
+Arrays = Mapping[str, Any]
+"""NumPy arrays by name."""
+Share = Callable[[Mapping[str, Any], Callable[[], Arrays]], Arrays]
+"""(what arrays depend on, what makes them) -> them, made once for all runs that ask for the same."""
+
+
+def unshared(components: Mapping[str, Any], make: Callable[[], Arrays]) -> Arrays:
+    """Made for this run alone."""
+    return make()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ftcheck.finetune import Job, techniques
+from ftcheck.finetune import Job, Share, techniques
 
 if TYPE_CHECKING:
     from ftcheck.finetune.data import Loaded, RoleRows
@@ -18,13 +18,20 @@ class Applied:
     """All techniques of a job's case as one: each hook of `Technique`, called of one after the other."""
 
     def __init__(
-        self, job: Job, task: Task, *, note: Callable[[str], None], record: Callable[[str, Any], None]
+        self,
+        job: Job,
+        task: Task,
+        *,
+        note: Callable[[str], None],
+        record: Callable[[str, Any], None],
+        share: Share,
     ) -> None:
         self.techniques = techniques.of(job.case)
         self._job = job
         self._task = task
         self._note = note
         self._record = record
+        self._share = share
 
     def context(
         self, meta: Meta, tokenizer: Any, rows: Loaded | None = None, features: EncodedRows | None = None
@@ -49,6 +56,7 @@ class Applied:
             train=rows.roles.get("train") if rows is not None and rows.stream is None else None,
             note=self._note,
             record=self._record,
+            share=self._share,
             load_base=load_base,
             features=features,
             parents=self._job.parents,

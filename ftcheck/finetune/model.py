@@ -195,7 +195,7 @@ def load_model(
 
 def _judge(model: Any, info: Mapping[str, Any], source: Source, task: Task, *, training: bool) -> list[str]:
     """What of the model wasn't in the checkpoint: nothing but the head may be new, and only to be trained."""
-    missing = sorted(info["missing_keys"])
+    missing = sorted(key for key in info["missing_keys"] if task.needs_pooler or not _is_pooler(key))
     resized = {key: (tuple(had), tuple(has)) for key, had, has in sorted(info["mismatched_keys"], key=_matrices_first)}
     body = [key for key in (*missing, *sorted(resized)) if not (task.new_head and _is_head(key, model))]
     if body:
@@ -225,7 +225,11 @@ def _matrices_first(mismatch: tuple[str, Any, Any]) -> tuple[int, str]:
 
 def _is_head(key: str, model: Any) -> bool:
     """Outside the body that all heads share, or the pooler, which a masked language model has no weights for."""
-    return not key.startswith(f"{model.base_model_prefix}.") or ".pooler." in key
+    return not key.startswith(f"{model.base_model_prefix}.") or _is_pooler(key)
+
+
+def _is_pooler(key: str) -> bool:
+    return "pooler" in key.split(".")
 
 
 def _agree(model: Any, tokenizer: Any, source: Source) -> None:

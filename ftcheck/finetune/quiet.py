@@ -18,16 +18,19 @@ TALKERS = ("bitsandbytes", "torchao", "torch.utils._pytree")
 
 @contextmanager
 def quiet() -> Iterator[list[str]]:
-    """No bars and log lines of transformers; Python warnings are collected in the yielded list when the block ends.
+    """No bars and log lines of transformers and datasets; warnings are collected in the yielded list as the block ends.
 
     Ours is a test run, often under `-W error`: a library's warning must not fail a training, and must not be lost.
     """
+    from datasets import utils as datasets
     from transformers.utils import logging
 
     kept: list[str] = []
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    mapping_bars = not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
     levels = {name: getLogger(name).level for name in TALKERS}
     for name in TALKERS:
         getLogger(name).setLevel(ERROR)
@@ -46,6 +49,8 @@ def quiet() -> Iterator[list[str]]:
             getLogger(name).setLevel(level)
         if bars:
             logging.enable_progress_bar()
+        if mapping_bars:
+            datasets.enable_progress_bars()
 
 
 @contextmanager

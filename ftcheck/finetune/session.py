@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from ftcheck import metrics, tasks
 from ftcheck.errors import CheckpointError, DataError, TrainingError, shown
-from ftcheck.finetune import Job, OnProgress, Predicted, Progress, Trained
+from ftcheck.finetune import Job, OnProgress, Predicted, Progress, Share, Trained, unshared
 from ftcheck.finetune.applying import Applied
 from ftcheck.finetune.environment import PeakMemory, describe, give_back
 from ftcheck.finetune.judged import identified
@@ -47,7 +48,8 @@ class FineTuning:
 
     `train()`, then `save()` and `predict()`; or `load()`, then `predict()`; or for `training: false` `predict()` alone.
     `loaded` is for rows that are there already; else they come from the case's data when they are needed. `on_scores`
-    is told of each look at the tune rows while training, and may raise to stop it.
+    is told of each look at the tune rows while training, and may raise to stop it. `share` keeps what is the same for
+    several runs.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class FineTuning:
         *,
         loaded: Loaded | None = None,
         on_scores: OnScores = unheard,
+        share: Share = unshared,
     ) -> None:
         self.job = job
         self.task = tasks.get(job.case.task)
@@ -69,8 +72,10 @@ class FineTuning:
         self._loaded = loaded
         self._notes: list[str] = []
         self._records: dict[str, Any] = {}
-        self.applied = Applied(job, self.task, note=self._notes.append, record=self._records.__setitem__)
+        self.applied = Applied(job, self.task, note=self._notes.append, record=self._records.__setitem__, share=share)
         self._answering: Any = None
+        self._reference: dict[str, Sequence[Any]] = {}
+        """Stage -> the outputs of the model that the training started from."""
 
     def __enter__(self) -> Self:
         return self
@@ -409,17 +414,26 @@ class FineTuning:
         def on_batch(done: int, total: int) -> None:
             self._on_progress(Progress(stage=stage, done=done, total=total))  # type: ignore[arg-type]
 
-        return predict.answer(
-            model,
-            self.tokenizer,
-            self.task,
-            features,
-            prompts,
-            meta=self.meta,
-            job=self.job,
-            batch_size=self._batch_size(predict.BATCH_SIZE),
-            on_batch=on_batch,
-        )
+        def answered(model: Any) -> Answers:
+            return predict.answer(
+                model,
+                self.tokenizer,
+                self.task,
+                features,
+                prompts,
+                meta=self.meta,
+                job=self.job,
+                batch_size=self._batch_size(predict.BATCH_SIZE),
+                on_batch=on_batch,
+            )
+
+        answers = answered(model)
+        if not self.task.wants_reference(self.job.case.task_options):
+            return answers
+        if stage not in self._reference:  # the rows of a stage are the same whenever it comes
+            base = self._context(None).load_base().to(self.job.device)
+            self._reference[stage] = answered(base).arrays
+        return replace(answers, arrays=[*answers.arrays, *self._reference[stage]])
 
     def _difference(self, features: EncodedRows) -> float:
         """How far the outputs of the model that answers lie from those of the kept one, at most."""

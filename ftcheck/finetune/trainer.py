@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from ftcheck import tasks
@@ -23,7 +23,7 @@ from ftcheck.errors import FtcheckError, TechniqueError, TrainingError, shown
 from ftcheck.finetune import Job, OnProgress, Progress
 from ftcheck.finetune.model import length_option
 from ftcheck.finetune.predict import BATCH_SIZE, out_of_memory
-from ftcheck.finetune.techniques import Technique, user_code
+from ftcheck.finetune.techniques import Technique, TrainerBase, user_code
 from ftcheck.tasks import Task
 
 if TYPE_CHECKING:
@@ -82,26 +82,28 @@ def train(
                 _refuse_broken(model)
                 model.eval()
                 return outcome
-        args = arguments(job, task, folder, techniques=techniques, context=context)
+        base = next(filter(None, (technique.trainer() for technique in techniques)), TrainerBase())
+        args = arguments(job, task, folder, techniques=techniques, context=context, base=base)
         if not job.case.data.streaming:
             _refuse_dropping_all(args, len(features))
         own_code = [path for technique in techniques for path in technique.own_code()]
         with user_code.explained(own_code):
-            base, options = next(filter(None, (technique.trainer() for technique in techniques)), (None, {}))
+            if base.inputs is None:
+                given = {"model": model, "train_dataset": features, "data_collator": collator, "task": task}
+            else:
+                given = dict(base.inputs(model, context))
             made = (technique.optimizers(model, args, context) for technique in techniques)
-            trainer = _trainer_class(base)(
-                model=model,
+            trainer = _trainer_class(base.kind, reads_rows=base.inputs is not None)(
                 args=args,
-                train_dataset=features,
-                eval_dataset=features if evaluate is not None else None,
-                data_collator=collator,
+                # Never asked for, but the Trainer wants to know that there is one.
+                eval_dataset=given["train_dataset"] if evaluate is not None else None,
                 optimizers=next((pair for pair in made if pair[0] is not None), (None, None)),
-                task=task,
                 techniques=techniques,
                 context=context,
-                score=evaluate,
+                score=None if evaluate is None else partial(evaluate, model),
                 on_progress=on_progress,
-                **options,
+                **given,
+                **base.options,
             )
             _add_early_stopping(trainer, job)
             if job.tensorboard is not None:
@@ -111,6 +113,8 @@ def train(
             seconds = time.perf_counter() - start
         # In bf16 and fp16 accelerate leaves its autocast wrapper on the model.
         trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+        if base.finish is not None:
+            base.finish(model)
     _refuse_broken(model)
     model.eval()
     history = tuple(_plain(entry) for entry in trainer.state.log_history)
@@ -133,13 +137,22 @@ def composed_loss(context: Context, model: Any, label_smoothing: float) -> Loss:
 
 
 def arguments(
-    job: Job, task: Task, folder: str, *, techniques: Sequence[Technique] = (), context: Context | None = None
+    job: Job,
+    task: Task,
+    folder: str,
+    *,
+    techniques: Sequence[Technique] = (),
+    context: Context | None = None,
+    base: TrainerBase | None = None,
 ) -> Any:
     """The TrainingArguments of a job. Raises whatever transformers raises for values it can't take."""
     import torch
     from transformers import TrainingArguments
 
-    class Arguments(TrainingArguments):  # type: ignore[misc]
+    base = base or TrainerBase()
+    kind: Any = base.arguments or TrainingArguments
+
+    class Arguments(kind):  # type: ignore[misc]
         """On the job's one device, where the Trainer would take cuda:0, or all GPUs at once."""
 
         @property
@@ -164,15 +177,17 @@ def arguments(
     best = given.get("metric_for_best_model")
     if best is not None and "greater_is_better" not in given:
         given["greater_is_better"] = best != "eval_loss" and _greater_is_better(best.removeprefix("eval_"), job)
+    if base.inputs is None:
+        given["remove_unused_columns"] = False
     made = Arguments(
         **given,
+        **base.fields,
         output_dir=folder,
         seed=job.seed,
         use_cpu=job.device == "cpu",
         bf16=job.precision == "bf16",
         fp16=job.precision == "fp16",
         disable_tqdm=True,
-        remove_unused_columns=False,
         logging_nan_inf_filter=False,
         save_only_model=True,
     )
@@ -205,10 +220,11 @@ def _greater_is_better(name: str, job: Job) -> bool:
 
 
 @cache
-def _trainer_class(base: type | None = None) -> Any:
+def _trainer_class(base: type | None, *, reads_rows: bool) -> Any:
     """The Trainer of this module, derived from `base`. A function, since transformers takes seconds to import.
 
-    A `base` of the user's may compute the loss by itself: a mean over the batch's items, whatever is accumulated.
+    A `base` of the user's may compute the loss by itself: a mean over the batch's items, whatever is accumulated. One
+    that reads rows by itself is only watched: batches, loss and what accumulates are its own.
     """
     import torch
     from transformers import PrinterCallback, Trainer, TrainerCallback
@@ -238,56 +254,34 @@ def _trainer_class(base: type | None = None) -> Any:
                 )
             )
 
-    class OurTrainer(kind):  # type: ignore[misc]
-        """See the module's docstring."""
+    class Watched(kind):  # type: ignore[misc]
+        """Tells where it stands, stops at a loss that isn't finite, and looks at the tune rows as ftcheck does."""
 
         def __init__(
             self,
             *,
-            task: Task,
             techniques: Sequence[Technique],
             context: Context,
-            score: Evaluate | None,
+            score: Callable[[int], dict[str, float]] | None,
             on_progress: OnProgress,
             **kwargs: Any,
         ) -> None:
             _refuse_ignored(kind, techniques, computes_loss=computes_loss)
             super().__init__(**kwargs)
-            self.task = task
             self.techniques = techniques
-            self.targets = (*task.targets, *(name for technique in techniques for name in technique.targets))
-            self.own_loss = composed_loss(context, self.model, self.args.label_smoothing_factor)
             for technique in techniques:
                 for callback in technique.callbacks(context, self.model):
                     self.add_callback(callback)
             self.score = score
             self.step_loss = 0.0
             self.first_losses: list[float] = []
-            self.loss_is_scaled_for_ga = True
-            # The same said to versions that lack the attribute: there, a counted number of items decides.
-            self.model_accepts_loss_kwargs = True
             self.remove_callback(PrinterCallback)
             self.add_callback(Reporter(self, on_progress))
 
         def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> tuple[list[Any], Any]:
-            """The batches of one optimizer step, and how many items they have together."""
-            batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
             self.step_loss = 0.0
-            return batches, sum(self.task.items(batch) for batch in batches)
-
-        def compute_loss(
-            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
-        ) -> Any:
-            """The batch's part of the mean loss over all items of the optimizer step."""
-            given = dict(inputs)
-            targets = {name: given.pop(name) for name in self.targets}
-            items = self.task.items(targets) if num_items_in_batch is None else num_items_in_batch
-            if computes_loss:
-                mean = super().compute_loss(model, dict(inputs))
-                return mean * (self.task.items(targets) / max(items, 1))
-            output = self.task.forward(model, given, targets)
-            loss = self.own_loss(output, targets, given) / max(items, 1)
-            return (loss, output) if return_outputs else loss
+            found: tuple[list[Any], Any] = super().get_batch_samples(epoch_iterator, num_batches, device)
+            return found
 
         def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
             """The Trainer's own; where a technique asks for it, with a group for each learning rate."""
@@ -344,13 +338,45 @@ def _trainer_class(base: type | None = None) -> Any:
             assert self.score is not None
             on_gpu = self.args.device.type == "cuda"
             with torch.random.fork_rng(devices=[self.args.device] if on_gpu else []):
-                scores = self.score(self.model, self.state.global_step)
+                scores = self.score(self.state.global_step)
             found = {f"{metric_key_prefix}_{name}": value for name, value in scores.items()}
             self.log(found)
             self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, found)
             return found
 
-    return OurTrainer
+    class OurTrainer(Watched):
+        """See the module's docstring."""
+
+        def __init__(self, *, task: Task, context: Context, **kwargs: Any) -> None:
+            super().__init__(context=context, **kwargs)
+            self.task = task
+            names = (name for technique in self.techniques for name in technique.targets)
+            self.targets = (*task.targets, *names)
+            self.own_loss = composed_loss(context, self.model, self.args.label_smoothing_factor)
+            self.loss_is_scaled_for_ga = True
+            # The same said to versions that lack the attribute: there, a counted number of items decides.
+            self.model_accepts_loss_kwargs = True
+
+        def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> tuple[list[Any], Any]:
+            """The batches of one optimizer step, and how many items they have together."""
+            batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+            return batches, sum(self.task.items(batch) for batch in batches)
+
+        def compute_loss(
+            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
+            """The batch's part of the mean loss over all items of the optimizer step."""
+            given = dict(inputs)
+            targets = {name: given.pop(name) for name in self.targets}
+            items = self.task.items(targets) if num_items_in_batch is None else num_items_in_batch
+            if computes_loss:
+                mean = super().compute_loss(model, dict(inputs))
+                return mean * (self.task.items(targets) / max(items, 1))
+            output = self.task.forward(model, given, targets)
+            loss = self.own_loss(output, targets, given) / max(items, 1)
+            return (loss, output) if return_outputs else loss
+
+    return Watched if reads_rows else OurTrainer
 
 
 def _refuse_ignored(kind: Any, techniques: Sequence[Technique], *, computes_loss: bool) -> None:

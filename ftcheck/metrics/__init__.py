@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 FloatArray: TypeAlias = "npt.NDArray[np.float64]"
 
-Input = Literal["label", "scores", "labels", "value", "tags", "answer", "text", "tokens", "cost"]
+Input = Literal[
+    "label", "scores", "labels", "value", "tags", "answer", "text", "tokens", "preference", "reward", "cost"
+]
 """What a metric is computed from. A task says which of these its records give (`Task.inputs`):
 
 - `label`: predictions and references are int class ids (index into `Context.labels`).
@@ -40,10 +42,13 @@ Input = Literal["label", "scores", "labels", "value", "tags", "answer", "text", 
 - `text`: predictions are strings, references are lists of one or more strings.
 - `tokens`: predictions are [negative log likelihood in nats, tokens predicted right] per example, summed over its
   tokens; references are [tokens, bytes of text (UTF-8) that they make up].
+- `preference`: predictions are [log-probability of the chosen answer, of the rejected one] in nats, references the
+  tokens of each.
+- `reward`: as `preference`, each log-probability less the one that the model gave which the training started from.
 - `cost`: not from examples at all, one number per run (train_seconds, ...).
 """
 
-NATURAL: tuple[Input, ...] = ("label", "scores", "labels", "value", "tags", "answer", "text", "tokens")
+NATURAL: tuple[Input, ...] = ("label", "scores", "labels", "value", "tags", "answer", "text", "tokens", "preference")
 """The inputs that come from examples. The first of them that a task gives is what a metric of the user's is computed
 from, unless it says otherwise."""
 
@@ -141,6 +146,8 @@ _DATA: Mapping[Input, str] = {
     "answer": "answers",
     "text": "texts",
     "tokens": "token likelihoods",
+    "preference": "preferences",
+    "reward": "rewards",
     "cost": "costs",
 }
 
@@ -157,6 +164,7 @@ FAMILIES = (
     "ftcheck.metrics.nltk_scores",
     "ftcheck.metrics.generation",
     "ftcheck.metrics.likelihood",
+    "ftcheck.metrics.preferences",
     "ftcheck.metrics.costs",
 )
 """Modules with a table `METRICS` of Definitions."""

@@ -239,6 +239,10 @@ class Builder:
         )
         for path, message in self.catalogue.technique_problems(facts):
             self.report(path, message)
+        if len(found) == len(given):
+            for key, text in self._named_metrics():
+                if problem := self.catalogue.cost_problem(text, found):
+                    self.report(key, problem)
         return found
 
     def demanded(self, gates: Sequence[Gate], techniques: Mapping[str, Mapping[str, Any]]) -> tuple[Gate, ...]:
@@ -255,16 +259,20 @@ class Builder:
         task = self.task
         if task is None:
             return ()
-        named: list[tuple[KeyPath, str]] = [
-            (("metrics", index), text) for index, text in enumerate(self.fields.metrics)
-        ]
-        named += [(("gates", text), text) for text, gate in self.fields.gates.items() if gate is not None]
+        named = self._named_metrics()
         for key, text in named:
             if problem := self._metric_problem(text, task):
                 self.report(key, problem)
             elif not self.trains and text in self.catalogue.training_costs:
                 self.report(key, f"with `training: false` nothing is trained, so there is no {text}")
         return tuple(dict.fromkeys([*task.default_metrics(self.task_options), *(text for _, text in named)]))
+
+    def _named_metrics(self) -> list[tuple[KeyPath, str]]:
+        """(where it stands, metric) of those that `metrics` and gates name."""
+        named: list[tuple[KeyPath, str]] = [
+            (("metrics", index), text) for index, text in enumerate(self.fields.metrics)
+        ]
+        return named + [(("gates", text), text) for text, gate in self.fields.gates.items() if gate is not None]
 
     def _metric_problem(self, text: str, task: TaskFacts) -> str:
         return self.catalogue.metric_problem(text, task, self.task_options, self.folder)
@@ -333,7 +341,8 @@ class Builder:
         """(those that are run in any case, the most runs where more may be added). A technique may say how many."""
         given = self.fields.seeds
         for name, options in techniques.items():
-            if (option := self.catalogue.technique(name).runs) is None:
+            option = self.catalogue.technique(name).runs
+            if option is None or options[option] is None:
                 continue
             if "seeds" in self.fields.model_fields_set:
                 self.report(("seeds",), f"{name}.{option} says how many runs are made; leave one of the two out")

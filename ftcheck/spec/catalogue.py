@@ -120,6 +120,9 @@ class Catalogue(Protocol):
     def technique_problems(self, facts: Facts) -> Iterator[tuple[tuple[str | int, ...], str]]:
         """(path from the case's top, what is wrong there) of the techniques of a case."""
 
+    def cost_problem(self, text: str, techniques: Mapping[str, Any]) -> str:
+        """Why no run of a case with these techniques has this cost; empty where it has, and for what is no cost."""
+
     def metric_problem(self, text: str, task: TaskFacts, options: Mapping[str, Any], folder: Path) -> str:
         """What is wrong with this metric for this task with these options; empty where nothing is. Paths in it start at
         `folder`."""

@@ -20,7 +20,7 @@ from ftcheck.keys.canonical import Key, canonical
 from ftcheck.keys.files import file_digest
 from ftcheck.results import Json
 
-Stage = Literal["searches", "runs", "predictions", "scores"]
+Stage = Literal["searches", "answers", "runs", "predictions", "scores"]
 STAGES: Final[tuple[Stage, ...]] = get_args(Stage)
 FORMAT: Final = 1
 MANIFEST: Final = "manifest.json"

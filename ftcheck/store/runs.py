@@ -40,6 +40,7 @@ OnWait = Callable[[str], None]
 
 _DOING: Final[Mapping[Stage, str]] = {
     "searches": "searching",
+    "answers": "asking a teacher",
     "runs": "training",
     "predictions": "evaluating",
     "scores": "scoring",

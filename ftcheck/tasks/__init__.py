@@ -65,6 +65,8 @@ class Task(ABC):
     """Whether encoding must know which characters or words a token came from, which only fast tokenizers tell."""
     new_head: ClassVar[bool] = True
     """Whether a head that the checkpoint lacks is made anew and learned; not where it holds the vocabulary."""
+    needs_pooler: ClassVar[bool] = True
+    """Whether a pooler that the checkpoint lacks is one that must be learned."""
     targets: ClassVar[tuple[str, ...]] = ("labels",)
     """Names of what a batch holds for the loss, not for the model. The first is there where rows have references."""
     per_token: ClassVar[bool] = False
@@ -163,6 +165,10 @@ class Task(ABC):
         """What `decode` needs of a model's output: tensors whose first axis is the batch. `targets` are the batch's,
         without the first where rows have no references. Raises CheckpointError where the model doesn't give it."""
 
+    def wants_reference(self, options: Mapping[str, Any]) -> bool:
+        """Whether `decode` also needs the outputs of the model that the training started from, after the model's."""
+        return False
+
     def prompts(
         self,
         rows: Rows,
@@ -229,6 +235,8 @@ BUILT_IN: Mapping[str, str] = {
     "summarization": "ftcheck.tasks.summarization:Summarization",
     "translation": "ftcheck.tasks.translation:Translation",
     "multiple-choice": "ftcheck.tasks.multiple_choice:MultipleChoice",
+    "sentence-similarity": "ftcheck.tasks.sentence_similarity:SentenceSimilarity",
+    "preference": "ftcheck.tasks.preference:Preference",
 }
 
 

@@ -118,14 +118,19 @@ def _examples(rows: Rows, tokenizer: Any, where: Where) -> Iterator[Example]:
             turns = [message["content"] for message in messages if message["role"] == "assistant"]
             yield Example(ids=ids, said=said, text="".join(turns))
         return
-    end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
     for part in chunks(len(rows)):
         chunk = rows[part]
         texts = [one[0] if isinstance(one, list) else one for one in chunk["completion"]]
-        completions = [[*ids, *end] for ids in _plain(tokenizer, texts)]
-        for prompt, completion, text in zip(_before(tokenizer, chunk["prompt"]), completions, texts, strict=True):
-            said = [False] * len(prompt) + [True] * len(completion)
-            yield Example(ids=prompt + completion, said=said, text=text)
+        for (ids, said), text in zip(continued(tokenizer, chunk["prompt"], texts), texts, strict=True):
+            yield Example(ids=ids, said=said, text=text)
+
+
+def continued(tokenizer: Any, prompts: list[str], texts: list[str]) -> Iterator[tuple[list[int], list[bool]]]:
+    """Each prompt with its text as tokens, and which of them are the text; the token that ends it is one of them."""
+    end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    for before, ids in zip(_before(tokenizer, prompts), _plain(tokenizer, texts), strict=True):
+        said = [*ids, *end]
+        yield before + said, [False] * len(before) + [True] * len(said)
 
 
 def _before(tokenizer: Any, prompts: list[str]) -> list[list[int]]:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from ftcheck.metrics import Context, Input
     from ftcheck.results import WorstExample
     from ftcheck.tasks import Meta, Record, Rows, Where
-    from ftcheck.tasks.features import Collator, EncodedRows, Example
+    from ftcheck.tasks.features import EncodedRows
+    from ftcheck.tasks.grouped import GroupCollator
 
 MOST_CHOICES = 26
 """As many as there are letters to tick. A bound, since predictions of all rows stand in one array."""
@@ -137,10 +138,12 @@ class MultipleChoice(Task):
         notes = [f"{lost:,} choices were cut at {limits['max_length']} tokens"] if lost else []
         return features.EncodedRows(tokens=gathered.tokens(), starts=gathered.starts(), targets=targets, notes=notes)
 
-    def collator(self, tokenizer: Any, pad_to_multiple_of: int | None) -> ChoiceCollator:
+    def collator(self, tokenizer: Any, pad_to_multiple_of: int | None) -> GroupCollator:
         from ftcheck.tasks.features import collator
+        from ftcheck.tasks.grouped import GroupCollator
 
-        return ChoiceCollator(texts=collator(tokenizer, pad_to_multiple_of, token_targets=()))
+        texts = collator(tokenizer, pad_to_multiple_of, token_targets=())
+        return GroupCollator(texts=texts, by="choice", targets=self.targets)
 
     def loss(self, output: Any, targets: Mapping[str, Any], label_smoothing: float) -> Any:
         """Cross-entropy over the choices that a row has. (torch's own smoothing would take its share from the others
@@ -202,40 +205,12 @@ class MultipleChoice(Task):
         return Chosen(choice=record["choices"][best], index=best, score=scores[best], scores=tuple(scores))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChoiceCollator:
-    """Makes (batch, choices, length) tensors, as long as the batch's longest choice. A row with fewer choices than the
-    batch's most is filled up with its first, which the loss leaves out: attention to nothing at all would be NaN."""
-
-    texts: Collator
-
-    def __call__(self, examples: Sequence[Example]) -> dict[str, Any]:
-        from ftcheck.tasks.features import stacked
-
-        split = [_split(example) for example in examples]
-        most = max(map(len, split))
-        filled = [row[place] if place < len(row) else row[0] for row in split for place in range(most)]
-        batch = {name: lines.view(len(split), most, -1) for name, lines in self.texts(filled).items()}
-        targets = [name for name in MultipleChoice.targets if name in examples[0]]
-        return {**batch, **{name: stacked([example[name] for example in examples]) for name in targets}}
-
-
 def _of_choices(logits: Any, targets: Mapping[str, Any]) -> Any:
     """(rows, batch's most choices), with -inf where a row has fewer."""
     import torch
 
     padded = torch.arange(logits.shape[1], device=logits.device) >= targets["choices"][:, None]
     return logits.masked_fill(padded, -torch.inf)
-
-
-def _split(example: Example) -> list[Example]:
-    """A row's tokens choice by choice."""
-    import numpy as np
-
-    bounds = np.flatnonzero(np.diff(example["choice"])) + 1
-    names = [name for name in example if name not in (*MultipleChoice.targets, "choice")]
-    parts = zip(*(np.split(example[name], bounds) for name in names), strict=True)
-    return [dict(zip(names, part, strict=True)) for part in parts]
 
 
 def _pairs(chunk: Mapping[str, Sequence[Any]], row: int) -> list[tuple[str, str]]:

@@ -60,6 +60,17 @@ def test_the_change_that_moved_the_metric_is_named_first(faked: Project, ftcheck
     assert faked.stages() == []
 
 
+def test_of_folds_too_the_change_that_moved_the_metric_is_named(faked: Project, ftcheck: Command) -> None:
+    faked.suite(good("learning_rate: 0.9, weight_decay: 0.1") + "    folds: 4\n")
+    ftcheck.accept()
+    faked.suite(good("learning_rate: 0.6, weight_decay: 0.1") + "    folds: 5\n")
+    done = ftcheck("bisect", CASE)
+    assert (done.returncode, done.stderr) == (0, "")
+    found = table(done.stdout)
+    assert ("100", "training.learning_rate 0.9 → 0.6") in found
+    assert ("0", "techniques.folds.n 4 → 5") in found
+
+
 def test_files_are_put_back_out_of_git_and_the_rest_is_named(faked: Project, ftcheck: Command) -> None:
     git(faked.path, "init", "-q")
     git(faked.path, "add", "train.csv", "checkpoint")

@@ -69,6 +69,19 @@ def test_fresh_seeds_are_measured_reported_and_kept_beside_the_rest(faked: Proje
         assert expected in done.stdout
 
 
+def test_of_folds_a_seed_is_all_of_them(faked: Project, ftcheck: Command) -> None:
+    """Its noise is that of partitions, too, over all examples."""
+    faked.suite(good(seeds=2, margin="0.001") + "    folds: 4\n")
+    ftcheck.accept()
+    done = ftcheck("calibrate", CASE, "--seeds", "3")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line for line in faked.stages() if "train" in line] == [
+        f"train good {seed}" for seed in (44, 45, 46) for _ in range(4)
+    ]
+    assert "3 seeds (44 to 46), 100 examples" in done.stdout
+    assert entry(faked)["calibration"]["accuracy"]["runs"] == 3
+
+
 def test_a_dry_run_writes_nothing_and_what_it_measured_is_found_again(faked: Project, ftcheck: Command) -> None:
     faked.suite(good())
     ftcheck.accept()

@@ -19,6 +19,8 @@ CONTEXTS: dict[Input, Context] = {
     "answer": Context(),
     "text": Context(),
     "tokens": Context(),
+    "preference": Context(),
+    "reward": Context(),
     "scores": Context(labels=("no", "yes")),
     "labels": Context(labels=("no", "yes")),
     "value": Context(),

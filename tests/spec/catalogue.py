@@ -61,6 +61,9 @@ class FakeCatalogue:
     def technique_problems(self, facts: Facts) -> Iterator[tuple[tuple[str | int, ...], str]]:
         yield from ()
 
+    def cost_problem(self, text: str, techniques: Mapping[str, Any]) -> str:
+        return ""
+
     def metric_problem(self, text: str, task: TaskFacts, options: Mapping[str, Any], folder: Path) -> str:
         known = ("accuracy", "macro_f1", "f1[a/b]", *self.costs)
         return "" if text in known else f"no metric is called {text}"

@@ -154,3 +154,34 @@ def test_the_schema_knows_techniques_and_their_short_forms() -> None:
     assert set(options["properties"]) == {"level", "until"}
     assert null == {"type": "null"}
     assert properties["polish"]["description"] == "Make it shine."
+
+
+@pytest.mark.parametrize(
+    ("fields", "measured_with"),
+    [
+        pytest.param("gates: {sparsity: {min: 0.4}}", "sparsity: it is measured with prune", id="sparsity"),
+        pytest.param(
+            "gates: {latency_p50_seconds: {max: 0.1}}", "latency_p50_seconds: it is measured with export", id="latency"
+        ),
+        pytest.param(
+            "peft: lora, gates: {parity_difference: {max: 0.1}}",
+            "parity_difference: it is measured with export, with quantization: qat or post, and with peft: "
+            "{parity: merged}",
+            id="adapter-alone",
+        ),
+        pytest.param("metrics: [adapter_bytes]", "adapter_bytes: it is measured with peft", id="metric"),
+        pytest.param("prune: 0.4, gates: {sparsity: {min: 0.4}}", "", id="pruned"),
+        pytest.param("peft: {method: lora, parity: merged}, gates: {parity_difference: {max: 0.1}}", "", id="merged"),
+        pytest.param("export: onnx, metrics: [latency_p95_seconds, parity_difference]", "", id="exported"),
+        pytest.param("prune: {amont: 0.4}, gates: {sparsity: {min: 0.4}}", "amont", id="mistake-elsewhere"),
+    ],
+)
+def test_a_cost_that_no_run_of_the_case_has_is_refused(fields: str, measured_with: str) -> None:
+    from tests.techniques.trainings import case_of, mistakes
+
+    if not measured_with:
+        assert case_of(fields).techniques
+        return
+    found = mistakes(fields)
+    assert any(measured_with in message for message in found)
+    assert sum("is measured with" in message for message in found) == ("is measured with" in measured_with)

@@ -357,7 +357,8 @@ def test_synonyms_teach_words_that_the_rows_do_not_have(tmp_path: Path) -> None:
 
 @pytest.mark.e2e
 def test_the_shipped_suite_holds(tmp_path: Path) -> None:
-    assert results_of("augment.ft.yaml", tmp_path).keys() == {"plain", "synonyms"}
+    """Of one set: the gates lie four standard deviations below."""
+    assert results_of("augment.ft.yaml", tmp_path, "--ft-seeds=1").keys() == {"plain", "synonyms"}
 
 
 def test_the_shipped_synonyms_are_words_of_the_messages() -> None:

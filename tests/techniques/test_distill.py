@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,16 +17,19 @@ from torch.nn.functional import softmax
 import ftcheck
 from ftcheck import catalogue
 from ftcheck.errors import CheckpointError, SuiteErrors, TechniqueError
+from ftcheck.executors.sharing import sharing
 from ftcheck.finetune import techniques
 from ftcheck.finetune.session import FineTuning
+from ftcheck.finetune.techniques import distill
 from ftcheck.finetune.techniques.distill import ROW, divergence, keep_layers
 from ftcheck.keys import Identifier, Key, train_key
 from ftcheck.spec import expand, link
+from ftcheck.store import Store
 from ftcheck.suitefile import parse
 from tests import tiny
-from tests.finetune.jobs import SENTENCES, TEXTS, Row
+from tests.finetune.jobs import SENTENCES, TEXTS, Row, loaded
 from tests.keys import inputs
-from tests.techniques.trainings import mistakes, results_of, tuning, value
+from tests.techniques.trainings import a_job, mistakes, results_of, tuning, value
 
 TOKENS = "token-classification"
 TAGS = ("B-LOC", "B-PER", "O")
@@ -142,6 +146,42 @@ def test_each_token_that_has_a_label_has_the_teachers_logits(teachers: Teachers,
         labelled = features.tokens["labels"][starts[row] : starts[row + 1]] != -100
         found = technique._logits[technique._starts[row] : technique._starts[row + 1]]
         torch.testing.assert_close(found, logits[torch.from_numpy(labelled)], atol=1e-5, rtol=0)
+
+
+@pytest.mark.e2e
+def test_a_teacher_is_asked_once_for_all_seeds(
+    teachers: Teachers, student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And for other temperatures; not for other rows, nor after its weights changed."""
+    path = Path(shutil.copytree(teachers(("moves", "rests")), tmp_path / "teacher"))
+    asked: list[int] = []
+    ask = distill._asked
+
+    def counted(*given: Any) -> Any:
+        asked.append(1)
+        return ask(*given)
+
+    monkeypatch.setattr(distill, "_asked", counted)
+    share = sharing(Store(tmp_path / "store"), lambda holder: None)
+
+    def logits(rows: list[Row] = TEXTS, **fields: Any) -> Any:
+        named = {"distill": {"teacher": str(path), **fields.pop("options", {})}}
+        job = a_job(named, path=student, **fields)
+        with FineTuning(job, loaded=loaded(train=rows, eval=rows), share=share) as made:
+            return taught(made)[0]._logits
+
+    first = logits(seed=1)
+    assert torch.equal(first, logits(seed=2))
+    assert torch.equal(first, logits(seed=3, options={"temperature": 5.0, "alpha": 0.9}))
+    assert len(asked) == 1
+    assert torch.equal(first[:20], logits(TEXTS[:20]))
+    assert len(asked) == 2
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(path / "model.safetensors")
+    save_file({name: tensor * 1.1 for name, tensor in weights.items()}, path / "model.safetensors", {"format": "pt"})
+    assert not torch.equal(first, logits(seed=1))
+    assert len(asked) == 3
 
 
 @pytest.mark.e2e

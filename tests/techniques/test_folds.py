@@ -264,6 +264,17 @@ def test_each_fold_has_keys_of_its_own_and_so_has_the_whole(project: Path, tmp_p
     assert pipeline(tmp_path).runs(renamed)[0].train == run.train
 
 
+def test_repeats_are_partitions_with_seeds_of_their_own(project: Path, tmp_path: Path) -> None:
+    """Those that are there are found when more are wanted."""
+    (case,) = cases(project, "  c: {folds: {n: 3, repeats: 2}}\n")
+    assert case.seeds == (42, 43)
+    runs = pipeline(tmp_path).runs(case)
+    (more,) = cases(project, "  c: {folds: {n: 3, repeats: 4}}\n")
+    assert [run.train for run in pipeline(tmp_path).runs(more)[:2]] == [run.train for run in runs]
+    (seeds,) = cases(project, "  c: {folds: 3, seeds: 2}\n")
+    assert [run.predict for run in pipeline(tmp_path).runs(seeds)] == [run.predict for run in runs]
+
+
 # What can't be
 
 
@@ -279,6 +290,11 @@ def test_each_fold_has_keys_of_its_own_and_so_has_the_whole(project: Path, tmp_p
             "folds: 3, data: {holdout: 0.2}",
             "folds: judges the training rows: leave out data.splits.eval, data.holdout.eval and data.limit.eval",
             id="holdout",
+        ),
+        pytest.param(
+            "folds: {n: 3, repeats: 2}, seeds: 2",
+            "seeds: folds.repeats says how many runs are made; leave one of the two out",
+            id="repeats-and-seeds",
         ),
         pytest.param("folds: 1", "folds: expected a number of at least 2, got 1", id="one"),
         pytest.param(

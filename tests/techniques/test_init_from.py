@@ -17,6 +17,7 @@ from ftcheck.devices import Device
 from ftcheck.errors import SuiteErrors
 from ftcheck.executors.inline import InlineExecutor
 from ftcheck.finetune import techniques
+from ftcheck.finetune.session import FineTuning
 from ftcheck.finetune.techniques import Options, Technique
 from ftcheck.keys import Identifier, diff
 from ftcheck.pipeline import Pipeline
@@ -24,9 +25,12 @@ from ftcheck.runs import Run
 from ftcheck.settings import Settings
 from ftcheck.spec import Case, expand, link
 from ftcheck.store import Listed, Store, listed, remove_model
+from tests import tiny
 from tests.cli.faked import Command
+from tests.finetune.jobs import TEXTS, loaded
 from tests.keys.inputs import case, changed
 from tests.plugin.conftest import Project
+from tests.techniques.trainings import a_job
 
 SHIPPED = Path(__file__).parents[2] / "suites" / "techniques" / "init_from.ft.yaml"
 
@@ -320,6 +324,24 @@ def test_the_key_has_the_training_that_it_starts_from(tmp_path: Path) -> None:
     ):
         other = run(replace(child, parents={"init_from": replace(parent, **change)}), tmp_path).train
         assert [found.path for found in diff(key.components, other.components)] == ["parents.init_from"], change
+
+
+@pytest.mark.e2e
+def test_a_head_of_another_size_starts_anew_and_the_body_does_not(tmp_path: Path) -> None:
+    """From a model of three classes to one of two: what a user expects, and a note that says so."""
+    parent = tiny.bert(tmp_path / "parent", head="BertForSequenceClassification", labels=["a", "b", "c"])
+    base = tiny.bert(tmp_path / "base", initializer_range=0.5)
+    given = a_job({}, path=base, training={"max_steps": 1, "learning_rate": 0.0}, parents={"init_from": parent})
+    with FineTuning(given, loaded=loaded(train=TEXTS, eval=TEXTS)) as made:
+        result = made.train()
+        found = made.model.state_dict()
+    assert "the head starts anew: classifier.weight has 3×32 in the checkpoint, 2×32 here" in result.notes
+    from safetensors.torch import load_file
+
+    weights = load_file(parent / "model.safetensors")
+    body = [name for name in weights if name.startswith("bert.encoder")]
+    assert body
+    assert all(found[name].equal(weights[name]) for name in body)
 
 
 def test_what_does_not_change_the_other_model_does_not_change_the_key(tmp_path: Path) -> None:

@@ -287,14 +287,6 @@ cases:
         pytest.param(
             ["callbacks: [tests.tiny:bert]", "loop: tests.tiny:bert"], "combined with callbacks", id="loop-callbacks"
         ),
-        pytest.param(
-            ["trainer: trl:SFTTrainer"], "trainer: trl:SFTTrainer takes rows and arguments of its own", id="trl"
-        ),
-        pytest.param(
-            ["trainer: sentence_transformers:SentenceTransformerTrainer"],
-            "rows and arguments of its own",
-            id="embeddings",
-        ),
         pytest.param(["trainer: tests.tiny:bert", "training: false"], "nothing is trained", id="untrained"),
     ],
 )

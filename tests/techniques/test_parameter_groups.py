@@ -27,7 +27,7 @@ def trained(named: Mapping[str, Any], **training: Any) -> dict[str, Any]:
 def optimizers(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The optimizers that trainings make from here on."""
     made: list[Any] = []
-    kind = trainer._trainer_class(None)
+    kind = trainer._trainer_class(None, reads_rows=False)
     create = kind.create_optimizer
 
     def noted(self: Any, *args: Any, **kwargs: Any) -> Any:

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from ftcheck import catalogue, suitefile
-from ftcheck.errors import SuiteErrors, TechniqueError, TrainingError
-from ftcheck.finetune import Job
+from ftcheck.errors import MissingExtraError, SuiteErrors, TechniqueError, TrainingError
+from ftcheck.finetune import Job, Progress
 from ftcheck.finetune.session import FineTuning
 from ftcheck.finetune.techniques import search
 from ftcheck.finetune.techniques.search import Search
@@ -230,6 +230,100 @@ def test_what_ends_a_search_is_no_trial(searched: Searched) -> None:
     assert [trial["state"] for trial in searched.trials()] == ["complete"] * 8
 
 
+# With Ray
+
+
+class Fake:
+    """The learning rate for a score; one that is too high can't be trained."""
+
+    def score(self, training: Mapping[str, Any], done: int, tell: Callable[[float, int], None]) -> float:
+        rate = float(training["learning_rate"])
+        if rate > 5e-3:
+            raise TrainingError("the loss is nan at step 3")
+        return rate
+
+
+def by_ray(folder: Path, on_progress: Callable[[Progress], None]) -> list[dict[str, Any]]:
+    import optuna
+
+    from ftcheck.finetune.techniques import ray_search
+
+    given = Search.read({"space": SPACE, "trials": 6, "backend": "ray"})
+    folder.mkdir(exist_ok=True)
+    return ray_search.search(
+        given,
+        Fake(),
+        folder,
+        space={name: search._distribution(optuna, name, range_) for name, range_ in given["space"].items()},
+        first={},
+        direction="maximize",
+        sampler=lambda done: optuna.samplers.TPESampler(seed=search._seed(0, done)),
+        gpus=0,
+        on_progress=on_progress,
+    )
+
+
+@pytest.mark.e2e
+def test_ray_makes_the_same_trials_and_goes_on_after_a_crash(searched: Searched) -> None:
+    """From lines of JSON: nothing that Ray wrote is there any more."""
+    ray = pytest.importorskip("ray")
+    searched.score = lambda trials, training, done, tell: Fake().score(training, done, tell)
+    expected = searched.trials(trials=6)
+    folder = searched.folder / "by-ray"
+
+    def broken_off(progress: Progress) -> None:
+        if progress.done == 2:
+            raise KeyboardInterrupt
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            by_ray(folder, broken_off)
+        assert [path.name for path in folder.iterdir()] == ["trials.jsonl"]
+        assert len((folder / "trials.jsonl").read_text().splitlines()) == 2
+        with (folder / "trials.jsonl").open("a") as file:
+            file.write('{"number": 3, "trai')  # what was being written when it ended
+        found = by_ray(folder, lambda progress: None)
+    finally:
+        ray.shutdown()
+    kept = ("number", "training", "value", "state")
+    assert [{name: trial[name] for name in kept} for trial in found] == [
+        {name: trial[name] for name in kept} for trial in expected
+    ]
+    assert {trial["state"] for trial in found} == {"complete", "failed"}
+
+
+@pytest.mark.parametrize(
+    ("pruner", "kind"),
+    [(None, "FIFOScheduler"), ("median", "MedianStoppingRule"), ("successive_halving", "AsyncHyperBandScheduler")],
+)
+def test_ray_gives_trials_up_by_its_own_rules(pruner: str | None, kind: str) -> None:
+    pytest.importorskip("ray")
+    from ray import tune
+
+    from ftcheck.finetune.techniques import ray_search
+
+    made = ray_search._scheduler(tune, pruner)
+    assert type(made).__name__ == kind
+    assert getattr(made, "_time_attr", "training_iteration") == "training_iteration"
+
+
+def test_a_search_by_ray_that_is_done_needs_no_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray")
+    line = {"training": {}, "value": 0.5, "state": "complete"}
+    folder = tmp_path / "done"
+    folder.mkdir()
+    (folder / "trials.jsonl").write_text("".join(json.dumps({"number": n, **line}) + "\n" for n in range(1, 7)))
+    monkeypatch.setattr("ray.init", lambda **given: pytest.fail("Ray was started"))
+    assert len(by_ray(folder, lambda progress: None)) == 6
+
+
+def test_without_ray_the_error_names_the_extra(searched: Searched, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingExtraError, match=r"ftcheck\[ray\]"):
+        searched.found(backend="ray")
+
+
 class Searched:
     """A search whose trials' scores come from `score`."""
 
@@ -280,6 +374,7 @@ def searching(root: Path, **options: Any) -> Any:
         {"pruner": "median"},
         {"direction": "minimize"},
         {"space": {**SPACE, "learning_rate": {"log": [1e-5, 2e-2]}}},
+        {"backend": "ray"},
     ],
     ids=lambda options: next(iter(options)),
 )
@@ -372,6 +467,11 @@ cases:
             "search.space.learning_rate: training.learning_rate is 0.1, which the first trial takes, but not among "
             "these values: widen them, or leave it out there",
             id="outside",
+        ),
+        pytest.param(
+            "search: {space: {learning_rate: {log: [1e-5, 1e-3]}}, concurrent: 2}",
+            "search: concurrent goes with backend: ray; else trials run one after another",
+            id="concurrent",
         ),
         pytest.param(
             "search: {space: {learning_rate: {log: [1e-5, 1e-3]}}, metric: acuracy}",

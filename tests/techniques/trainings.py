@@ -75,10 +75,11 @@ def mistakes(fields: str) -> list[str]:
     return [f"{error.location.key.removeprefix('cases.')}: {error.message}" for error in caught.value.errors]
 
 
-def results_of(suite: str, folder: Path, *arguments: str) -> dict[str, Any]:
-    """Case id -> result of a shipped suite, run by pytest in a process of its own. Asserts that all its gates hold."""
+def results_of(suites: str | Sequence[str], folder: Path, *arguments: str) -> dict[str, Any]:
+    """Case id -> result of shipped suites, run by pytest in a process of its own. Asserts that all their gates hold."""
     out = folder / "out.json"
-    command = [sys.executable, "-m", "pytest", str(SUITES / suite), "--ft-device=cpu", "-q", "-p", "no:cacheprovider"]
+    paths = [str(SUITES / suite) for suite in ([suites] if isinstance(suites, str) else suites)]
+    command = [sys.executable, "-m", "pytest", *paths, "--ft-device=cpu", "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(
         [*command, f"--ft-cache-dir={folder / 'store'}", f"--ft-json={out}", *arguments],
         capture_output=True,

@@ -20,7 +20,7 @@ from ftcheck.spec import Facts
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ftcheck.finetune import Found, Job, OnProgress
+    from ftcheck.finetune import Found, Job, OnProgress, Share
     from ftcheck.finetune.data import RoleRows
     from ftcheck.finetune.trainer import Evaluate, Outcome
     from ftcheck.keys import Identifier
@@ -54,6 +54,8 @@ class Context:
     """Says something to the reader, with the run."""
     record: Callable[[str, Any], None]
     """Keeps JSON of a technique with the run: (its name, what to keep)."""
+    share: Share
+    """Keeps arrays that are the same for several runs."""
     load_base: Callable[[], Any]
     """The case's checkpoint as its task's model, on the CPU, its new head the one that the run's seed draws."""
     features: Any = None
@@ -70,6 +72,24 @@ class Optimized:
 
     factor: float = 1.0
     weight_decay: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainerBase:
+    """What ftcheck's Trainer is derived from."""
+
+    kind: type | None = None
+    """A subclass of transformers' Trainer; None: that itself."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """What it takes besides a Trainer's own."""
+    arguments: type | None = None
+    """Its subclass of TrainingArguments, which `fields` are of; None: TrainingArguments."""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Callable[[Any, Context], Mapping[str, Any]] | None = None
+    """(the task's model, context) -> model, rows and what goes with them, of a Trainer that reads rows by itself and
+    computes the loss in its own way; None: features, as ftcheck's takes them."""
+    finish: Callable[[Any], None] | None = None
+    """Takes away what it left on the task's model."""
 
 
 class Technique(ABC):
@@ -230,9 +250,8 @@ class Technique(ABC):
         """(optimizer, schedule) that the Trainer steps, each None where it makes its own."""
         return None, None
 
-    def trainer(self) -> tuple[type, Mapping[str, Any]] | None:
-        """The subclass of transformers' Trainer that ftcheck's is derived from, and what it takes besides; None: this
-        technique leaves that alone."""
+    def trainer(self) -> TrainerBase | None:
+        """What ftcheck's Trainer is derived from; None: this technique leaves that alone."""
         return None
 
     def own_code(self) -> Sequence[str]:
@@ -280,9 +299,24 @@ class Technique(ABC):
         apart (`parity_difference`)."""
         return False
 
+    @property
+    def measures(self) -> Collection[str]:
+        """Those of MEASURED_BY that the runs have."""
+        return ("parity_difference",) if self.compares else ()
+
     def costs(self, model: Any, context: Context) -> dict[str, float]:
-        """Measures of the model that answers, as costs of the run."""
+        """Measures of the model that answers, as costs of the run: `measures`, and what replaces the run's own."""
         return {}
+
+
+MEASURED_BY: Mapping[str, str] = {
+    "latency_p50_seconds": "export",
+    "latency_p95_seconds": "export",
+    "adapter_bytes": "peft",
+    "sparsity": "prune",
+    "parity_difference": "export, with quantization: qat or post, and with peft: {parity: merged}",
+}
+"""Cost that not every run has -> the techniques that measure it."""
 
 
 BUILT_IN: Mapping[str, str] = {
@@ -346,6 +380,13 @@ def searching(case: Case) -> Technique | None:
     return next((technique for technique in of(case) if technique.searches), None)
 
 
+def answers_with_parents(case: Case) -> bool:
+    """Whether predicting takes the models of other cases besides the one that was trained."""
+    from ftcheck import tasks
+
+    return any(technique.keeps for technique in of(case)) or tasks.get(case.task).wants_reference(case.task_options)
+
+
 def problems(facts: Facts) -> Iterator[Problem]:
     """What is wrong with a case's techniques: (path from the case's top, sentence)."""
     for name in facts.techniques:
@@ -363,6 +404,13 @@ def problems(facts: Facts) -> Iterator[Problem]:
                 yield (name,), f"can't be combined with {other}: {why}"
         for path, message in kind(facts.techniques[name]).problems(facts):
             yield (name, *path), message
+
+
+def cost_problem(cost: str, given: Mapping[str, Any]) -> str:
+    """Why no run of a case with these techniques has this cost; empty where it has, and for any other metric."""
+    if cost not in MEASURED_BY or any(cost in get(name)(options).measures for name, options in given.items()):
+        return ""
+    return f"no run of this case has {cost}: it is measured with {MEASURED_BY[cost]}"
 
 
 def checkpoint(text: str, folder: Path) -> Checkpoint:

@@ -1,13 +1,15 @@
 """`distill: {teacher: case:NAME, temperature: 2, alpha: 0.5}`: learn a larger model's answers, too.
 
 Hinton et al. 2015, "Distilling the Knowledge in a Neural Network"; students of some of the layers: Sanh et al. 2019.
-The teacher answers the training rows once, before the training; its logits are kept in memory while it lasts.
+The teacher answers the training rows once, before the training; runs of other seeds that ask the same teacher of the
+same rows find its logits in the store.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -31,6 +33,8 @@ ROW = "teacher_row"
 """In a batch: which training row a feature is."""
 PREFIX = "case:"
 TEMPERATURE = 2.0
+READ = (".json", ".safetensors", ".txt", ".model")
+"""Suffixes of the files that a model and its tokenizer are read from."""
 
 
 class DistillOptions(Options):
@@ -172,22 +176,36 @@ def _answers(source: Source, features: EncodedRows, rows: RoleRows, context: Con
     import numpy as np
 
     from ftcheck.finetune import model as models
-    from ftcheck.finetune import predict
-    from ftcheck.finetune.environment import give_back
 
-    job, task, options = context.job, context.task, context.job.case.task_options
+    task, options = context.task, context.job.case.task_options
     config = models.load_config(source)
     names = _classes(config, context, source)
-    meta = {**context.meta, "labels": names} if names else context.meta
     tokenizer, _ = models.load_tokenizer(source, task, config)
-    teacher, _ = models.load_model(source, task, meta, tokenizer, training=False, more={})
-    models.check_length(teacher, options, source)
     own = task.encode(rows.dataset, tokenizer, context.meta, options, training=True, where=rows.place)
     if task.per_token and not np.array_equal(own.tokens["input_ids"], features.tokens["input_ids"]):
         raise TechniqueError(
             f"distill.teacher: {source.shown} splits words into other tokens than this case's checkpoint does, so its "
             "answers by token can't be learned: name one with the same tokenizer"
         )
+
+    def make() -> dict[str, np.ndarray]:
+        return {"logits": _asked(source, names, tokenizer, own, context)}
+
+    components = _depends_on(source, own, context)
+    found: np.ndarray = (context.share(components, make) if components is not None else make())["logits"]
+    return found[:, [names.index(name) for name in context.meta["labels"]]] if names else found
+
+
+def _asked(source: Source, names: list[str], tokenizer: Any, own: EncodedRows, context: Context) -> np.ndarray:
+    """What the teacher says of its own encoding of the rows."""
+    from ftcheck.finetune import model as models
+    from ftcheck.finetune import predict
+    from ftcheck.finetune.environment import give_back
+
+    job, task = context.job, context.task
+    meta = {**context.meta, "labels": names} if names else context.meta
+    teacher, _ = models.load_model(source, task, meta, tokenizer, training=False, more={})
+    models.check_length(teacher, job.case.task_options, source)
     found = predict.run(
         teacher.to(job.device),
         own,
@@ -199,7 +217,35 @@ def _answers(source: Source, features: EncodedRows, rows: RoleRows, context: Con
     ).arrays[0]
     del teacher
     give_back(job.device)
-    return found[:, [names.index(name) for name in context.meta["labels"]]] if names else found
+    return found
+
+
+def _depends_on(source: Source, own: EncodedRows, context: Context) -> dict[str, Any] | None:
+    """What a teacher's logits depend on; None where it can't be told which commit of the Hub it is."""
+    from blake3 import blake3
+
+    from ftcheck.keys import code, files
+
+    job, task = context.job, context.task
+    teacher: Any = job.parent_keys.get(Distill.name)
+    if teacher is None and "revision" in source.arguments:
+        if source.path not in job.revisions:
+            return None
+        teacher = [source.path, job.revisions[source.path]]
+    elif teacher is None:
+        folder = Path(source.path)
+        teacher = {path.name: files.file_digest(path) for path in folder.iterdir() if path.suffix in READ}
+    hasher = blake3(own.starts.tobytes())
+    for name in sorted(own.tokens):
+        hasher.update(own.tokens[name].tobytes())
+    return {
+        "teacher": teacher,
+        "rows": hasher.hexdigest(),
+        "device_type": job.device.partition(":")[0],
+        "precision": job.precision,
+        "versions": code.versions({}),
+        "code": code.training_code(task, files.file_digest, scored=False, techniques=(Distill.name,)),
+    }
 
 
 def _classes(config: Any, context: Context, source: Source) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from shutil import copyfile, rmtree
@@ -86,6 +86,10 @@ class Export(Technique):
     @property
     def compares(self) -> bool:
         return True
+
+    @property
+    def measures(self) -> Collection[str]:
+        return (*super().measures, "latency_p50_seconds", "latency_p95_seconds")
 
     def costs(self, model: Any, context: Context) -> dict[str, float]:
         found = {"model_bytes": float(model.path.stat().st_size)}

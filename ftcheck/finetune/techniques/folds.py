@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from ftcheck.spec import Facts
+    from ftcheck.keys import Identifier
+    from ftcheck.spec import Case, Facts
 
     Positions = npt.NDArray[np.int64]
 
@@ -31,6 +32,12 @@ class FoldsOptions(Options):
         "`group` stay together, classes in proportion where there are any; plain: at random.",
     )
     group: str | None = Field(default=None, description="With by: grouped, the column of the data.")
+    repeats: int | None = Field(
+        default=None,
+        ge=1,
+        le=100,
+        description="How many partitions, each of a seed, in the place of `seeds`; null: as many as seeds.",
+    )
 
 
 class Folds(Technique):
@@ -40,6 +47,7 @@ class Folds(Technique):
     description = "Cross-validation: every training row is judged once, by a model that wasn't trained on it."
     options = FoldsOptions
     short = "n"
+    runs = "repeats"
     changes_rows = True
     libraries = ("scikit-learn",)
     excludes: ClassVar[Mapping[str, str]] = {
@@ -56,6 +64,10 @@ class Folds(Technique):
     def group(self) -> str | None:
         column: str | None = self.given["group"]
         return column
+
+    def train_key(self, identifier: Identifier, case: Case) -> dict[str, Any]:
+        """How many partitions there are changes none of them."""
+        return {name: value for name, value in self.given.items() if name != "repeats"}
 
     def problems(self, facts: Facts) -> Iterator[Problem]:
         if facts.judges:

@@ -31,6 +31,7 @@ TASK_TYPES: Mapping[str, str] = {
     "summarization": "SEQ_2_SEQ_LM",
     "translation": "SEQ_2_SEQ_LM",
     "text-generation": "CAUSAL_LM",
+    "preference": "CAUSAL_LM",
 }
 """Without a task type peft would not keep the new head. It has none for the other tasks."""
 
@@ -157,6 +158,10 @@ class Peft(Technique):
     @property
     def compares(self) -> bool:
         return self.given["parity"] is not None
+
+    @property
+    def measures(self) -> Collection[str]:
+        return (*super().measures, "adapter_bytes")
 
     def costs(self, model: Any, context: Context) -> dict[str, float]:
         found = {"adapter_bytes": float(self._adapter_bytes)}

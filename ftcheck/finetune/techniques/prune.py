@@ -6,7 +6,7 @@ or by how training moves them (Sanh et al. 2020, "Movement Pruning").
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -108,6 +108,10 @@ class Prune(Technique):
             masks.prune(self.given["amount"])
         masks.bake()
         return model
+
+    @property
+    def measures(self) -> Collection[str]:
+        return ("sparsity",)
 
     def costs(self, model: Any, context: Context) -> dict[str, float]:
         weights = [module.weight for _, module in prunable(model, self.given["modules"])]

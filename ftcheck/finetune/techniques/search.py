@@ -72,7 +72,18 @@ class SearchOptions(Options):
         default=None, description="Gives trials up that lag behind; looks at each evaluation (training.eval_strategy)."
     )
     seed: int = Field(default=0, ge=0, lt=2**32, description="Of the proposals, and of each trial's training.")
-    backend: Literal["optuna"] = Field(default="optuna", description="What proposes the trials.")
+    backend: Literal["optuna", "ray"] = Field(
+        default="optuna", description="What runs the trials: this process, or Ray Tune in processes of its own."
+    )
+    concurrent: int = Field(default=1, ge=1, le=1000, description="With backend: ray, how many trials at once.")
+
+    @model_validator(mode="after")
+    def _concurrent_with_ray(self) -> SearchOptions:
+        if self.concurrent > 1 and self.backend != "ray":
+            raise PydanticCustomError(
+                "complete", "concurrent goes with backend: ray; else trials run one after another"
+            )
+        return self
 
 
 class Search(Technique):
@@ -81,8 +92,11 @@ class Search(Technique):
     name = "search"
     description = "Choose fields of training by trials that are scored on the tune rows."
     options = SearchOptions
-    libraries = ("optuna",)
     searches = True
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        super().__init__(given)
+        self.libraries = ("optuna", "ray") if given["backend"] == "ray" else ("optuna",)
 
     @property
     def search_seed(self) -> int:
@@ -131,6 +145,9 @@ class Search(Technique):
         other settings don't mend."""
         optuna = need("optuna", self.name, "search")
         metric, direction = _goal(self.given, job.case)
+        if self.given["backend"] == "ray":
+            history = self._by_ray(optuna, job, folder, on_progress)
+            return _found(history, metric, direction, self.given)
         with _quiet(optuna):
             study = _opened(optuna, folder / JOURNAL, self._pruner(optuna), direction)
             trials = _Trials(job, metric, on_progress, self.given["trials"])
@@ -142,6 +159,28 @@ class Search(Technique):
                 _try(optuna, study, study.ask(space), trials)
             history = [_record(trial, number) for number, trial in enumerate(_done(optuna, study))]
         return _found(history, metric, direction, self.given)
+
+    def _by_ray(self, optuna: Any, job: Job, folder: Path, on_progress: OnProgress) -> list[dict[str, Any]]:
+        for module in ("ray", "ray.tune"):
+            need(module, f"{self.name} (backend: ray)", "ray")
+        from ftcheck.finetune.session import silent
+        from ftcheck.finetune.techniques import ray_search
+
+        metric, direction = _goal(self.given, job.case)
+        gpus = int(job.device.startswith("cuda"))
+        here = replace(job, device="cuda:0") if gpus else job  # a process of Ray's sees its own GPU only
+        with _quiet(optuna):
+            return ray_search.search(
+                self.given,
+                _Trials(here, metric, silent, self.given["trials"]),
+                folder,
+                space={name: _distribution(optuna, name, range_) for name, range_ in self.given["space"].items()},
+                first=_first(self.given["space"], job.case.training or {}),
+                direction=direction,
+                sampler=lambda done: optuna.samplers.TPESampler(seed=_seed(self.given["seed"], done)),
+                gpus=gpus,
+                on_progress=on_progress,
+            )
 
     def _pruner(self, optuna: Any) -> Any:
         kinds = {
