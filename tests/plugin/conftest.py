@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+
+PRELOADED = ("numpy", "scipy.special", "pyarrow.parquet", "ftcheck.session", "ftcheck.pipeline", "ftcheck.collect")
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 
@@ -45,7 +49,11 @@ class Project:
         return path
 
     def run(self, *arguments: str) -> pytest.RunResult:
-        """pytest in a process of its own, as a user runs it."""
+        """pytest in this process: starting another takes longer than all that the fake does."""
+        return self.pytester.runpytest_inprocess(*arguments)
+
+    def start(self, *arguments: str) -> pytest.RunResult:
+        """pytest in a process of its own, as a user runs it: where another process or a fresh one matters."""
         return self.pytester.runpytest_subprocess(*arguments)
 
     def stages(self) -> list[str]:
@@ -60,9 +68,22 @@ class Project:
         return {result["case_id"]: result for result in document["results"]}
 
 
+@pytest.fixture(scope="session")
+def preloaded() -> None:
+    """What stays in this process: pytester forgets what is first imported while its pytest runs, and these can't be
+    loaded twice, or take long."""
+    for name in PRELOADED:
+        import_module(name)
+
+
 @pytest.fixture
-def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
+def project(preloaded: None, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
     """An empty project whose fine-tuning is faked."""
+    from ftcheck.executors import inline
+
+    monkeypatch.setattr(inline, "InlineExecutor", inline.InlineExecutor)  # put back after what conftest.py does
+    monkeypatch.delitem(sys.modules, "tests.fake", raising=False)  # a test's conftest.py may change it
+    monkeypatch.delattr("tests.fake", raising=False)
     made = Project(pytester)
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     monkeypatch.setenv("FAKE_LOG", str(made.log))
