@@ -6,7 +6,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +23,8 @@ def write(path: str | Path, results: Sequence[CaseResult], *, complete: bool, mi
     `complete` is False where the session did not finish, and `missing` then names the cases (node ids) that were to be
     measured and have no result. Raises UsageError where `path` can't be written.
     """
-    written(path, {result.nodeid: line(result) for result in results}, complete=complete, missing=missing)
+    ordered = sorted(results, key=lambda result: result.nodeid)
+    written(path, [line(result) for result in ordered], complete=complete, missing=missing)
 
 
 def line(result: CaseResult) -> str:
@@ -31,8 +32,8 @@ def line(result: CaseResult) -> str:
     return json.dumps(_finite(result.to_json()), allow_nan=False)
 
 
-def written(path: str | Path, lines: Mapping[str, str], *, complete: bool, missing: Sequence[str]) -> None:
-    """The same of results that are text already: node id -> `line`."""
+def written(path: str | Path, lines: Sequence[str], *, complete: bool, missing: Sequence[str]) -> None:
+    """The same of results that are each a `line` already, by node id."""
     from ftcheck.errors import UsageError
 
     head = {
@@ -43,7 +44,7 @@ def written(path: str | Path, lines: Mapping[str, str], *, complete: bool, missi
         "missing": list(missing),
     }
     opened = json.dumps(head, indent=1).removesuffix("\n}")
-    listed = ",\n".join(f"  {lines[nodeid]}" for nodeid in sorted(lines))
+    listed = ",\n".join(f"  {text}" for text in lines)
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import pkgutil
 import sys
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-PRELOADED = ("numpy", "scipy.special", "pyarrow.parquet", "ftcheck.session", "ftcheck.pipeline", "ftcheck.collect")
+import ftcheck
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 
@@ -70,10 +71,12 @@ class Project:
 
 @pytest.fixture(scope="session")
 def preloaded() -> None:
-    """What stays in this process: pytester forgets what is first imported while its pytest runs, and these can't be
-    loaded twice, or take long."""
-    for name in PRELOADED:
+    """What stays in this process: pytester forgets what is first imported while its pytest runs, and of a module that
+    is loaded twice each class is another one."""
+    for name in ("numpy", "scipy.special", "pyarrow.parquet"):
         import_module(name)
+    for module in pkgutil.walk_packages(ftcheck.__path__, "ftcheck."):
+        import_module(module.name)
 
 
 @pytest.fixture

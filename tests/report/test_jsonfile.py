@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import jsonschema
@@ -45,7 +46,7 @@ def test_a_file_that_cant_be_replaced_is_left_as_it_was(tmp_path: Path, monkeypa
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(json, "dump", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(UsageError, match=r"out.json can't be written: No space left on device"):
         jsonfile.write(target, [results.case()], complete=True)
     assert target.read_text() == "old"
