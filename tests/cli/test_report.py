@@ -30,7 +30,7 @@ def test_the_table_is_the_terminal_s(written: Path, capsys: pytest.CaptureFixtur
     code, out, _ = run(capsys, str(written))
     assert code == 0
     assert "intents: fail (1 seed, n = 400, cpu fp32, trained in 41 s)" in out
-    assert out.endswith("note: the session did not finish: cases may be missing here\n")
+    assert out.endswith("note: the session did not finish\n")
 
 
 def test_markdown_of_a_file_is_that_of_the_session(written: Path, capsys: pytest.CaptureFixture[str]) -> None:
