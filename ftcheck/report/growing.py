@@ -37,8 +37,9 @@ class GrowingFile:
         self._waiting = True
         self.tick()
 
-    def tick(self) -> None:
-        """Write what is waiting, if it's time."""
+    def tick(self, *, renew: bool = False) -> None:
+        """Write what is waiting, if it's time; `renew`: what is missing is waiting too."""
+        self._waiting |= renew
         if self._waiting and time.monotonic() >= self._last + self._cost * len(self._lines) / SHARE:
             try:
                 self.write(complete=False)
@@ -48,7 +49,8 @@ class GrowingFile:
     def write(self, *, complete: bool) -> None:
         """Write now. Raises UsageError where the file can't be written."""
         start = time.monotonic()
-        jsonfile.written(self._path, self._lines, complete=complete, missing=self._missing())
+        ordered = [self._lines[nodeid] for nodeid in sorted(self._lines)]
+        jsonfile.written(self._path, ordered, complete=complete, missing=self._missing())
         self._last = time.monotonic()
         self._cost = (self._last - start) / max(len(self._lines), 1)
         self._waiting = False
