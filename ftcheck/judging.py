@@ -10,7 +10,7 @@ import numpy as np
 
 from ftcheck import gates, metrics, references, statistics, tasks
 from ftcheck.errors import MetricError
-from ftcheck.evidence import Evidence, Missing, Pair, length_class
+from ftcheck.evidence import Evidence, Missing, Pair, Part, length_class
 from ftcheck.results import GateResult, MetricResult, Reference
 from ftcheck.runs import Finished, Scored, cost
 
@@ -206,19 +206,21 @@ def _no_interval(metric: Metric, rows: FloatArray) -> str:
     return metric.no_interval(rows) if isinstance(metric, metrics.WithoutInterval) else ""
 
 
-def seed_noise(case: Case, scored: Scored) -> dict[str, SeedNoise | None]:
-    """Metric -> what the runs tell of the seeds' noise; None where they don't: one run, fixed weights, no value."""
+def seed_noise(case: Case, scored: Scored, part: Part | None = None) -> dict[str, SeedNoise | None]:
+    """Metric -> what the runs tell of the seeds' noise on the judged rows, or on a part of them; None where they don't:
+    one run, fixed weights, no value."""
     clusters = None if case.cluster is None else Rows(scored.runs[0]).clusters(case.cluster)
+    rows = slice(None) if part is None else part.rows
     found: dict[str, SeedNoise | None] = {}
     for name, metric in scored.metrics.items():
         known = statistics.estimate(
-            scored.statistics[name],
+            [run[rows] for run in scored.statistics[name]],
             metric.aggregate,
             scale=metric.scale,
             binary=metric.binary,
             fixed=case.training is None,
             no_interval=_no_interval(metric, scored.statistics[name][0]),
-            clusters=clusters,
+            clusters=None if clusters is None else clusters[rows],
         )
         found[name] = None if known.spread is None else statistics.noise_of(known.spread, known.per_run)
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ftcheck import baselines, options, proposals, updating
+from ftcheck import baselines, correcting, options, proposals, shared, updating
 from ftcheck.errors import BaselineError, FtcheckError, UsageError, shown
+from ftcheck.foreseeing import Foresight
 from ftcheck.results import CaseResult
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ class ItemState:
 
     finetuned: Finetuned | None = None
     result: CaseResult | None = None
-    measured: Measured | FtcheckError | None = None
-    """Made before its turn, where all cases are measured before the first is judged."""
+    measured: Measured | Exception | None = None
+    """What measuring it before its turn came to, where all cases are measured before the first is judged."""
     unmeasured: bool = False
     """Measuring raised: an xfail mark must not hide it."""
 
@@ -71,8 +72,6 @@ class FtSession:
             return
         try:
             self.device  # noqa: B018  resolved on access
-            if self.settings.correction == "holm" and getattr(self.config.option, "numprocesses", None):
-                raise UsageError("--ft-correction=holm needs all results in one process: leave -n out")
         except UsageError as error:
             raise pytest.UsageError(str(error)) from None
 
@@ -98,11 +97,7 @@ class FtSession:
 
         root = Path(self.settings.cache_dir) if self.settings.cache_dir else default_cache_dir()
         if self.settings.cache == "off":
-            from tempfile import TemporaryDirectory
-
-            temporary = TemporaryDirectory(prefix="ftcheck-")
-            self.config.add_cleanup(temporary.cleanup)
-            root = Path(temporary.name)
+            root = shared.folder(self.config) / "store"
         return Pipeline(
             settings=self.settings,
             store=Store(root),
@@ -138,10 +133,8 @@ class FtSession:
             from ftcheck.finetuned import Finetuned
 
             case = item.stash[CASE]
-            if self.settings.correction == "holm":
-                self._measure_all()
             try:
-                measured = self._measured(item)
+                measured = self._corrected(item) if self.settings.correction == "holm" else self._measured(item)
             except FtcheckError as error:
                 state.unmeasured = True
                 state.result = self._unmeasured(item, str(error))
@@ -161,11 +154,7 @@ class FtSession:
 
     def _measured(self, item: pytest.Item) -> Measured:
         """Measure and judge the item's case. Raises FtcheckError."""
-        state, case = item.stash[STATE], item.stash[CASE]
-        if isinstance(state.measured, FtcheckError):
-            raise state.measured
-        if state.measured is not None:
-            return state.measured
+        case = item.stash[CASE]
 
         def peer(name: str) -> Case | None:
             return self.cases.get((case.suite, name))
@@ -173,17 +162,46 @@ class FtSession:
         with self.live.showing(case.id) as live:
             return self.pipeline.measure(case, item.nodeid, live.progress, live.waiting, peers=peer)
 
-    def _measure_all(self) -> None:
-        """Measure all cases before the first is judged, since each verdict depends on how many margins there are."""
-        states = [(item, item.stash[STATE]) for item in self.items]
-        if any(state.measured is not None for _, state in states):
-            return
-        for item, state in states:
-            try:
-                state.measured = self._measured(item)
-            except FtcheckError as error:
-                state.measured = error
-        updating.correct([(item.stash[CASE], state) for item, state in states])
+    def _corrected(self, item: pytest.Item) -> Measured:
+        """The item's case as it is judged among all cases of the session. Raises FtcheckError."""
+        state, result = item.stash[STATE], self._final.get(item.nodeid)
+        if isinstance(state.measured, Exception):
+            raise state.measured
+        mine = state.measured or self._measured(item)  # another process did it: it is in the store
+        return mine if result is None else correcting.settled(mine, result)
+
+    @cached_property
+    def _final(self) -> dict[str, CaseResult]:
+        """Node id -> the final result of every case of the session that could be measured."""
+        items = {item.nodeid: item for item in self.items if not self._skipped(item)}
+        outcomes = correcting.measured(
+            list(items), lambda nodeid: self._outcome(items[nodeid]), shared.folder(self.config) / "outcomes"
+        )
+        for nodeid, outcome in outcomes.items():
+            self.pipeline.refreshed.update(outcome.refreshed)
+            if outcome.error:
+                items[nodeid].stash[STATE].measured = FtcheckError(outcome.error)
+        return correcting.corrected(outcomes)
+
+    def _lacks_gpu(self, item: pytest.Item) -> bool:
+        return item.get_closest_marker("gpu") is not None and self.device.kind == "cpu"
+
+    def _skipped(self, item: pytest.Item) -> bool:
+        """Whether it is known beforehand that the item won't run."""
+        conditions = [c for mark in item.iter_markers("skipif") for c in (*mark.args, mark.kwargs.get("condition"))]
+        return self._lacks_gpu(item) or item.get_closest_marker("skip") is not None or True in conditions
+
+    def _outcome(self, item: pytest.Item) -> correcting.Outcome:
+        """What measuring the item's case comes to, also kept for its turn."""
+        state = item.stash[STATE]
+        try:
+            state.measured = self._measured(item)
+        except FtcheckError as error:
+            return correcting.Outcome(error=str(error))
+        except Exception as error:  # noqa: BLE001  raised at its own turn
+            state.measured = error
+            return correcting.Outcome()
+        return correcting.Outcome(result=state.measured.result, refreshed=tuple(sorted(self.pipeline.refreshed)))
 
     def _unmeasured(self, item: pytest.Item, error: str) -> CaseResult:
         case = item.stash[CASE]
@@ -201,16 +219,22 @@ class FtSession:
             limited=self.settings.limit,
         )
 
+    @pytest.hookimpl(tryfirst=True)  # before xdist's worker says that it is done
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self.items = [item for item in session.items if self.owns(item)]
+        if self.worker:
+            shared.leave_notes(self.config, lambda: self._foreseen(self.items))
 
     def pytest_report_collectionfinish(self, items: list[pytest.Item]) -> list[str]:
-        """Margins that can't be proven, where a baseline knows it. Told under xdist by the results alone: there the
-        process with the terminal collects nothing."""
-        if self.settings.compare is not None or self.settings.seeds is not None or self.settings.limit is not None:
-            return []
-        cases = [item.stash[CASE] for item in items if self.owns(item)]
-        return [f"note: {told}" for told in updating.unprovable(cases, lambda: self.device.kind)]
+        """Told here by the process that has both the items and the terminal; xdist's workers have their notes shown."""
+        return self._foreseen([item for item in items if self.owns(item)])
+
+    def _foreseen(self, items: Sequence[pytest.Item]) -> list[str]:
+        """Margins that can't be proven."""
+        foresight = Foresight(
+            settings=self.settings, device=lambda: self.device.kind, store=lambda: self.pipeline.store
+        )
+        return [f"note: {told}" for told in foresight.told(item.stash[CASE] for item in items)]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
@@ -261,7 +285,7 @@ class FtSession:
 
     @pytest.hookimpl(wrapper=True, trylast=True)  # within pytest's capture: what libraries print is part of the report
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, None, None]:
-        if self.owns(item) and item.get_closest_marker("gpu") and self.device.kind == "cpu":
+        if self.owns(item) and self._lacks_gpu(item):
             pytest.skip("marked gpu, and this session's device is the CPU")
         yield
         if self.owns(item):
@@ -327,16 +351,10 @@ class FtSession:
         else:
             state.result = replace(state.result, update="not written: the test failed")
 
-    @cached_property
+    @property
     def proposals(self) -> Path:
         """The folder that all processes of the session leave their proposals in."""
-        if self.worker:
-            return Path(self.config.workerinput["ft_proposals"])  # type: ignore[attr-defined]
-        from tempfile import TemporaryDirectory
-
-        temporary = TemporaryDirectory(prefix="ftcheck-")
-        self.config.add_cleanup(temporary.cleanup)
-        return Path(temporary.name)
+        return shared.folder(self.config) / "proposals"
 
     def take(self, report: pytest.TestReport) -> None:
         """Keep the result that `report` carries; a rerun's replaces it."""

@@ -223,9 +223,14 @@ def _part_cells(gates: Sequence[GateResult]) -> list[tuple[str, str]]:
     parts = [gate for gate in gates if gate.part]
     held = [gate for gate in parts if gate.verdict == "pass"]
     cells: list[tuple[str, str]] = [
-        (f"{gate.shown_limit}, {shown(gate.part, 40)}", gate.verdict) for gate in parts if gate not in held
+        (f"{_gate_cell(gate)}, {shown(gate.part, 40)}", gate.verdict) for gate in parts if gate not in held
     ]
-    return cells + ([(f"{numbers.count(len(held), 'part')} of the rows", "pass")] if held else [])
+    if not held:
+        return cells
+    found = [gate.comparison.detectable for gate in held if gate.comparison is not None]
+    known = [detectable for detectable in found if detectable is not None]
+    detects = f" (detects {min(known):.2g} to {max(known):.2g})" if known else ""
+    return [*cells, (f"{numbers.count(len(held), 'part')} of the rows{detects}", "pass")]
 
 
 def _joined(row: Sequence[str], columns: Sequence[int]) -> str:

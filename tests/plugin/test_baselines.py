@@ -325,15 +325,7 @@ def test_a_commit_has_baselines_too(project: Project, how: str) -> None:
     result.stdout.fnmatch_lines(["accuracy 0.800, the baseline at HEAD 0.900: 0.100 worse*"])
     unknown = project.run("--ft-compare=nowhere")
     unknown.assert_outcomes(errors=1)
-    assert "'nowhere' is no commit, branch or tag" in unknown.stdout.str()
-
-
-def test_holm_is_said_and_refused_in_several_processes(project: Project) -> None:
-    accepted(project)
-    assert project.run("--ft-correction=holm").ret == 0
-    refused = project.run("--ft-correction=holm", "-n", "2")
-    assert refused.ret == pytest.ExitCode.USAGE_ERROR
-    refused.stderr.fnmatch_lines(["*leave -n out*"])
+    assert "nowhere is none of: a results file" in unknown.stdout.str()
 
 
 def test_a_collapsed_seed_is_named_and_the_policy_decides(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
