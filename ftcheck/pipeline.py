@@ -56,15 +56,17 @@ class Pipeline(Production):
         # is what it was when the session began.
         others = {} if smoke else self._others(case, finish, peers)
         finished = finish(case)
+        growing = case if self.settings.seeds is None else replace(case, max_seeds=None)
         while True:
             scored = self.scored(case, finished)
             try:
-                judgement = judge(case, scored, others, self.store, smoke=smoke)
+                judgement = judge(growing, scored, others, self.store, smoke=smoke)
             except BaselineError as error:
                 others = dict.fromkeys(others, self._replaceable(error))
                 continue
             last = max(run.run.job.seed for run in finished)
-            if case.max_seeds is None or len(finished) >= case.max_seeds or not gates.undecided(judgement.gates):
+            most = growing.max_seeds or 0
+            if len(finished) >= most or not gates.undecided(judgement.gates):
                 break
             finished = (*finished, *finish(case, [last + 1]))
         if not smoke:  # `why` compares whole runs

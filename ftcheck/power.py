@@ -132,9 +132,7 @@ def _of_rows(
 
 def most_seeds(case: Case, asked: int | None = None) -> int:
     """How many seeds a case is judged by where it is hard to decide; `asked`: what --ft-seeds says."""
-    if case.max_seeds is not None:
-        return max(case.max_seeds, asked or 0)
-    return asked or len(case.seeds)
+    return asked or case.max_seeds or len(case.seeds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
