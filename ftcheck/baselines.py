@@ -85,6 +85,18 @@ class Power:
     """The smallest margin that an equal recipe passes in 80 of 100 runs: at least that."""
     detectable: float | None = None
     """The smallest regression that fails at the case's margin in 80 of 100 runs; None without a margin."""
+    value: float | None = None
+    """What it was planned for: the metric's, or that of the weakest part."""
+    s2: float | None = None
+    d: float | None = None
+    """The seeds' noise as the runs of this result tell it, to plan for another number of them; None of a single run."""
+    prior_sd: float | None = None
+    """What is assumed of it where no run tells."""
+    by: str | None = None
+    """What the rows are divided by, where this is the part that is hardest to judge. Not which one: its name may be
+    text of the data."""
+    parts: int | None = None
+    """How many parts there are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +125,8 @@ class Entry:
     """The first losses of each run's training."""
     calibration: Mapping[str, Noise] = field(default_factory=dict)
     power: Mapping[str, Power] = field(default_factory=dict)
+    weakest: Mapping[str, Power] = field(default_factory=dict)
+    """The same of the parts of the rows (`slices`): metric -> the part whose margin is hardest to prove."""
     recipe: Mapping[str, Json] = field(default_factory=dict)
     """What of the case `ftcheck bisect` can put back (see `recipes`)."""
     anchor: Entry | None = None
@@ -259,17 +273,12 @@ def examples_digest(ids: Ids) -> str:
     return str(blake3(b"".join(sorted(row.tobytes() for row in ids))).hexdigest())
 
 
-def described(baseline: Baseline, device: str) -> str:
-    """What a reader is told of the match: `cpu, accepted 2026-11-02 by Ada (a1b2c3d)`."""
-    return f"{device}, {baseline.entries[device].accepted}"
-
-
 def successor(old: Entry | None, new: Entry) -> Entry:
     """`new` as what takes the place of `old`: the anchor, history and calibration are carried on."""
     if old is None:
         return new
     past = {"accepted": asdict(old.accepted), "metrics": {name: record.value for name, record in old.metrics.items()}}
-    bare = replace(old.first, anchor=None, history=(), calibration={}, power={}, recipe={})
+    bare = replace(old.first, anchor=None, history=(), calibration={}, power={}, weakest={}, recipe={})
     anchor = replace(bare, statistics=_anchor_name(new.statistics))
     # What is known of the seeds' noise holds while the recipe is judged on the same examples by the same definitions.
     kept = {
@@ -390,6 +399,7 @@ def _entry(device: str, value: Mapping[str, Any]) -> Entry:
         trace=tuple(tuple(float(v) for v in losses) for losses in value["trace"]),
         calibration={str(name): Noise(**noise) for name, noise in value.get("calibration", {}).items()},
         power={str(name): Power(**power) for name, power in value.get("power", {}).items()},
+        weakest={str(name): Power(**power) for name, power in value.get("weakest", {}).items()},
         recipe=value.get("recipe", {}),
         anchor=_entry(device, value["anchor"]) if value.get("anchor") else None,
         history=tuple(value.get("history", ())),
@@ -431,8 +441,9 @@ def _to_json(entry: Entry) -> dict[str, Json]:
             name: {**asdict(noise), "s2": rounded(noise.s2), "d": rounded(noise.d)}
             for name, noise in entry.calibration.items()
         }
-    if entry.power:
-        value["power"] = {name: asdict(power) for name, power in entry.power.items()}
+    for key, planned in (("power", entry.power), ("weakest", entry.weakest)):
+        if planned:
+            value[key] = {name: _known(asdict(power)) for name, power in planned.items()}
     if entry.recipe:
         value["recipe"] = entry.recipe
     if entry.anchor is not None:
@@ -442,12 +453,16 @@ def _to_json(entry: Entry) -> dict[str, Json]:
     return value
 
 
+def _known(values: Mapping[str, Json]) -> dict[str, Json]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
 def rounded(number: float) -> float:
     """Six significant digits: what a reader compares. The statistics beside have them all."""
     return float(f"{number:.6g}")
 
 
-_ONE_LINE = ("metrics", "history", "calibration", "power", "recipe")
+_ONE_LINE = ("metrics", "history", "calibration", "power", "weakest", "recipe")
 """What stands below these is written a line each."""
 
 

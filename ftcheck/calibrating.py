@@ -225,7 +225,8 @@ def _with_prospects(
 def _store(found: Calibration, baseline: Baseline, entry: Entry) -> None:
     """Write the estimate beside what the entry holds. Raises BaselineError."""
     planned = {
-        metric.name: baselines.Power(
+        metric.name: replace(
+            entry.power.get(metric.name, baselines.Power(runs=0, provable=0.0, value=float(np.mean(metric.values)))),
             runs=now.runs[1],
             provable=baselines.rounded(now.provable),
             detectable=baselines.rounded(now.detectable) if metric.gate is not None else None,

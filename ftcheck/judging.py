@@ -10,7 +10,7 @@ import numpy as np
 
 from ftcheck import gates, metrics, references, statistics, tasks
 from ftcheck.errors import MetricError
-from ftcheck.evidence import Evidence, Missing, Pair, length_class
+from ftcheck.evidence import Evidence, Missing, Pair, Part, length_class
 from ftcheck.report import numbers
 from ftcheck.results import GateResult, MetricResult, Reference
 from ftcheck.runs import Finished, Scored, cost
@@ -42,11 +42,12 @@ def judge(case: Case, scored: Scored, others: Mapping[str, Other | Missing], sto
     notes = list(scored.left_out)
     collapse, text = collapsed(case, scored)
     failed: list[GateResult] = []
-    if collapse is not None and any(collapse.runs):
+    if collapse is not None and text:
         notes.append(text)
-        if case.collapsed == "fail":
-            failed.append(_collapsed_gate(scored, collapse, text))
-        if case.collapsed == "drop" and not all(collapse.runs):
+        learnt_nothing = not collapse.learns or all(collapse.runs)
+        if case.collapsed == "fail" or (case.collapsed == "drop" and learnt_nothing):
+            failed.append(_collapsed_gate(_collapse_metric(case, scored), collapse, text))
+        elif case.collapsed == "drop":
             scored = scored.without(collapse.runs)
     known = evidence(case, scored, others)
     notes += [
@@ -216,19 +217,21 @@ def _no_interval(metric: Metric, rows: FloatArray) -> str:
     return metric.no_interval(rows) if isinstance(metric, metrics.WithoutInterval) else ""
 
 
-def seed_noise(case: Case, scored: Scored) -> dict[str, SeedNoise | None]:
-    """Metric -> what the runs tell of the seeds' noise; None where they don't: one run, fixed weights, no value."""
+def seed_noise(case: Case, scored: Scored, part: Part | None = None) -> dict[str, SeedNoise | None]:
+    """Metric -> what the runs tell of the seeds' noise on the judged rows, or on a part of them; None where they don't:
+    one run, fixed weights, no value."""
     clusters = None if case.cluster is None else Rows(scored.runs[0]).clusters(case.cluster)
+    rows = slice(None) if part is None else part.rows
     found: dict[str, SeedNoise | None] = {}
     for name, metric in scored.metrics.items():
         known = statistics.estimate(
-            scored.statistics[name],
+            [run[rows] for run in scored.statistics[name]],
             metric.aggregate,
             scale=metric.scale,
             binary=metric.binary,
             fixed=case.training is None,
             no_interval=_no_interval(metric, scored.statistics[name][0]),
-            clusters=clusters,
+            clusters=None if clusters is None else clusters[rows],
         )
         found[name] = None if known.spread is None else statistics.noise_of(known.spread, known.per_run)
     return found
@@ -247,17 +250,18 @@ def prior(case: Case, scored: Scored) -> Callable[[Scale, float], tuple[float, s
 
 
 def collapsed(case: Case, scored: Scored) -> tuple[Collapse | None, str]:
-    """Which runs learned nothing while the others did, by the first gated metric (or the first of all)."""
-    gated = [gate.metric for gate in case.gates if gate.metric in scored.metrics]
-    name = next(iter(gated or scored.metrics), None)
-    if name is None or case.training is None or len(scored.runs) < 2:
+    """Which runs learned nothing while the others did, or that none did, by the first gated metric (or the first of
+    all); and what is to be said of that, if anything. Whether none did is asked only where it matters: by the policies
+    `fail` and `drop`."""
+    name, counts = _collapse_metric(case, scored), case.collapsed == "count"
+    if not name or case.training is None or (counts and len(scored.runs) < 2):
         return None, ""
     metric, rows = scored.metrics[name], scored.statistics[name]
     values = [float(metric.aggregate(run.sum(axis=0))) for run in rows]
     examples = len(scored.ids)
     # A run that is about as good as the others has not collapsed, whatever the majority: no need to look for it.
     best, spread = (max if metric.greater_is_better else min)(values), max(values) - min(values)
-    if metric.scale == "proportion" and spread < 1.35 / examples**0.5 and np.isfinite(best):
+    if counts and metric.scale == "proportion" and spread < 1.35 / examples**0.5 and np.isfinite(best):
         return None, ""
     found = statistics.collapsed(
         values,
@@ -266,6 +270,10 @@ def collapsed(case: Case, scored: Scored) -> tuple[Collapse | None, str]:
         greater_is_better=metric.greater_is_better,
         scale=metric.scale,
     )
+    if not found.learns and not counts:
+        return found, f"no seed learned anything: {name} is no better than always saying the same (`collapsed`)"
+    if not found.count:
+        return found, ""
     seeds = [run.run.job.seed for run, gone in zip(scored.runs, found.runs, strict=True) if gone]
     named = ", ".join(f"seed {seed}" for seed in seeds)
     what = {"count": "it counts like any other", "drop": "it is left out", "fail": "it fails the case"}[case.collapsed]
@@ -286,13 +294,18 @@ def _majority(case: Case, run: Finished, metric: Metric) -> float:
     return float(metric.aggregate(metric.statistics([commonest] * len(gold), gold.tolist()).sum(axis=0)))
 
 
-def _collapsed_gate(scored: Scored, collapse: Collapse, text: str) -> GateResult:
-    name = next(iter(scored.metrics))
+def _collapse_metric(case: Case, scored: Scored) -> str:
+    """The metric that collapses are told by; empty without any."""
+    gated = [gate.metric for gate in case.gates if gate.metric in scored.metrics]
+    return next(iter(gated or scored.metrics), "")
+
+
+def _collapsed_gate(metric: str, collapse: Collapse, text: str) -> GateResult:
     return GateResult(
-        metric=name,
+        metric=metric,
         bound="min",
         limit=0.0,
-        value=float(len(collapse.runs) - collapse.count),
+        value=float(len(collapse.runs) - collapse.count) if collapse.learns else 0.0,
         verdict="fail",
         message=text,
         shown_limit="no collapse",

@@ -1,10 +1,9 @@
-"""What `ftcheck compare` takes: a results file, committed baselines, baselines at a git ref, a run of the store."""
+"""What `ftcheck compare` and `--ft-compare` take: a results file, baselines on the disk or at a git ref, a run of the
+store."""
 
 from __future__ import annotations
 
-import json
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,7 @@ from ftcheck import baselines, references, restoring
 from ftcheck.errors import FtcheckError, StoreError, UsageError, shown
 from ftcheck.evidence import Missing
 from ftcheck.git import Commit
+from ftcheck.named import Named, RunOfStore, find, in_folder, runs_text
 from ftcheck.results import Interval, MetricResult
 
 if TYPE_CHECKING:
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from ftcheck.results import CaseResult
     from ftcheck.spec import Case
     from ftcheck.store import Store
-
-GIT, RUN = "git:", "run:"
-_KEY = re.compile(r"[0-9a-f]{8,64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,30 +60,74 @@ class Operand:
 
 
 def read(text: str, store: Store, here: Path) -> Operand:
-    """What `text` names. Raises UsageError where it names nothing, or two things."""
-    if text.startswith(GIT):
-        return _at_ref(text, text.removeprefix(GIT), here)
-    if text.startswith(RUN):
-        found = _run(text, text.removeprefix(RUN), store)
-        if found is None:
-            raise UsageError(f"the store {store.root} has no case or predict key {shown(text.removeprefix(RUN))}")
-        return found
-    path = here / text
-    if path.is_dir():
-        return _folder(text, path)
-    if path.is_file():
-        return _file(text, path, store)
-    run, commit = _run(text, text, store), _is_commit(text, here)
-    if run is not None and commit:
-        raise UsageError(f"{shown(text)} is a git ref and a run of the store: write {GIT}{text} or {RUN}{text}")
-    if run is not None:
-        return run
-    if commit:
-        return _at_ref(text, text, here)
-    raise UsageError(
-        f"{shown(text)} is none of: a results file (--ft-json), a {baselines.FOLDER} folder, a git ref, a case id or "
-        f"the first 8 digits of a predict key in {store.root}"
-    )
+    """All that `text` names. Raises UsageError where it names nothing, or two things."""
+    found = find(text, store, here)
+    if found.run is not None:
+        return _of_runs(text, found.run, store)
+    if found.kind == "commit":
+        return _at_ref(text, found.ref, here)
+    if found.kind == "folder":
+        sides = tuple(side for file in in_folder(found) for side in _of_baseline(baselines.read(file)))
+        return Operand(name=text, described="baselines", sides=sides)
+    if found.kind == "baseline":
+        sides = tuple(_of_baseline(baselines.read(found.path.absolute())))
+        return Operand(name=text, described="a baseline", sides=sides, one_case=True)
+    return Operand(name=text, described="a results file", sides=tuple(results_sides(found.path, store)))
+
+
+def other(text: str, case: Case, device: str, store: Store, here: Path) -> Other | Missing:
+    """What `text` names as what the margins of `case` compare with: its own result there; of what is one case's, a
+    baseline or a run, that one whatever the case is called.
+
+    Raises UsageError where it names nothing, or two things; BaselineError and StoreError for what can't be read.
+    """
+    found = find(text, store, here, case.suite.parent)
+    if found.run is not None:
+        return _other_run(text, found.run, case, device, store)
+    if found.kind == "commit":
+        return references.at_commit(case, device, found.ref)
+    if found.kind == "baseline":
+        return references.at_path(found.path.absolute(), device, f"the baseline {shown(text, 60)}")
+    if found.kind == "folder":
+        return _other_in_folder(found, case, device)
+    return _other_in_results(found.path, case, device, store)
+
+
+def _other_run(text: str, found: RunOfStore, case: Case, device: str, store: Store) -> Other | Missing:
+    against = f"the run {shown(text, 60)}"
+    if found.device != device:
+        return Missing(verdict="incomparable", why=f"{against} was made on {found.device}, this one on {device}")
+    names = [gate.metric for gate in case.gates]
+    try:
+        restored = restoring.restored(store, found.runs, names, against=against, folder=case.suite.parent)
+    except StoreError as error:
+        raise StoreError(f"compared with {against}, which can't be: {error}") from None
+    return replace(restored.other, described=found.described)
+
+
+def _other_in_folder(found: Named, case: Case, device: str) -> Other | Missing:
+    files = [path for path in in_folder(found) if (path.parent.name, path.stem) == (case.suite.stem, case.id)]
+    if len(files) > 1:  # suites of one name, told apart by the folder they lie in
+        files = [path for path in files if path.parent.parent.parent.name == case.suite.parent.name]
+    if len(files) > 1:
+        raise UsageError(f"{shown(found.text)} has several baselines of {case.id}: {', '.join(map(str, files))}")
+    against = f"the baseline in {shown(found.text, 60)}"
+    missing = found.path / case.suite.stem / f"{case.id}.json"
+    return references.at_path(files[0] if files else missing, device, against)
+
+
+def _other_in_results(path: Path, case: Case, device: str, store: Store) -> Other | Missing:
+    from ftcheck.report import jsonfile
+
+    against = f"the results file {shown(path.name, 60)}"
+    for result in jsonfile.read(path):
+        same = (Path(result.suite).stem, result.case_id) == (case.suite.stem, case.id)
+        if same and result.device.partition(":")[0] == device and result.runs:
+            try:
+                return replace(of_result(result, store, against).other, described=runs_text(len(result.seeds)))
+            except StoreError as error:
+                raise StoreError(f"compared with {against}, which can't be: {error}") from None
+    return Missing(verdict="new", why=f"{against} has no result of this case on {device}")
 
 
 def results_sides(path: Path, store: Store) -> list[Side]:
@@ -102,7 +143,7 @@ def _of_result(result: CaseResult, store: Store) -> Side:
         name=(suite.stem, result.case_id),
         folder=suite.parent.name,
         device=result.device.partition(":")[0],
-        described=_runs(len(result.seeds)),
+        described=runs_text(len(result.seeds)),
         values={metric.name: metric for metric in result.metrics},
         error=result.error,
     )
@@ -115,26 +156,6 @@ def _of_result(result: CaseResult, store: Store) -> Side:
     return replace(side, other=found.other, metrics=found.metrics)
 
 
-def in_results(case: Case, device: str, path: Path, store: Store) -> Other | Missing:
-    """The result of `case` on this kind of device in a results file, as what its margins compare with. Raises
-    UsageError for a file that is none, and StoreError where the result's predictions aren't in the store."""
-    from ftcheck.report import jsonfile
-
-    against = f"the results file {shown(path.name, 60)}"
-    for result in jsonfile.read(path):
-        same = (Path(result.suite).stem, result.case_id) == (case.suite.stem, case.id)
-        if same and result.device.partition(":")[0] == device and result.runs:
-            try:
-                return replace(of_result(result, store, against).other, described=_runs(len(result.seeds)))
-            except StoreError as error:
-                raise StoreError(f"compared with {against}, which can't be: {error}") from None
-    return Missing(verdict="new", why=f"{against} has no result of this case on {device}")
-
-
-def _runs(count: int) -> str:
-    return f"{count} runs" if count > 1 else "1 run"
-
-
 def of_result(result: CaseResult, store: Store, against: str) -> restoring.Restored:
     """A result with its statistics out of the store. Raises StoreError where they aren't there."""
     keys = {run.seed: run.predict.key for run in result.runs}
@@ -143,40 +164,8 @@ def of_result(result: CaseResult, store: Store, against: str) -> restoring.Resto
     return restoring.restored(store, runs, names, against=against, folder=Path(result.suite).parent)
 
 
-def _file(text: str, path: Path, store: Store) -> Operand:
-    try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{shown(text)} can't be read as JSON: {shown(error)}") from None
-    if isinstance(found, dict) and "entries" in found:
-        sides = tuple(_of_baseline(baselines.read(path.absolute())))
-        return Operand(name=text, described="a baseline", sides=sides, one_case=True)
-    return Operand(name=text, described="a results file", sides=tuple(results_sides(path, store)))
-
-
-def _folder(text: str, path: Path) -> Operand:
-    own = [path] if path.name == baselines.FOLDER else path.rglob(baselines.FOLDER)
-    files = sorted(file.absolute() for folder in own for file in folder.glob("*/*.json"))
-    if not files:
-        raise UsageError(f"there are no baselines in {shown(text)}: a {baselines.FOLDER} folder was expected")
-    sides = [side for file in files for side in _of_baseline(baselines.read(file))]
-    return Operand(name=text, described="baselines", sides=tuple(sides))
-
-
-def _is_commit(ref: str, here: Path) -> bool:
-    try:
-        Commit(ref=ref, folder=here).check()
-    except FtcheckError:
-        return False
-    return True
-
-
 def _at_ref(text: str, ref: str, here: Path) -> Operand:
     source = Commit(ref=ref, folder=here)
-    try:
-        source.check()
-    except FtcheckError as error:
-        raise UsageError(str(error)) from None
     files = [path for path in source.names() if is_baseline(path)]
     if not files:
         raise UsageError(f"no baselines are committed at {shown(ref)} below {here}")
@@ -224,38 +213,11 @@ def _of_baseline(baseline: Baseline) -> Iterable[Side]:
         )
 
 
-def _run(text: str, wanted: str, store: Store) -> Operand | None:
-    """A run by its predict key's first digits, or a case's last one with all of its seeds; None where there is none.
-    Raises UsageError where several begin so, or several suites have the case."""
-    if _KEY.fullmatch(wanted):
-        digests = [digest for digest in store.keys("predictions") if digest.startswith(wanted)]
-        if len(digests) > 1:
-            raise UsageError(f"{len(digests)} predict keys begin with {wanted} in {store.root}: give more digits")
-        if digests:
-            case = next((c for c in store.cases() for r in c.runs if r.keys["predict"].digest == digests[0]), None)
-            name = (Path(case.suite).stem, case.case_id) if case else ("", digests[0][:12])
-            run = restoring.run(store, digests[0])
-            return _of_runs(text, name, Path(case.suite).parent if case else None, [run], store)
-    cases = [case for case in store.cases() if wanted in (case.case_id, str(case)) or str(case).endswith(f"/{wanted}")]
-    if len(cases) > 1:
-        raise UsageError(f"several suites have a case {shown(wanted)}: name one of {', '.join(map(str, cases))}")
-    if not cases:
-        return None
-    case = cases[0]
-    try:
-        runs = restoring.siblings(store, restoring.run(store, case.runs[-1].keys["predict"].digest))
-    except StoreError as error:
-        raise UsageError(f"the last run of {case} can't be compared: {error}") from None
-    return _of_runs(text, (Path(case.suite).stem, case.case_id), Path(case.suite).parent, runs, store)
-
-
-def _of_runs(
-    text: str, name: tuple[str, ...], folder: Path | None, runs: list[restoring.StoredRun], store: Store
-) -> Operand:
+def _of_runs(text: str, made: RunOfStore, store: Store) -> Operand:
+    folder, runs = made.suite.parent if made.suite else None, made.runs
     found = restoring.restored(
         store, runs, restoring.metric_names(store, runs[0]), against=f"the run {shown(text, 60)}", folder=folder
     )
-    described = f"{_runs(len(runs))} of the store"
     values = {}
     for metric_name, metric in found.metrics.items():
         each = tuple(float(metric.aggregate(rows.sum(axis=0))) for rows in found.other.arm.metrics[metric_name])
@@ -269,15 +231,15 @@ def _of_runs(
             scale=metric.scale,
         )
     side = Side(
-        name=name,
+        name=(made.suite.stem if made.suite else "", made.name),
         folder=folder.name if folder else "",
-        device=str(runs[0].predict.components["device_type"]),
-        described=described,
+        device=made.device,
+        described=made.described,
         values=values,
         other=found.other,
         metrics=found.metrics,
     )
-    return Operand(name=text, described=described, sides=(side,), one_case=True)
+    return Operand(name=text, described=made.described, sides=(side,), one_case=True)
 
 
 def aligned(operands: Iterable[Operand]) -> list[Operand]:

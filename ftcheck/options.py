@@ -107,8 +107,8 @@ OPTIONS = (
     ),
     Option(
         name="compare",
-        help="compare with the baselines of a git commit, those of another __baselines__ folder, or a results file",
-        metavar="REF|PATH",
+        help="compare with a git commit's or folder's baselines, a results file, or a run of the store",
+        metavar="REF|PATH|RUN",
     ),
     Option(
         name="correction",

@@ -51,18 +51,22 @@ class Pipeline(Production):
         from ftcheck.judging import judge
 
         finish = partial(self.finish, on_progress=on_progress, on_wait=on_wait)
-        finished = finish(case)
         smoke = self.settings.limit is not None
+        # Before the case itself: what can't be compared with is said before hours of training, and a run of the store
+        # is what it was when the session began.
         others = {} if smoke else self._others(case, finish, peers)
+        finished = finish(case)
+        growing = case if self.settings.seeds is None else replace(case, max_seeds=None)
         while True:
             scored = self.scored(case, finished)
             try:
-                judgement = judge(case, scored, others, self.store, smoke=smoke)
+                judgement = judge(growing, scored, others, self.store, smoke=smoke)
             except BaselineError as error:
                 others = dict.fromkeys(others, self._replaceable(error))
                 continue
             last = max(run.run.job.seed for run in finished)
-            if case.max_seeds is None or len(finished) >= case.max_seeds or not gates.undecided(judgement.gates):
+            most = growing.max_seeds or 0
+            if len(finished) >= most or not gates.undecided(judgement.gates):
                 break
             finished = (*finished, *finish(case, [last + 1]))
         if not smoke:  # `why` compares whole runs
@@ -141,13 +145,9 @@ class Pipeline(Production):
 
         device, to = self.device.kind, self.settings.compare
         if to is not None:
-            if Path(to).is_dir():
-                return references.in_folder(case, device, Path(to))
-            if to.endswith(".json"):
-                from ftcheck import operands
+            from ftcheck import operands
 
-                return operands.in_results(case, device, Path(to), self.store)
-            return references.at_commit(case, device, to)
+            return operands.other(to, case, device, self.store, Path.cwd())
         kind, _, name = case.vs.partition(":")
         if kind == "git":
             return references.at_commit(case, device, name)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ftcheck import options
+from ftcheck import options, shared
 
 if TYPE_CHECKING:
     from ftcheck.finetuned import Finetuned
@@ -92,12 +92,21 @@ class Intake:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        """Tell one of xdist's workers where it leaves what this process writes, and how often to tell of progress."""
+        """Tell one of xdist's workers which folder it shares with the others and with this process, and how often to
+        tell of progress."""
         from ftcheck.report import tty
 
         node.workerinput["ft_transient"] = tty.is_transient(self.config)
-        if SESSION in self.config.stash and self.config.stash[SESSION].settings.updates:
-            node.workerinput["ft_proposals"] = str(self.config.stash[SESSION].proposals)
+        shared.share(self.config, node.workerinput)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, node: Any) -> None:
+        notes = shared.notes_of(self.config, node.workerinput)
+        terminal: pytest.TerminalReporter | None = self.config.pluginmanager.getplugin("terminalreporter")
+        if notes and terminal is not None:
+            terminal.ensure_newline()
+            for note in notes:
+                terminal.write_line(note)
 
     @pytest.hookimpl(optionalhook=True, tryfirst=True)
     def pytest_testnodedown(self, node: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,9 @@ from ftcheck.baselines import Accepted, Entry, MetricRecord, Power, Statistics
 from ftcheck.errors import BaselineError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from ftcheck.metrics import FloatArray
+    from ftcheck.metrics import FloatArray, Scale
     from ftcheck.references import Other
     from ftcheck.results import CaseResult, GateResult, MetricResult
     from ftcheck.runs import Scored
@@ -85,8 +86,10 @@ def _existing(path: Path, device: str) -> Entry | None:
 
 def with_outlook(proposal: Proposal, case: Case, scored: Scored, values: Mapping[str, MetricResult]) -> Proposal:
     """`proposal` with what later results of `case` can be told by, and the recipe that it came from."""
-    planned = _power(case, proposal.entry.device, scored, values) if case.training is not None else {}
-    entry = replace(proposal.entry, power=planned, recipe=recipes.recorded(scored.runs[0].run.job))
+    entry = replace(proposal.entry, recipe=recipes.recorded(scored.runs[0].run.job))
+    if case.training is not None:
+        planned, weakest = _power(case, entry.device, scored, values), _weakest(case, scored)
+        entry = replace(entry, power=planned, weakest=weakest)
     return replace(proposal, entry=entry)
 
 
@@ -114,6 +117,37 @@ def _power(case: Case, device: str, scored: Scored, values: Mapping[str, MetricR
         if name in scored.metrics and value.interval is not None
     }
     return {name: planned for name, planned in found.items() if planned is not None}
+
+
+def _weakest(case: Case, scored: Scored) -> dict[str, Power]:
+    """The same of the parts that gates judge by themselves."""
+    from ftcheck import judging
+
+    found = {}
+    assumed = judging.prior(case, scored)
+    for gate in case.gates:
+        if gate.slices is None or gate.slices.max_regression is None:
+            continue
+        metric, known = scored.metrics[gate.metric], judging.evidence(case, scored, {})
+        parts = [
+            (value.value, judging.seed_noise(case, scored, part)[gate.metric])
+            for part in known.parts(gate.slices)[0]
+            if (value := known.value(gate.metric, part)) is not None and value.interval is not None
+        ]
+        planned = power.of_weakest_part(
+            case,
+            gate,
+            parts,
+            runs_baseline=len(scored.runs),
+            prior_sd=partial(_assumed, assumed, metric.scale),
+        )
+        if planned is not None:
+            found[gate.metric] = planned
+    return found
+
+
+def _assumed(prior: Callable[[Scale, float], tuple[float, str]], scale: Scale, value: float) -> float:
+    return prior(scale, value)[0]
 
 
 def _stacked(rows: Sequence[FloatArray]) -> FloatArray:

@@ -50,6 +50,8 @@ class Other:
     """The classes that metrics count by, in order."""
     environment: Mapping[str, Any] = field(default_factory=dict)
     """What the first run was trained with: recorded, not compared."""
+    entry: Entry | None = None
+    """The baseline's entry, where it is one."""
 
 
 def arm(scored: Scored, *, fixed: bool) -> Arm:
@@ -107,6 +109,7 @@ def of_entry(baseline: Baseline, entry: Entry, against: str) -> Other:
         rows=found.rows,
         labels=entry.labels,
         environment=entry.environment,
+        entry=entry,
     )
 
 
@@ -123,10 +126,9 @@ def at_commit(case: Case, device: str, ref: str) -> Other | Missing:
     return _of_baseline(found, device, f"the baseline at {shown(ref, 60)}")
 
 
-def in_folder(case: Case, device: str, folder: Path) -> Other | Missing:
-    """The baseline below another `__baselines__` folder."""
-    found = baselines.read(folder / case.suite.stem / f"{case.id}.json")
-    return _of_baseline(found, device, f"the baseline in {folder}")
+def at_path(path: Path, device: str, against: str) -> Other | Missing:
+    """The baseline in the file at `path`, whatever case it is of."""
+    return _of_baseline(baselines.read(path), device, against)
 
 
 def _of_baseline(baseline: Baseline, device: str, against: str, *, first: bool = False) -> Other | Missing:
@@ -290,18 +292,6 @@ def _example(record: Mapping[str, Any] | None, run: Finished) -> WorstExample | 
     case = run.run.job.case
     found = tasks.get(case.task).worst([dict(record)], dict(run.meta), case.task_options)
     return found[0] if found else None
-
-
-def _past_records(other: Other, store: Store) -> dict[str, Mapping[str, Any]]:
-    """Hash -> record of the other side's first run, where the store still has it. It only illustrates: what can't be
-    read isn't shown."""
-    from ftcheck import examples
-
-    try:
-        entry = store.get("predictions", other.arm.keys[0])
-        return {record["hash"]: record for record in examples.read(entry.read(examples.FILE))} if entry else {}
-    except FtcheckError:
-        return {}
 
 
 Peers = Callable[[str], "Case | None"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ftcheck import baselines, options, proposals, trackers, updating
+from ftcheck import baselines, correcting, options, proposals, shared, trackers, updating
 from ftcheck.errors import BaselineError, FtcheckError, HistoryError, UsageError, shown
+from ftcheck.foreseeing import Foresight
 from ftcheck.report import junit
 from ftcheck.results import CaseResult
 
@@ -38,8 +39,8 @@ class ItemState:
 
     finetuned: Finetuned | None = None
     result: CaseResult | None = None
-    measured: Measured | FtcheckError | None = None
-    """Made before its turn, where all cases are measured before the first is judged."""
+    measured: Measured | Exception | None = None
+    """What measuring it before its turn came to, where all cases are measured before the first is judged."""
     unmeasured: bool = False
     """Measuring raised: an xfail mark must not hide it."""
 
@@ -84,8 +85,6 @@ class FtSession:
             workers = getattr(self.config.option, "numprocesses", None)
             if workers and (self.settings.executor == "local" or (self.settings.jobs or 1) > 1):
                 raise UsageError("--ft-jobs and -n both train several at once: leave one of them out")
-            if self.settings.correction == "holm" and workers:
-                raise UsageError("--ft-correction=holm needs all results in one process: leave -n out")
         except UsageError as error:
             raise pytest.UsageError(str(error)) from None
 
@@ -109,11 +108,7 @@ class FtSession:
 
         root = Path(self.settings.cache_dir) if self.settings.cache_dir else default_cache_dir()
         if self.settings.cache == "off":
-            from tempfile import TemporaryDirectory
-
-            temporary = TemporaryDirectory(prefix="ftcheck-")
-            self.config.add_cleanup(temporary.cleanup)
-            root = Path(temporary.name)
+            root = shared.folder(self.config) / "store"
         made = pipeline_in(root, self.settings, self.device)
         self.config.add_cleanup(made.executor.close)
         return made
@@ -168,10 +163,8 @@ class FtSession:
             from ftcheck.finetuned import Finetuned
 
             case = item.stash[CASE]
-            if self.settings.correction == "holm":
-                self._measure_all()
             try:
-                measured = self._measured(item)
+                measured = self._corrected(item) if self.settings.correction == "holm" else self._measured(item)
             except FtcheckError as error:
                 state.unmeasured = True
                 state.result = self._unmeasured(item, str(error))
@@ -191,11 +184,7 @@ class FtSession:
 
     def _measured(self, item: pytest.Item) -> Measured:
         """Measure and judge the item's case. Raises FtcheckError."""
-        state, case = item.stash[STATE], item.stash[CASE]
-        if isinstance(state.measured, FtcheckError):
-            raise state.measured
-        if state.measured is not None:
-            return state.measured
+        case = item.stash[CASE]
 
         def peer(name: str) -> Case | None:
             return self.cases.get((case.suite, name))
@@ -221,17 +210,46 @@ class FtSession:
                     with suppress(FtcheckError):  # told when its turn comes
                         self.pipeline.begin(item.stash[CASE])
 
-    def _measure_all(self) -> None:
-        """Measure all cases before the first is judged, since each verdict depends on how many margins there are."""
-        states = [(item, item.stash[STATE]) for item in self.items]
-        if any(state.measured is not None for _, state in states):
-            return
-        for item, state in states:
-            try:
-                state.measured = self._measured(item)
-            except FtcheckError as error:
-                state.measured = error
-        updating.correct([(item.stash[CASE], state) for item, state in states])
+    def _corrected(self, item: pytest.Item) -> Measured:
+        """The item's case as it is judged among all cases of the session. Raises FtcheckError."""
+        state, result = item.stash[STATE], self._final.get(item.nodeid)
+        if isinstance(state.measured, Exception):
+            raise state.measured
+        mine = state.measured or self._measured(item)  # another process did it: it is in the store
+        return mine if result is None else correcting.settled(mine, result)
+
+    @cached_property
+    def _final(self) -> dict[str, CaseResult]:
+        """Node id -> the final result of every case of the session that could be measured."""
+        items = {item.nodeid: item for item in self.items if not self._skipped(item)}
+        outcomes = correcting.measured(
+            list(items), lambda nodeid: self._outcome(items[nodeid]), shared.folder(self.config) / "outcomes"
+        )
+        for nodeid, outcome in outcomes.items():
+            self.pipeline.refreshed.update(outcome.refreshed)
+            if outcome.error:
+                items[nodeid].stash[STATE].measured = FtcheckError(outcome.error)
+        return correcting.corrected(outcomes)
+
+    def _lacks_gpu(self, item: pytest.Item) -> bool:
+        return item.get_closest_marker("gpu") is not None and self.device.kind == "cpu"
+
+    def _skipped(self, item: pytest.Item) -> bool:
+        """Whether it is known beforehand that the item won't run."""
+        conditions = [c for mark in item.iter_markers("skipif") for c in (*mark.args, mark.kwargs.get("condition"))]
+        return self._lacks_gpu(item) or item.get_closest_marker("skip") is not None or True in conditions
+
+    def _outcome(self, item: pytest.Item) -> correcting.Outcome:
+        """What measuring the item's case comes to, also kept for its turn."""
+        state = item.stash[STATE]
+        try:
+            state.measured = self._measured(item)
+        except FtcheckError as error:
+            return correcting.Outcome(error=str(error))
+        except Exception as error:  # noqa: BLE001  raised at its own turn
+            state.measured = error
+            return correcting.Outcome()
+        return correcting.Outcome(result=state.measured.result, refreshed=tuple(sorted(self.pipeline.refreshed)))
 
     def _unmeasured(self, item: pytest.Item, error: str) -> CaseResult:
         case = item.stash[CASE]
@@ -253,10 +271,13 @@ class FtSession:
         if self.config.pluginmanager.hasplugin("dsession"):  # xdist's workers say later what they collected
             self._begin_file()
 
+    @pytest.hookimpl(tryfirst=True)  # before xdist's worker says that it is done
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self.items = [item for item in session.items if self.owns(item)]
         self.planned = dict.fromkeys(item.nodeid for item in self.items)
         self._begin_file()
+        if self.worker:
+            shared.leave_notes(self.config, lambda: self._foreseen(self.items))
 
     def _begin_file(self) -> None:
         """Write what there is to do: a session that is killed must not leave an older one's results. Raises
@@ -268,12 +289,15 @@ class FtSession:
                 raise pytest.UsageError(str(error)) from None
 
     def pytest_report_collectionfinish(self, items: list[pytest.Item]) -> list[str]:
-        """Margins that can't be proven, where a baseline knows it. Told under xdist by the results alone: there the
-        process with the terminal collects nothing."""
-        if self.settings.compare is not None or self.settings.seeds is not None or self.settings.limit is not None:
-            return []
-        cases = [item.stash[CASE] for item in items if self.owns(item)]
-        return [f"note: {told}" for told in updating.unprovable(cases, lambda: self.device.kind)]
+        """Told here by the process that has both the items and the terminal; xdist's workers have their notes shown."""
+        return self._foreseen([item for item in items if self.owns(item)])
+
+    def _foreseen(self, items: Sequence[pytest.Item]) -> list[str]:
+        """Margins that can't be proven."""
+        foresight = Foresight(
+            settings=self.settings, device=lambda: self.device.kind, store=lambda: self.pipeline.store
+        )
+        return [f"note: {told}" for told in foresight.told(item.stash[CASE] for item in items)]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
@@ -324,7 +348,7 @@ class FtSession:
 
     @pytest.hookimpl(wrapper=True, trylast=True)  # within pytest's capture: what libraries print is part of the report
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, None, None]:
-        if self.owns(item) and item.get_closest_marker("gpu") and self.device.kind == "cpu":
+        if self.owns(item) and self._lacks_gpu(item):
             pytest.skip("marked gpu, and this session's device is the CPU")
         yield
         if self.owns(item):
@@ -390,16 +414,10 @@ class FtSession:
         else:
             state.result = replace(state.result, update="not written: the test failed")
 
-    @cached_property
+    @property
     def proposals(self) -> Path:
         """The folder that all processes of the session leave their proposals in."""
-        if self.worker:
-            return Path(self.config.workerinput["ft_proposals"])  # type: ignore[attr-defined]
-        from tempfile import TemporaryDirectory
-
-        temporary = TemporaryDirectory(prefix="ftcheck-")
-        self.config.add_cleanup(temporary.cleanup)
-        return Path(temporary.name)
+        return shared.folder(self.config) / "proposals"
 
     def take(self, report: pytest.TestReport) -> None:
         """Keep the result that `report` carries; a rerun's replaces it."""

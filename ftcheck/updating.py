@@ -1,19 +1,16 @@
-"""Rules of a whole session: who may update baselines, which are unused, which margins can't be proven, what many
-margins at once mean."""
+"""Rules of a whole session on baselines: who may update them, and which are unused."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ftcheck import baselines, gates, power
-from ftcheck.errors import BaselineError, FtcheckError, UsageError
+from ftcheck import baselines
+from ftcheck.errors import UsageError
 
 if TYPE_CHECKING:
-    from ftcheck.session import ItemState
     from ftcheck.settings import Settings
     from ftcheck.spec import Case
 
@@ -52,37 +49,3 @@ def unused(cases: Mapping[tuple[Path, str], Case], root: Path, *, besides: Itera
             (folder.parent / f"{stem}{s}").is_file() for s in (".py", ".yaml", ".yml")
         ):
             yield os.path.relpath(path, root)
-
-
-def unprovable(cases: Iterable[Case], device: Callable[[], str]) -> Iterator[str]:
-    """What the baselines of `cases` know of margins that can't be proven. Only told, so what can't be read isn't: the
-    case itself will say it. `device` is asked for the kind of device once there is a baseline, since it may take
-    long."""
-    for case in cases:
-        if case.vs != "baseline" or not any(gate.max_regression is not None for gate in case.gates):
-            continue
-        try:
-            entries = baselines.read(baselines.place(case.suite, case.id)).entries
-            entry = entries.get(device()) if entries else None
-        except (BaselineError, UsageError):
-            continue
-        if entry is not None and (told := power.unprovable(case, entry)):
-            yield told
-
-
-def correct(measured: Iterable[tuple[Case, ItemState]]) -> None:
-    """Holm's correction over all margins of a session."""
-    states = [
-        (case, state)
-        for case, state in measured
-        if state.measured is not None and not isinstance(state.measured, FtcheckError)
-    ]
-    results = [state.measured.result.gates for _, state in states]  # type: ignore[union-attr]
-    for (_, state), found in zip(states, gates.corrected(results), strict=True):
-        judged = state.measured
-        assert judged is not None
-        assert not isinstance(judged, FtcheckError)
-        if found == judged.result.gates:
-            continue
-        result = replace(judged.result, gates=found, verdict=gates.verdict(found))
-        state.measured = replace(judged, result=result)

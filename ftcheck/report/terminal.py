@@ -223,7 +223,7 @@ def _rows(result: CaseResult, *, detects: bool = True) -> list[tuple[str, str, s
         bounds = bounds or [("", "")]
         rows.append((*first, *bounds[0]))
         rows += [("", "", "", *bound) for bound in bounds[1:]]
-        rows += [("", value, "", cell, verdict) for value, cell, verdict in _part_rows(gates, metric)]
+        rows += [("", value, "", cell, verdict) for value, cell, verdict in _part_rows(gates, metric, detects=detects)]
     return rows
 
 
@@ -236,7 +236,7 @@ def _gate_cell(gate: GateResult, *, detects: bool) -> str:
     return f"{shown_limit} (detects {numbers.at_least(found.detectable)})"
 
 
-def _part_rows(gates: Sequence[GateResult], metric: MetricResult) -> list[tuple[str, str, str]]:
+def _part_rows(gates: Sequence[GateResult], metric: MetricResult, *, detects: bool) -> list[tuple[str, str, str]]:
     """(value, gate, verdict) of gates on parts of the rows: those that don't pass each by itself, the others as one."""
     parts = [gate for gate in gates if gate.part]
     held = [gate for gate in parts if gate.verdict == "pass"]
@@ -245,7 +245,12 @@ def _part_rows(gates: Sequence[GateResult], metric: MetricResult) -> list[tuple[
         for gate in parts
         if gate not in held
     ]
-    return rows + ([("", f"{numbers.count(len(held), 'part')} of the rows", "pass")] if held else [])
+    if not held:
+        return rows
+    found = [gate.comparison.detectable for gate in held if gate.comparison is not None]
+    known = [detectable for detectable in found if detectable is not None]
+    seen = f" (detects {numbers.at_least(min(known))} to {numbers.at_least(max(known))})" if known and detects else ""
+    return [*rows, ("", f"{numbers.count(len(held), 'part')} of the rows{seen}", "pass")]
 
 
 def _joined(row: Sequence[str], columns: Sequence[int]) -> str:

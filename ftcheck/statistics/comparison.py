@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -131,6 +131,7 @@ class Comparison:
     seed_source: SeedSource
     """Where the seed noise comes from; "none": fixed weights on both sides, or nothing is known (`no_bounds`)."""
     noise: Noise | None
+    """Of one prediction on both sides that of an equal retrain, as far as it is known: no example differs yet."""
     relative: Relative | None
     same: bool
     """Both sides are one prediction: nothing to estimate."""
@@ -211,7 +212,7 @@ def compare(
     same = same and math.isfinite(before)
     why_not = "" if same else no_interval or too_few(examples, groups)
     known = _Evidence(why_not, "none", None, None)
-    if not same and not why_not:
+    if not why_not:
         known = _evidence(
             (
                 _arm(sides[0], values[0], fixed_baseline, aggregate),
@@ -222,6 +223,8 @@ def compare(
             calibration=calibration,
             prior_sd=prior_sd,
         )
+    if same:  # d is 0 whatever the noise, which tells what another comparison could see
+        known = replace(known, why_not="", source="none")
     level = 1 - sequential_level(1 - confidence, looks)
     difference = 0.0 if same else sign * (before - after)
     h, p = _bound(known.noise, difference, level, same=same)

@@ -9,7 +9,7 @@ from functools import partial
 from itertools import pairwise
 
 from ftcheck.report import numbers
-from ftcheck.report.charts import parts
+from ftcheck.report.charts import drawing
 from ftcheck.report.charts.scale import UNIT, Scale, labels
 from ftcheck.report.charts.svg import WIDTH, Canvas, Figure, Table, figure, joined, number
 from ftcheck.results import CaseResult, HistoryPoint, MetricResult, PastValue
@@ -113,7 +113,7 @@ class _Drawing:
         for index, line in enumerate(self.lines):
             self._panel(line, index * _PANEL)
         entries = [(partial(_symbol, kind), text) for kind, text in _NAMES.items() if kind in self.used]
-        return self.canvas.closed(parts.legend(self.canvas, len(self.lines) * _PANEL + 12, entries) + 14)
+        return self.canvas.closed(drawing.legend(self.canvas, len(self.lines) * _PANEL + 12, entries) + 14)
 
     def _panel(self, line: Line, top: float) -> None:
         canvas = self.canvas
