@@ -38,25 +38,27 @@ def breakdown(case: Case, judgement: Judgement, others: Mapping[str, Other | Mis
     Raises StoreError for predictions that can't be read.
     """
     known, scored = judgement.evidence, judgement.scored
-    columns = [examples.columns(run.predicted.read(examples.FILE), _COLUMNS) for run in scored.runs]
+    columns = [examples.columns(run.predicted.read(examples.FILE), COLUMNS) for run in scored.runs]
     labels = tasks.get(case.task).context(dict(scored.runs[0].meta), case.task_options).labels
     pair, their_labels = _beside(known, others)
     same_classes = pair if their_labels == labels else None
-    counted = tables.of_metrics(known.metrics, known.candidate, same_classes, labels)
-    if counted is None:
-        counted = tables.of_predictions(columns, _past_columns(same_classes, store), labels)
+    counted = crossed = tables.of_metrics(known.metrics, known.candidate, same_classes, labels)
+    if crossed is None or crossed.now.confusion is None:
+        crossed = tables.of_predictions(columns, _past_columns(same_classes, store), labels)
+        counted = counted or crossed
     return Breakdown(
-        confusion=None if counted is None else counted.matrix(),
+        confusion=None if crossed is None else crossed.matrix(),
         classes=() if counted is None else counted.scores(),
         classes_of="" if counted is None else counted.of,
         parts=tuple(_parts(case, known, pair)),
         lengths=tuple(_lengths(case, known, pair, columns[0])),
-        reliability=_reliability(columns),
+        reliability=reliability(columns),
         power=_power(case, judgement),
     )
 
 
-_COLUMNS = ("prediction", "reference", "predictions", "references", "scores", "length")
+COLUMNS = ("prediction", "reference", "predictions", "references", "scores", "length")
+"""Of the records: what is counted here."""
 
 
 def _beside(known: Evidence, others: Mapping[str, Other | Missing]) -> tuple[Pair | None, tuple[str, ...]]:
@@ -79,7 +81,7 @@ def _past_columns(pair: Pair | None, store: Store) -> list[dict[str, Any]] | Non
             entry = store.get("predictions", key)
             if entry is None:
                 return None
-            found.append(examples.columns(entry.read(examples.FILE), _COLUMNS))
+            found.append(examples.columns(entry.read(examples.FILE), COLUMNS))
         except FtcheckError:
             return None
     return found
@@ -151,12 +153,12 @@ def _past_value(metric: str, part: Part, known: Evidence, pair: Pair | None) -> 
     return value if math.isfinite(value) else None
 
 
-def _reliability(runs: Sequence[Mapping[str, Any]]) -> tuple[ReliabilityBin, ...]:
+def reliability(runs: Sequence[Mapping[str, Any]]) -> tuple[ReliabilityBin, ...]:
     """Confidence against accuracy where each example has one class and probabilities; bins as the calibration error
     has them, empty ones left out."""
     confidence, right = [], []
     for columns in runs:
-        if not {"scores", "prediction", "reference"} <= columns.keys() or not _of_one_class(columns["prediction"]):
+        if "scores" not in columns or not all(_of_one_class(columns.get(name)) for name in ("prediction", "reference")):
             return ()
         scores, starts = (examples.numbers(part) for part in (columns["scores"].flatten(), columns["scores"].offsets))
         confidence.append(np.maximum.reduceat(scores, starts[:-1]))
@@ -165,8 +167,8 @@ def _reliability(runs: Sequence[Mapping[str, Any]]) -> tuple[ReliabilityBin, ...
 
 
 def _of_one_class(column: Any) -> bool:
-    """Whether a column holds one whole number a row, and no row is without."""
-    return str(column.type).startswith(("int", "uint")) and column.null_count == 0 and len(column) > 0
+    """Whether a column is there and holds one whole number a row, and no row is without."""
+    return column is not None and str(column.type) == "int64" and not column.null_count and len(column) > 0
 
 
 def _bins(confidence: FloatArray, right: npt.NDArray[np.bool_]) -> tuple[ReliabilityBin, ...]:
@@ -199,6 +201,8 @@ def _power(case: Case, judgement: Judgement) -> PowerCurve | None:
         values = statistics.detectable_curve(
             found, told.margin, examples=sizes, seeds=seeds, proven=gate.fail == "proven"
         )
+        if not np.isfinite(values).all():
+            continue
         return PowerCurve(
             metric=gate.metric,
             margin=told.margin,

@@ -160,7 +160,7 @@ def _side_of_predictions(runs: Sequence[Mapping[str, Any]], names: tuple[str, ..
 def _ids(columns: Mapping[str, Any]) -> tuple[Counts, Counts] | None:
     """(gold, predicted) class ids."""
     found = [columns.get(name) for name in ("reference", "prediction")]
-    if any(column is None or not str(column.type).startswith("int") or column.null_count for column in found):
+    if any(column is None or str(column.type) != "int64" or column.null_count for column in found):
         return None
     gold, predicted = map(examples.numbers, found)
     return gold.astype(np.int64), predicted.astype(np.int64)

@@ -23,7 +23,7 @@ _NAMES = {
     "seed": "one seed",
     "then": "compared with",
     "margin": "within the margin",
-    "limit": "minimum or maximum",
+    "limit": "min or max",
 }
 
 

@@ -41,7 +41,7 @@ def draw_search(result: CaseResult, id: str) -> Figure | None:
                 (
                     f"{trial.number}{' (taken)' if trial.number == found.best else ''}",
                     trial.state,
-                    "" if trial.value is None else f"{trial.value:.4g}",
+                    _short(trial.value),
                     *(json.dumps(trial.params.get(name)) for name in names),
                 )
                 for trial in found.trials
@@ -103,7 +103,7 @@ def draw_rates(result: CaseResult, id: str) -> Figure | None:
         Table(
             head=("learning rate", "loss", "smoothed"),
             rows=tuple(
-                (f"{rate:.2g}", f"{loss:.4g}", f"{smooth:.4g}")
+                (_short(rate), _short(loss), _short(smooth))
                 for rate, loss, smooth in _every(list(zip(found.rates, found.losses, found.smoothed, strict=False)), 20)
             ),
         ),
@@ -127,6 +127,11 @@ def _rates_drawn(found: LearningRateCurve) -> Canvas:
             canvas.line(x(rate), 24, x(rate), 200, style)
             entries.append((parts.symbol(parts.Look(line=style)), name))
     return canvas.closed(parts.legend(canvas, 256, entries) + 12)
+
+
+def _short(value: float | None) -> str:
+    """Empty for NaN, which a results file doesn't have."""
+    return "" if value is None or math.isnan(value) else f"{value:.4g}"
 
 
 def _drawable(rates: Sequence[float], losses: Sequence[float]) -> list[tuple[float, float]]:
