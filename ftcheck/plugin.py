@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ftcheck import options
-from ftcheck.report import tty
 
 if TYPE_CHECKING:
     from ftcheck.finetuned import Finetuned
@@ -90,6 +89,8 @@ class Intake:
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         """Tell one of xdist's workers where it leaves what this process writes, and how often to tell of progress."""
+        from ftcheck.report import tty
+
         node.workerinput["ft_transient"] = tty.is_transient(self.config)
         if SESSION in self.config.stash and self.config.stash[SESSION].settings.updates:
             node.workerinput["ft_proposals"] = str(self.config.stash[SESSION].proposals)

@@ -12,6 +12,7 @@ import numpy as np
 from ftcheck import statistics
 from ftcheck.comparing import CONFIDENCE, Both, check_metrics, costs
 from ftcheck.evidence import Missing, Part
+from ftcheck.report import numbers
 
 if TYPE_CHECKING:
     from ftcheck.operands import Operand, Side
@@ -28,6 +29,8 @@ class Ranked:
     metric: str
     greater_is_better: bool
     values: tuple[float, ...]
+    digits: tuple[int, ...]
+    """Decimal places that each value's interval supports."""
     places: tuple[Place, ...]
     """Of each operand: `tied` is not worse than the best beyond chance; `unknown` can't be told; empty: it has none."""
 
@@ -61,10 +64,10 @@ def _columns(operands: Sequence[Operand]) -> Iterator[tuple[str, str, list[Side 
 def _ranked(case: str, device: str, name: str, sides: Sequence[Side | None]) -> Ranked:
     values = [side.values.get(name) if side is not None else None for side in sides]
     greater = next(value.greater_is_better for value in values if value is not None)
-    numbers = np.array([math.nan if value is None else value.value for value in values])
+    known = np.array([math.nan if value is None else value.value for value in values])
     places: list[Place] = [""] * len(sides)
-    if np.isfinite(numbers).any():
-        first = int(np.nanargmax(numbers) if greater else np.nanargmin(numbers))
+    if np.isfinite(known).any():
+        first = int(np.nanargmax(known) if greater else np.nanargmin(known))
         best = sides[first]
         assert best is not None
         for index, (side, value) in enumerate(zip(sides, values, strict=True)):
@@ -77,7 +80,8 @@ def _ranked(case: str, device: str, name: str, sides: Sequence[Side | None]) -> 
         device=device,
         metric=name,
         greater_is_better=greater,
-        values=tuple(numbers.tolist()),
+        values=tuple(known.tolist()),
+        digits=tuple(0 if value is None else numbers.places(value) for value in values),
         places=tuple(places),
     )
 

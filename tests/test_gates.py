@@ -70,6 +70,7 @@ def evidence(
             signature=known.signature,
             interval=found.interval,
             examples=found.examples,
+            scale=known.scale,
         )
     }
     pairs: dict[str, Pair | Missing] = {}
@@ -128,7 +129,7 @@ def test_a_gated_metric_that_is_missing_fails() -> None:
 
 def test_the_message_says_what_was_wanted_and_what_came() -> None:
     (found,) = judge(Gate(metric="accuracy", max=0.9), only_values(accuracy=metric(value=0.95)))
-    assert found.message == "accuracy 0.95 is above the maximum 0.9"
+    assert found.message == "accuracy 0.950 is above the maximum 0.9"
 
 
 def test_a_value_is_shown_with_enough_digits_to_differ_from_its_limit() -> None:

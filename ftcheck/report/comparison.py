@@ -79,7 +79,10 @@ def of_many(operands: Sequence[Operand], found: Sequence[Ranked], form: Format) 
         (
             f"{row.case} ({row.device})" if row.device else row.case,
             f"{shown(row.metric, 60)}{'' if row.greater_is_better else ' (less is better)'}",
-            *(_number(v, 4) + _PLACES[place] for v, place in zip(row.values, row.places, strict=True)),
+            *(
+                _number(value, digits) + _PLACES[place]
+                for value, digits, place in zip(row.values, row.digits, row.places, strict=True)
+            ),
         )
         for row in found
     ]

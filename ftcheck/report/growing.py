@@ -48,7 +48,8 @@ class GrowingFile:
     def write(self, *, complete: bool) -> None:
         """Write now. Raises UsageError where the file can't be written."""
         start = time.monotonic()
-        jsonfile.written(self._path, self._lines, complete=complete, missing=self._missing())
+        ordered = [self._lines[nodeid] for nodeid in sorted(self._lines)]
+        jsonfile.written(self._path, ordered, complete=complete, missing=self._missing())
         self._last = time.monotonic()
         self._cost = (self._last - start) / max(len(self._lines), 1)
         self._waiting = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +22,8 @@ def write(path: str | Path, results: Sequence[CaseResult], *, complete: bool, mi
     `complete` is False where the session did not finish, and `missing` then names the cases (node ids) that were to be
     measured and have no result. Raises UsageError where `path` can't be written.
     """
-    written(path, {result.nodeid: line(result) for result in results}, complete=complete, missing=missing)
+    ordered = sorted(results, key=lambda result: result.nodeid)
+    written(path, [line(result) for result in ordered], complete=complete, missing=missing)
 
 
 def line(result: CaseResult) -> str:
@@ -30,8 +31,8 @@ def line(result: CaseResult) -> str:
     return json.dumps(_finite(result.to_json()), allow_nan=False)
 
 
-def written(path: str | Path, lines: Mapping[str, str], *, complete: bool, missing: Sequence[str]) -> None:
-    """The same of results that are text already: node id -> `line`."""
+def written(path: str | Path, lines: Sequence[str], *, complete: bool, missing: Sequence[str]) -> None:
+    """The same of results that are each a `line` already, by node id."""
     head = {
         "schema": SCHEMA_VERSION,
         "ftcheck": ftcheck.__version__,
@@ -40,7 +41,7 @@ def written(path: str | Path, lines: Mapping[str, str], *, complete: bool, missi
         "missing": list(missing),
     }
     opened = json.dumps(head, indent=1).removesuffix("\n}")
-    listed = ",\n".join(f"  {lines[nodeid]}" for nodeid in sorted(lines))
+    listed = ",\n".join(f"  {text}" for text in lines)
     write_whole(Path(path), f'{opened},\n "results": [\n{listed}\n ]\n}}\n', "--ft-json")
 
 

@@ -59,7 +59,7 @@ def summary(result: CaseResult) -> str:
 
 def table(results: Sequence[CaseResult], *, width: int, details: bool) -> list[Line]:
     """The whole session: per suite file and case, each metric with interval, gate and verdict."""
-    results = sorted(results, key=lambda result: result.nodeid)
+    results = sorted(results, key=lambda result: result.nodeid.partition("::")[0])
     rows = [(result, _rows(result)) for result in results]
     columns = _columns([row for _, found in rows for row in found], width)
     if columns[3] < max((cells.width(row[3]) for _, found in rows for row in found), default=0):
@@ -131,7 +131,7 @@ def _why(result: CaseResult) -> list[str]:
         if other.broken or other.fixed:
             lines += ["", f"{other.broken:,} of {other.common:,} examples broken, {other.fixed:,} fixed:"]
         for flip in other.flips[:5]:
-            lines.append(f"  {shown(flip.id, 40)}: {shown(flip.input, 150)}")
+            lines.append(f"  {_text(flip.id, 40)}: {_text(flip.input, 150)}")
             before = f"before {_quoted(flip.before)}, " if flip.before else ""
             lines.append(f"    expected {_quoted(flip.gold)}, {before}now {_quoted(flip.after)}")
     return lines
@@ -146,13 +146,13 @@ def failure(result: CaseResult, invoked_in: Path, root: Path) -> str:
     if result.confusions:
         parts += ["", "most often confused:"]
         parts += [
-            f"  {c.count:>5} × {shown(c.gold, 40)} taken for {shown(c.predicted, 40)}" for c in result.confusions[:5]
+            f"  {c.count:>5} × {_text(c.gold, 40)} taken for {_text(c.predicted, 40)}" for c in result.confusions[:5]
         ]
     if result.worst:
         parts += ["", f"worst examples (seed {result.seeds[0]}):"]
         for example in result.worst[:5]:
             sure = "" if example.score is None else f" ({example.score:.2f})"
-            parts.append(f"  row {example.index}: {shown(example.input, 150)}")
+            parts.append(f"  row {example.index}: {_text(example.input, 150)}")
             parts.append(f"    expected {_quoted(example.gold)}, got {_quoted(example.predicted)}{sure}")
     return "\n".join([*parts, "", f"reproduce: {reproduce(result, invoked_in, root)}"])
 
@@ -170,7 +170,12 @@ def first_line(text: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    return shown(text, 80) if text else "nothing"
+    return _text(text, 80) if text else "nothing"
+
+
+def _text(text: str, columns: int) -> str:
+    """Text out of the data, in at most so many columns."""
+    return cells.cropped(shown(text, columns), columns)
 
 
 def _decisive(gate: GateResult, metric: MetricResult | None, result: CaseResult) -> str:
@@ -236,7 +241,7 @@ def _part_rows(gates: Sequence[GateResult], metric: MetricResult) -> list[tuple[
     parts = [gate for gate in gates if gate.part]
     held = [gate for gate in parts if gate.verdict == "pass"]
     rows: list[tuple[str, str, str]] = [
-        (numbers.part_value(gate, metric), f"{gate.shown_limit}, {shown(gate.part, 40)}", gate.verdict)
+        (numbers.part_value(gate, metric), f"{gate.shown_limit}, {_text(gate.part, 40)}", gate.verdict)
         for gate in parts
         if gate not in held
     ]

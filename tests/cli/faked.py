@@ -5,15 +5,13 @@ from __future__ import annotations
 import io
 import subprocess
 from contextlib import redirect_stderr, redirect_stdout
-from importlib import import_module
 
 import pytest
 
 from ftcheck import cli
-from tests.plugin.conftest import REPOSITORY, Project
+from tests.plugin.conftest import REPOSITORY, Project, preloaded
 
-PRELOADED = ("numpy", "scipy.special", "pyarrow.parquet", "ftcheck.bisecting", "ftcheck.calibrating")
-"""pytester forgets what is first imported while its pytest runs, and these can't be loaded twice."""
+__all__ = ["Command", "faked", "ftcheck", "preloaded"]
 
 
 class Command:
@@ -40,13 +38,6 @@ class Command:
     def run(self, *arguments: str) -> pytest.RunResult:
         """pytest on the project."""
         return self.project.pytester.runpytest_inprocess(*arguments)
-
-
-@pytest.fixture(scope="session")
-def preloaded() -> None:
-    """What stays in this process."""
-    for name in PRELOADED:
-        import_module(name)
 
 
 @pytest.fixture

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import pkgutil
+import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+
+import ftcheck
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 
@@ -45,7 +50,11 @@ class Project:
         return path
 
     def run(self, *arguments: str) -> pytest.RunResult:
-        """pytest in a process of its own, as a user runs it."""
+        """pytest in this process: starting another takes longer than all that the fake does."""
+        return self.pytester.runpytest_inprocess(*arguments)
+
+    def start(self, *arguments: str) -> pytest.RunResult:
+        """pytest in a process of its own, as a user runs it: where another process or a fresh one matters."""
         return self.pytester.runpytest_subprocess(*arguments)
 
     def stages(self) -> list[str]:
@@ -60,9 +69,24 @@ class Project:
         return {result["case_id"]: result for result in document["results"]}
 
 
+@pytest.fixture(scope="session")
+def preloaded() -> None:
+    """What stays in this process: pytester forgets what is first imported while its pytest runs, and of a module that
+    is loaded twice each class is another one."""
+    for name in ("numpy", "scipy.special", "pyarrow.parquet"):
+        import_module(name)
+    for module in pkgutil.walk_packages(ftcheck.__path__, "ftcheck."):
+        import_module(module.name)
+
+
 @pytest.fixture
-def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
+def project(preloaded: None, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
     """An empty project whose fine-tuning is faked."""
+    from ftcheck.executors import inline
+
+    monkeypatch.setattr(inline, "InlineExecutor", inline.InlineExecutor)  # put back after what conftest.py does
+    monkeypatch.delitem(sys.modules, "tests.fake", raising=False)  # a test's conftest.py may change it
+    monkeypatch.delattr("tests.fake", raising=False)
     made = Project(pytester)
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     monkeypatch.setenv("FAKE_LOG", str(made.log))

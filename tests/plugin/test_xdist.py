@@ -185,5 +185,5 @@ def test_a_debugger_stops_at_a_failed_gate_and_goes_on(project: Project) -> None
     result = project.pytester.run(sys.executable, "-m", "pytest", "--pdb", stdin=b"c\nc\n")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.assert_outcomes(passed=6, failed=1)
-    result.stdout.fnmatch_lines(["*accuracy 0.59 is below the minimum 0.8*", "*entering PDB*"])
+    result.stdout.fnmatch_lines(["*accuracy 0.590 is below the minimum 0.8*", "*entering PDB*"])
     assert "INTERNALERROR" not in result.stdout.str()

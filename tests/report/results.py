@@ -26,6 +26,7 @@ def metric(name: str = "accuracy", value: float = 0.8424, half: float | None = 0
         "greater_is_better": True,
         "signature": f"{name}|1",
         "examples": 400,
+        "scale": "proportion",
     }
     return MetricResult(name=name, value=value, interval=interval, **{**defaults, **fields})
 

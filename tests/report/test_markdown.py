@@ -62,7 +62,7 @@ def test_a_failure_shows_what_decided_it_and_stands_on_top() -> None:
     bad = results.case(gates=(compared(),), seeds=(42, 43, 44))
     lines = page([good, bad]).splitlines()
     assert lines[4] == (
-        "| ❌ intents | accuracy | 0.842 | \\[0.825, 0.860\\] | ≤ 0.01 worse: −0.019 \\[−0.030, −0.008\\] **fail** |"
+        "| ❌ intents | accuracy | 0.842 | \\[0.825, 0.860\\] | ≤ 0.01 worse: −1.9 pt \\[−3.0, −0.8\\] **fail** |"
     )
     assert lines[5].startswith("| ✅ good | accuracy | 0.842 |")
 
