@@ -14,7 +14,7 @@ import pytest
 from ftcheck.errors import UsageError
 from ftcheck.report import charts, html, jsonfile
 from ftcheck.report.charts import Figure, Table
-from ftcheck.report.html import figures, texts
+from ftcheck.report.html import examples, figures, texts
 from ftcheck.report.html.texts import Piece
 from ftcheck.report.jsonfile import Document
 from ftcheck.results import CaseResult, Flip, Mark, Marked, Reference, Verdict, WorstExample
@@ -208,6 +208,27 @@ def test_entities_keep_their_type_and_a_type_its_colour() -> None:
         Piece("Rome", "entity", "LOC", 0),
     )
     assert texts.entities(marked, "predicted", types) == (Piece("Ann in "), Piece("Rome", "entity", "PER", 1))
+
+
+def test_entities_that_were_found_before_stand_between_the_others() -> None:
+    marks = (
+        Mark(start=0, end=3, role="gold", label="PER"),
+        Mark(start=0, end=3, role="before", label="PER"),
+        Mark(start=7, end=11, role="predicted", label="PER"),
+    )
+    flip = Flip(
+        id="1",
+        input="Ann in Rome",
+        gold="",
+        before="Ann/PER",
+        after="Rome/PER",
+        change=-1.0,
+        marked=Marked(text="Ann in Rome", marks=marks),
+    )
+    (shown,) = examples.flips([flip], ("PER",)).shown
+    marked = {said: [p.text for p in pieces if p.kind == "entity"] for said, pieces in shown.answers}
+    assert marked == {"expected": ["Ann"], "before": ["Ann"], "now": ["Rome"]}
+    assert shown.input == "", "the sentences are there already"
 
 
 @pytest.mark.parametrize(
