@@ -1,9 +1,9 @@
-"""A run whose every stage is in the store: `python benchmarks/warm_store.py [--cases 50] [--examples 1000] [--runs 5]`.
+"""A run whose every stage is in the store:
+`python benchmarks/warm_store.py [--cases 50] [--examples 1000] [--runs 5] [--json]`.
 
-Fills a store with CASES cases of EXAMPLES judged examples each (the training is faked by tests/fake.py;
-statistics, store,
-keys and gates are real), then times whole `pytest` processes that find everything, and lists heavy modules they
-imported.
+Fills a store with CASES cases of EXAMPLES judged examples each (the training is faked by tests/fake.py; statistics,
+store, keys and gates are real), then times whole `pytest` processes that find everything, and lists heavy modules they
+imported. With `--json` each is timed beside one that writes a results file, with all that charts are made of.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=50)
     parser.add_argument("--examples", type=int, default=1000)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -63,9 +64,13 @@ def main() -> None:
         seen = subprocess.run(
             [*command, "-s"], env={**os.environ, **env}, capture_output=True, text=True, check=True
         ).stdout
-        times = [run(command, env=env).seconds for _ in range(options.runs)]
+        both = [command, [*command, f"--ft-json={folder / 'results.json'}"]] if options.json else [command]
+        samples = [[run(each, env=env) for each in both] for _ in range(options.runs)]
     print(machine(), f"- {options.cases} cases of {options.examples} examples, all in the store")
-    print("whole process:", median_and_range(times, "s"))
+    print("whole process:", median_and_range([pair[0].seconds for pair in samples], "s"))
+    if options.json:
+        ratios = [pair[1].cpu_seconds / pair[0].cpu_seconds for pair in samples]
+        print("processor time with a results file, as a multiple:", median_and_range(ratios, "times"))
     print(next(line for line in seen.splitlines() if line.startswith("HEAVY")))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ftcheck.breakdown import ClassScore
-from ftcheck.report.charts import parts
+from ftcheck.report.charts import drawing
 from ftcheck.report.charts.scale import UNIT, Scale
 from ftcheck.report.charts.svg import WIDTH, Canvas, Figure, Table, figure
 from ftcheck.results import CaseResult
@@ -68,11 +68,11 @@ def _drawn(shown: Sequence[ClassScore]) -> Canvas:
     assert scale is not None, "there is a class"
     canvas = Canvas()
     bottom = 14.0 + _ROW * len(shown)
-    parts.grid(canvas, scale, scale.ticks(6), 4, bottom)
+    drawing.grid(canvas, scale, scale.ticks(6), 4, bottom)
     for index, score in enumerate(shown):
         _row(canvas, scale, 16.0 + _ROW * index, score)
-    parts.rows_axis(canvas, scale, bottom, 6)
-    y = parts.legend(canvas, bottom + 32, _legend(any(score.then is not None for score in shown)))
+    drawing.rows_axis(canvas, scale, bottom, 6)
+    y = drawing.legend(canvas, bottom + 32, _legend(any(score.then is not None for score in shown)))
     return canvas.closed(y + 10)
 
 
@@ -90,10 +90,10 @@ def _row(canvas: Canvas, scale: Scale, y: float, score: ClassScore) -> None:
     canvas.text(WIDTH, y + 4, f"n {score.support:,}", "e s q")
 
 
-def _legend(compared: bool) -> list[tuple[parts.Symbol, str]]:
+def _legend(compared: bool) -> list[tuple[drawing.Symbol, str]]:
     entries = [
-        (parts.symbol(parts.Look(mark="dot", style="w fw")), "F1"),
-        (parts.symbol(parts.Look(line="w")), "from precision (P) to recall (R)"),
+        (drawing.symbol(drawing.Look(mark="dot", style="w fw")), "F1"),
+        (drawing.symbol(drawing.Look(line="w")), "from precision (P) to recall (R)"),
     ]
-    before = (parts.symbol(parts.Look(mark="square", style="t fp")), "F1 before")
+    before = (drawing.symbol(drawing.Look(mark="square", style="t fp")), "F1 before")
     return [*entries, before] if compared else entries

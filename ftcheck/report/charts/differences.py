@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from ftcheck.report import numbers
-from ftcheck.report.charts import parts
+from ftcheck.report.charts import drawing
 from ftcheck.report.charts.scale import Scale
 from ftcheck.report.charts.svg import Canvas, Figure, Table, figure, joined
 from ftcheck.results import CaseResult, ComparisonResult, GateResult
@@ -15,11 +15,11 @@ MOST = 18
 """Rows that are drawn, worst first; the table has all."""
 
 _LEFT, _RIGHT = 224, 500
-_MARKS: dict[str, parts.Look] = {
-    "pass": parts.Look(mark="dot", style="w fw"),
-    "fail": parts.Look(mark="square", style="t ft"),
+_MARKS: dict[str, drawing.Look] = {
+    "pass": drawing.Look(mark="dot", style="w fw"),
+    "fail": drawing.Look(mark="square", style="t ft"),
 }
-_UNDECIDED = parts.Look(mark="ring", style="w fp")
+_UNDECIDED = drawing.Look(mark="ring", style="w fp")
 Pair = tuple[GateResult, ComparisonResult]
 
 
@@ -98,13 +98,13 @@ def _drawn(pairs: Sequence[Pair]) -> Canvas:
     for metric, rows in by_metric.items():
         y = _metric(canvas, metric, rows, y)
     entries = [
-        (parts.symbol(look), name)
+        (drawing.symbol(look), name)
         for name, look in (("pass", _MARKS["pass"]), ("fail", _MARKS["fail"]), ("undecided", _UNDECIDED))
         if any((gate.verdict if gate.verdict in _MARKS else "undecided") == name for gate, _ in pairs)
     ]
     if any(found.margin is not None for _, found in pairs):
         entries.append((_margin_symbol, "margin"))
-    y = parts.legend(canvas, y + 4, entries)
+    y = drawing.legend(canvas, y + 4, entries)
     return canvas.closed(y + 12)
 
 
@@ -122,7 +122,7 @@ def _metric(canvas: Canvas, metric: str, rows: Sequence[Pair], y: float) -> floa
     canvas.line(scale(0), y - 12, scale(0), bottom, "x")
     for index, (gate, found) in enumerate(rows):
         _row(canvas, scale, y + 22 * index, gate, found)
-    parts.rows_axis(canvas, scale, bottom)
+    drawing.rows_axis(canvas, scale, bottom)
     canvas.text(_LEFT - 12, bottom + 13, "← better", "e s q")
     canvas.text(_RIGHT + 12, bottom + 13, "worse →", "s q")
     return bottom + 34
@@ -137,9 +137,9 @@ def _row(canvas: Canvas, scale: Scale, y: float, gate: GateResult, found: Compar
     if margin is not None:
         canvas.path(f"M{scale(margin):.1f} {y - 8:.1f}v16", "h p")
     if math.isfinite(found.low) and math.isfinite(found.high):
-        parts.interval(canvas, y, scale(found.low), scale(found.high))
+        drawing.interval(canvas, y, scale(found.low), scale(found.high))
     look = _MARKS.get(gate.verdict, _UNDECIDED)
-    parts.mark(canvas, scale(found.difference), y, look, 5)
+    drawing.mark(canvas, scale(found.difference), y, look, 5)
     digits = numbers.decimals((found.high - found.low) / 2)
     canvas.text(_RIGHT + 12, y + 4, numbers.plain(found.difference, digits), "b")
     canvas.text(640, y + 4, gate.verdict, "e", units=96)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from ftcheck.report import numbers
-from ftcheck.report.charts import parts
+from ftcheck.report.charts import drawing
 from ftcheck.report.charts.scale import UNIT, Scale
 from ftcheck.report.charts.svg import WIDTH, Canvas, Figure, Table, figure, joined
 from ftcheck.results import CaseResult, GateResult, MetricResult
@@ -140,7 +140,7 @@ class _Drawing:
         scale = Scale.around(row.values(), _LEFT, _RIGHT, bounds=UNIT)
         assert scale is not None, "rows without a finite value are left out"
         canvas.text(_LEFT - 12, y + 4, metric.name, "e", units=_LEFT - 16)
-        parts.rows_axis(canvas, scale, y + 12)
+        drawing.rows_axis(canvas, scale, y + 12)
         self._against(row, scale, y)
         self._value(metric, scale, y)
         digits = numbers.places(metric)
@@ -169,7 +169,7 @@ class _Drawing:
         canvas, found = self.canvas, metric.interval
         self.used.add("now")
         if found is not None:
-            parts.interval(canvas, y, scale(found.low), scale(found.high))
+            drawing.interval(canvas, y, scale(found.low), scale(found.high))
         canvas.diamond(scale(metric.value), y, 6, "w fw")
         if len(metric.per_seed) > 1:
             self.used.add("seed")
@@ -179,7 +179,7 @@ class _Drawing:
 
     def _legend(self, y: float) -> Canvas:
         entries = [(partial(_symbol, kind), text) for kind, text in _NAMES.items() if kind in self.used]
-        return self.canvas.closed(parts.legend(self.canvas, y, entries) + 12)
+        return self.canvas.closed(drawing.legend(self.canvas, y, entries) + 12)
 
 
 def _limit(canvas: Canvas, x: float, y: float, *, at_least: bool) -> None:

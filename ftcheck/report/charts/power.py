@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ftcheck.breakdown import PowerCurve
-from ftcheck.report.charts import parts
+from ftcheck.report.charts import drawing
 from ftcheck.report.charts.scale import Scale
 from ftcheck.report.charts.svg import Canvas, Figure, Table, figure
 from ftcheck.results import CaseResult
@@ -49,14 +49,14 @@ def _drawn(found: PowerCurve, now: float) -> Canvas:
     y = Scale.around([0.0, found.margin, *values], 200, 24, bounds=(0.0, float("inf")))
     assert x is not None, "a curve has examples"
     assert y is not None, "a curve has a margin"
-    parts.frame(canvas, x, y, x_title="judged examples", y_title="smallest regression that is detected")
+    drawing.frame(canvas, x, y, x_title="judged examples", y_title="smallest regression that is detected")
     canvas.line(_LEFT, y(found.margin), _RIGHT, y(found.margin), "l")
-    for row, look in zip(found.detectable, parts.SERIES, strict=False):
+    for row, look in zip(found.detectable, drawing.SERIES, strict=False):
         points = [(x(size), y(value)) for size, value in zip(found.examples, row, strict=True)]
-        parts.series(canvas, points, look)
+        drawing.series(canvas, points, look)
     canvas.circle(x(found.now[0]), y(now), 8, "h")
-    entries = [(parts.symbol(look), _seeds(count)) for count, look in zip(found.seeds, parts.SERIES, strict=False)]
-    entries.append((parts.symbol(parts.Look(line="l")), "margin"))
+    entries = [(drawing.symbol(look), _seeds(count)) for count, look in zip(found.seeds, drawing.SERIES, strict=False)]
+    entries.append((drawing.symbol(drawing.Look(line="l")), "margin"))
     entries.append((lambda on, at, high: on.circle(at, high, 6, "h"), "this result"))
-    end = parts.legend(canvas, 256, entries)
+    end = drawing.legend(canvas, 256, entries)
     return canvas.closed(end + 12)

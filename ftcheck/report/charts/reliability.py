@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ftcheck.breakdown import ReliabilityBin
-from ftcheck.report.charts import parts
+from ftcheck.report.charts import drawing
 from ftcheck.report.charts.scale import Scale
 from ftcheck.report.charts.svg import Canvas, Figure, Table, figure
 from ftcheck.results import CaseResult
@@ -49,20 +49,20 @@ def _drawn(found: Sequence[ReliabilityBin]) -> Canvas:
     y = Scale(low=0, high=1, start=258, end=22)
     most = max(one.count for one in found)
     bars = Scale(low=0, high=most, start=330, end=286)
-    parts.frame(canvas, x, y, y_title="accuracy")
+    drawing.frame(canvas, x, y, y_title="accuracy")
     canvas.line(x(0), y(0), x(1), y(1), "p")
     for one in found:
         canvas.line(x(one.confidence), y(one.confidence), x(one.confidence), y(one.accuracy), "t")
-    parts.series(canvas, [(x(one.confidence), y(one.accuracy)) for one in found], parts.NOW)
+    drawing.series(canvas, [(x(one.confidence), y(one.accuracy)) for one in found], drawing.NOW)
     for one in found:
         top = bars(one.count)
         canvas.rect(x(one.low) + 1, top, x(one.high) - x(one.low) - 2, max(330 - top, 0.6), "n fw")
     canvas.text(_LEFT, 280, f"predictions (at most {most:,})", "s b")
-    parts.frame(canvas, x, Scale(low=0, high=1, start=330, end=286), x_title="confidence", ticks=0)
+    drawing.frame(canvas, x, Scale(low=0, high=1, start=330, end=286), x_title="confidence", ticks=0)
     entries = [
-        (parts.symbol(parts.NOW), "accuracy"),
-        (parts.symbol(parts.Look(line="p")), "as sure as right"),
-        (parts.symbol(parts.Look(line="t")), "gap"),
+        (drawing.symbol(drawing.NOW), "accuracy"),
+        (drawing.symbol(drawing.Look(line="p")), "as sure as right"),
+        (drawing.symbol(drawing.Look(line="t")), "gap"),
     ]
-    end = parts.legend(canvas, 384, entries)
+    end = drawing.legend(canvas, 384, entries)
     return canvas.closed(end + 10)

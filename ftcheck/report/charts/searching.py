@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import TypeVar
 
-from ftcheck.report.charts import parts
+from ftcheck.report.charts import drawing
 from ftcheck.report.charts.scale import Scale
 from ftcheck.report.charts.svg import Canvas, Figure, Table, figure
 from ftcheck.results import CaseResult, LearningRateCurve, SearchHistory
@@ -15,9 +15,9 @@ from ftcheck.results import CaseResult, LearningRateCurve, SearchHistory
 Row = TypeVar("Row")
 
 _LEFT, _RIGHT = 70, 620
-_COMPLETE = parts.Look(mark="dot", style="w fw")
-_PRUNED = parts.Look(mark="square", style="t fp")
-_FAILED = parts.Look(mark="cross", style="h")
+_COMPLETE = drawing.Look(mark="dot", style="w fw")
+_PRUNED = drawing.Look(mark="square", style="t fp")
+_FAILED = drawing.Look(mark="cross", style="h")
 
 
 def draw_search(result: CaseResult, id: str) -> Figure | None:
@@ -57,23 +57,23 @@ def _search_drawn(found: SearchHistory) -> Canvas:
     y = Scale.around(values.values(), 200, 24)
     assert x is not None, "some trial has a value"
     assert y is not None, "some trial has a value"
-    parts.frame(canvas, x, y, x_title="trial", y_title=found.metric)
+    drawing.frame(canvas, x, y, x_title="trial", y_title=found.metric)
     canvas.polyline([(x(number), y(value)) for number, value in _best_so_far(found)], "w p")
     for trial in found.trials:
         value = values.get(trial.number)
         if value is None:
-            parts.mark(canvas, x(trial.number), 196, _FAILED)
+            drawing.mark(canvas, x(trial.number), 196, _FAILED)
         else:
             look = _COMPLETE if trial.state == "complete" else _PRUNED
-            parts.mark(canvas, x(trial.number), y(value), look, 3.5)
+            drawing.mark(canvas, x(trial.number), y(value), look, 3.5)
         if trial.number == found.best and value is not None:
             canvas.circle(x(trial.number), y(value), 8, "h")
     states = {trial.state for trial in found.trials}
-    entries = [(parts.symbol(_COMPLETE), "complete"), (parts.symbol(parts.Look(line="w p")), "best so far")]
-    entries += [(parts.symbol(_PRUNED), "pruned")] if "pruned" in states else []
-    entries += [(parts.symbol(_FAILED), "failed")] if "failed" in states else []
+    entries = [(drawing.symbol(_COMPLETE), "complete"), (drawing.symbol(drawing.Look(line="w p")), "best so far")]
+    entries += [(drawing.symbol(_PRUNED), "pruned")] if "pruned" in states else []
+    entries += [(drawing.symbol(_FAILED), "failed")] if "failed" in states else []
     entries.append((lambda on, at, high: on.circle(at, high, 6, "h"), "taken"))
-    return canvas.closed(parts.legend(canvas, 256, entries) + 12)
+    return canvas.closed(drawing.legend(canvas, 256, entries) + 12)
 
 
 def _best_so_far(found: SearchHistory) -> list[tuple[int, float]]:
@@ -118,15 +118,15 @@ def _rates_drawn(found: LearningRateCurve) -> Canvas:
     y = Scale.around([loss for _, loss in smoothed], 200, 24, pad=0.15)
     assert x is not None, "the curve has two points"
     assert y is not None, "the curve has two points"
-    parts.frame(canvas, x, y, x_title="learning rate", y_title="loss")
+    drawing.frame(canvas, x, y, x_title="learning rate", y_title="loss")
     canvas.polyline([(x(rate), y(loss)) for rate, loss in _every(raw, 120)], "x")
     canvas.polyline([(x(rate), y(loss)) for rate, loss in _every(smoothed, 120)], "w")
-    entries = [(parts.symbol(parts.Look(line="w")), "smoothed"), (parts.symbol(parts.Look(line="x")), "loss")]
+    entries = [(drawing.symbol(drawing.Look(line="w")), "smoothed"), (drawing.symbol(drawing.Look(line="x")), "loss")]
     for rate, style, name in ((found.suggestion, "t d", "suggestion"), (found.lowest, "p", "lowest")):
         if rate is not None and rate > 0:
             canvas.line(x(rate), 24, x(rate), 200, style)
-            entries.append((parts.symbol(parts.Look(line=style)), name))
-    return canvas.closed(parts.legend(canvas, 256, entries) + 12)
+            entries.append((drawing.symbol(drawing.Look(line=style)), name))
+    return canvas.closed(drawing.legend(canvas, 256, entries) + 12)
 
 
 def _short(value: float | None) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from ftcheck.breakdown import PartScore
 from ftcheck.report import numbers
-from ftcheck.report.charts import parts
+from ftcheck.report.charts import drawing
 from ftcheck.report.charts.scale import UNIT, Scale
 from ftcheck.report.charts.svg import WIDTH, Canvas, Figure, Table, figure, joined
 from ftcheck.results import CaseResult
@@ -85,10 +85,10 @@ def _drawn(shown: Sequence[PartScore]) -> Canvas:
             canvas.text(_LEFT, y + 6, metric, "s b")
             y += 14
         y = _metric(canvas, scores, y)
-    entries = [(parts.symbol(parts.Look(line="w h", mark="diamond", style="w fw")), "value and interval")]
+    entries = [(drawing.symbol(drawing.Look(line="w h", mark="diamond", style="w fw")), "value and interval")]
     if any(score.reference is not None for score in shown):
-        entries.append((parts.symbol(parts.Look(mark="square", style="t fp")), "compared with"))
-    y = parts.legend(canvas, y + 8, entries)
+        entries.append((drawing.symbol(drawing.Look(mark="square", style="t fp")), "compared with"))
+    y = drawing.legend(canvas, y + 8, entries)
     return canvas.closed(y + 10)
 
 
@@ -97,10 +97,10 @@ def _metric(canvas: Canvas, scores: Sequence[PartScore], y: float) -> float:
     scale = Scale.around(_values(scores), _LEFT, _RIGHT, bounds=UNIT)
     assert scale is not None, "parts have values"
     bottom = y + _ROW * len(scores) + 2
-    parts.grid(canvas, scale, scale.ticks(5), y, bottom)
+    drawing.grid(canvas, scale, scale.ticks(5), y, bottom)
     for index, score in enumerate(scores):
         _row(canvas, scale, y + _ROW * (index + 0.5), score)
-    parts.rows_axis(canvas, scale, bottom, 5)
+    drawing.rows_axis(canvas, scale, bottom, 5)
     return bottom + 24
 
 
@@ -112,7 +112,7 @@ def _values(scores: Iterable[PartScore]) -> list[float]:
 def _row(canvas: Canvas, scale: Scale, y: float, score: PartScore) -> None:
     canvas.text(_LEFT - 12, y + 4, score.part, "e s", units=_LEFT - 16)
     if score.low is not None and score.high is not None:
-        parts.interval(canvas, y, scale(score.low), scale(score.high))
+        drawing.interval(canvas, y, scale(score.low), scale(score.high))
     if score.reference is not None:
         canvas.square(scale(score.reference), y, 4, "t fp")
     canvas.diamond(scale(score.value), y, 5, "w fw")

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ftcheck.report.charts import parts
+from ftcheck.report.charts import drawing
 from ftcheck.report.charts.scale import Scale
 from ftcheck.report.charts.svg import Canvas, Figure, Table, figure
 from ftcheck.results import CaseResult, RunResult
@@ -31,7 +31,7 @@ class Panel:
 
     title: str
     height: float
-    lines: tuple[tuple[str, parts.Look, tuple[Points, ...]], ...]
+    lines: tuple[tuple[str, drawing.Look, tuple[Points, ...]], ...]
     """(name, look, a line a seed)."""
     log: bool = False
 
@@ -67,7 +67,7 @@ def _lines(runs: Sequence[RunResult], name: str) -> tuple[Points, ...]:
 
 
 def _loss(runs: Sequence[RunResult]) -> Panel:
-    named = (("training loss", "loss", parts.Look(line="w")), ("loss on the tune split", "eval_loss", parts.THEN))
+    named = (("training loss", "loss", drawing.Look(line="w")), ("loss on the tune split", "eval_loss", drawing.THEN))
     lines = ((title, look, _lines(runs, name)) for title, name, look in named)
     return Panel(title="loss", height=150, lines=tuple(line for line in lines if line[2]))
 
@@ -78,18 +78,18 @@ def _metrics(runs: Sequence[RunResult]) -> Panel:
     names = [name for name in dict.fromkeys(logged) if name.startswith("eval_") and name not in _SPENT]
     lines = [(name.removeprefix("eval_"), found) for name in names if (found := _lines(runs, name))]
     shares = [line for line in lines if all(0 <= value <= 1 for points in line[1] for _, value in points)]
-    chosen = shares[: len(parts.SERIES)] or lines[:1]
+    chosen = shares[: len(drawing.SERIES)] or lines[:1]
     return Panel(
         title="metrics on the tune split",
         height=110,
-        lines=tuple((name, look, found) for (name, found), look in zip(chosen, parts.SERIES, strict=False)),
+        lines=tuple((name, look, found) for (name, found), look in zip(chosen, drawing.SERIES, strict=False)),
     )
 
 
 def _rate(runs: Sequence[RunResult]) -> Panel:
     """Of the first seed: the others follow the same schedule."""
     line = next(iter(_lines(runs, "learning_rate")), None)
-    lines = () if line is None else (("learning rate", parts.Look(line="k"), (line,)),)
+    lines = () if line is None else (("learning rate", drawing.Look(line="k"), (line,)),)
     return Panel(title="learning rate", height=56, lines=lines)
 
 
@@ -114,16 +114,16 @@ def _drawn(panels: Sequence[Panel]) -> Canvas:
         assert scale is not None, "a panel has lines, a line has points"
         last = index == len(panels) - 1
         ticks = max(2, round(panel.height / 32))
-        parts.frame(canvas, x, scale, x_title="step" if last else "", y_title=panel.title, ticks=ticks)
+        drawing.frame(canvas, x, scale, x_title="step" if last else "", y_title=panel.title, ticks=ticks)
         _draw(canvas, panel, x, scale)
         y += panel.height + 34
     entries = [
-        (parts.symbol(look), name)
+        (drawing.symbol(look), name)
         for panel in panels
         if panel.title != "learning rate"
         for name, look, _ in panel.lines
     ]
-    y = parts.legend(canvas, y + 12, entries)
+    y = drawing.legend(canvas, y + 12, entries)
     return canvas.closed(y + 10)
 
 
@@ -133,7 +133,7 @@ def _draw(canvas: Canvas, panel: Panel, x: Scale, y: Scale) -> None:
         for points in lines:
             kept = list(_thinned(points, max(24, MOST_POINTS // many)))
             places = [(x(step), y(value)) for step, value in kept]
-            parts.series(canvas, places, look, marks=bool(look.mark) and len(kept) * many <= 48)
+            drawing.series(canvas, places, look, marks=bool(look.mark) and len(kept) * many <= 48)
 
 
 def _thinned(points: Points, most: int) -> Iterator[tuple[float, float]]:
