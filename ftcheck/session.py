@@ -400,11 +400,9 @@ class FtSession:
         """Show what one of xdist's workers is doing."""
         before = len(self.planned)
         self.planned |= dict.fromkeys(report.ft_progress["planned"])
-        if len(self.planned) > before:
-            self._begin_file()
         self.live.of_worker(report)
         if self.file is not None:
-            self.file.tick()
+            self.file.tick(renew=len(self.planned) > before)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:

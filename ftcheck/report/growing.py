@@ -37,8 +37,9 @@ class GrowingFile:
         self._waiting = True
         self.tick()
 
-    def tick(self) -> None:
-        """Write what is waiting, if it's time."""
+    def tick(self, *, renew: bool = False) -> None:
+        """Write what is waiting, if it's time; `renew`: what is missing is waiting too."""
+        self._waiting |= renew
         if self._waiting and time.monotonic() >= self._last + self._cost * len(self._lines) / SHARE:
             try:
                 self.write(complete=False)

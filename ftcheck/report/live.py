@@ -125,8 +125,10 @@ class Live:
         if self._quiet or self._terminal is None:
             return
         self._fresh_line()
-        self._terminal.write(f"  {terminal.summary(result)}", **terminal.MARKUP.get(result.verdict, {}))
-        if type(self._terminal) is pytest.TerminalReporter and not self._config.pluginmanager.hasplugin("dsession"):
+        text = f"  {terminal.summary(result)}"
+        self._terminal.write(text, **terminal.MARKUP.get(result.verdict, {}))
+        alone = type(self._terminal) is pytest.TerminalReporter and not self._config.pluginmanager.hasplugin("dsession")
+        if alone and cells.width(text) + len(" [100%] ") < self._terminal._tw.fullwidth:
             # pytest ends the line when it names the next file, as it ends its own.
             self._terminal.currentfspath = -2
         else:

@@ -30,7 +30,7 @@ def test_diff_says_old_and_new_values_and_who_accepted_them_why(project: Path, c
     assert "__baselines__/suite.ft/fresh.json (cpu): new" in lines
     assert "__baselines__/suite.ft/frozen.json (cpu): removed" in lines
     assert "__baselines__/suite.ft/intents.json (cpu)" in lines
-    assert "  accuracy 0.9 → 0.7 (-0.2, worse)" in lines
+    assert "  accuracy 0.900 → 0.700 (−20.0 pt, worse)" in lines
     assert any(line.endswith(": half the data") for line in lines)
     commit(project)
     assert command("baseline", "diff", "--against", "HEAD~1") == (code, out, "")

@@ -185,7 +185,7 @@ def test_several_results_are_ranked(project: Path, command: Command) -> None:
     code, out, _ = command("compare", "before.json", "near.json", "worse.json", "--metric", "accuracy")
     assert code == 0
     line = next(line.split() for line in out.splitlines() if "intents" in line)
-    assert line[-5:] == ["0.9000", "best", "0.8900", "tied", "0.7000"]
+    assert line[-5:] == ["0.900", "best", "0.890", "tied", "0.700"]
     found = compared(command, "before.json", "near.json", "worse.json")
     frozen = next(one for one in found["rows"] if "frozen" in one["case"] and one["metric"] == "accuracy")
     assert frozen["places"] == ["best", "tied", ""]
@@ -206,7 +206,7 @@ def test_formats(project: Path, command: Command) -> None:
     (project / "a|<b>.json").write_bytes((project / "before.json").read_bytes())
     _, markdown, _ = command("compare", "a|<b>.json", "worse.json", "--format", "markdown")
     assert r"a\|&lt;b&gt;.json" in markdown
-    assert "| suite.ft::intents (cpu) | accuracy | 0.900 | 0.700 | -0.200 |" in markdown
+    assert "| suite.ft::intents (cpu) | accuracy | 0.900 | 0.700 | −20.0 pt |" in markdown
     _, table, _ = command("compare", "before.json", "worse.json", "--format", "csv")
     rows = list(csv.DictReader(io.StringIO(table)))
     assert float(next(one for one in rows if one["metric"] == "accuracy")["delta"]) == pytest.approx(-0.2)

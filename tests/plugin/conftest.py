@@ -82,9 +82,6 @@ def preloaded() -> None:
 @pytest.fixture
 def project(preloaded: None, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
     """An empty project whose fine-tuning is faked."""
-    from ftcheck.executors import inline
-
-    monkeypatch.setattr(inline, "InlineExecutor", inline.InlineExecutor)  # put back after what conftest.py does
     monkeypatch.delitem(sys.modules, "tests.fake", raising=False)  # a test's conftest.py may change it
     monkeypatch.delattr("tests.fake", raising=False)
     made = Project(pytester)

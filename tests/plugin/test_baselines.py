@@ -155,7 +155,7 @@ def test_small_steps_do_not_add_up_unseen(project: Project) -> None:
     project.suite(with_rate(0.7).replace(old, gates))
     result = project.run()
     assert result.ret == 1
-    result.stdout.fnmatch_lines(["accuracy 0.700, the first accepted 0.900: 0.200 worse*"])
+    result.stdout.fnmatch_lines(["accuracy 0.700, first accepted 0.900: −20.0 pt *"])
     assert (baseline(project).parent / "c.cpu.first.npz").is_file()
 
 
