@@ -129,7 +129,7 @@ def test_meteor_equals_nltk_with_the_real_wordnet(nltk_data: Path) -> None:
     from nltk.corpus.reader.wordnet import WordNetCorpusReader
 
     nltk_data.mkdir(parents=True)
-    for path in DEBIAN.iterdir():
+    for path in filter(Path.is_file, DEBIAN.iterdir()):
         shutil.copy(path.resolve(), nltk_data / path.name)
     # Debian leaves these two out; METEOR needs them to be there only.
     (nltk_data / "lexnames").write_text("".join(f"{index:02}\tname{index}\t1\n" for index in range(45)))

@@ -13,6 +13,7 @@ from scipy import stats
 from sklearn import metrics as sk  # noqa: TID253
 
 from ftcheck.errors import MetricError
+from ftcheck.metrics import ranks
 from ftcheck.metrics.leave_one_out import aggregate, statistics
 from ftcheck.metrics.ranks import spearman
 from tests.metrics.parity import metric, scored_without_each, value, without_each
@@ -300,7 +301,7 @@ def test_numbers_without_each_example_are_those_scored_anew(name: str, digits: i
     np.testing.assert_allclose(found - found.mean(), anew - anew.mean(), atol=1e-12)
 
 
-@pytest.mark.parametrize("size", [2, 3, 4, 5, 31, 32, 33, 257])
+@pytest.mark.parametrize("size", [2, 3, 4, 5, 47, 48, 49, 257])
 def test_ranks_without_each_example_are_right_at_every_size(size: int) -> None:
     rng = np.random.default_rng(size)
     for steps in (2, 5, 10**6):
@@ -309,6 +310,18 @@ def test_ranks_without_each_example_are_right_at_every_size(size: int) -> None:
         kept = [np.delete(np.arange(size), i) for i in range(size)]
         expected = [NUMBERS["spearman"](x[rest], y[rest]) if size > 2 else NAN for rest in kept]
         np.testing.assert_allclose([whole, *without], [NUMBERS["spearman"](x, y), *expected], atol=1e-12)
+
+
+@pytest.mark.parametrize("steps", [pytest.param(50, id="ties"), pytest.param(10**9, id="distinct")])
+def test_ranks_of_more_than_one_table_of_blocks_are_right(steps: int) -> None:
+    rng = np.random.default_rng(steps)
+    x = rng.integers(steps, size=3 * ranks.FEW + 7).astype(float)
+    y = x + rng.integers(steps, size=len(x)).astype(float)
+    whole, without = spearman(x, y)
+    assert whole == pytest.approx(NUMBERS["spearman"](x, y), abs=1e-12)
+    for i in (0, 1, ranks.FEW, len(x) - 1):
+        rest = np.delete(np.arange(len(x)), i)
+        assert without[i] == pytest.approx(NUMBERS["spearman"](x[rest], y[rest]), abs=1e-12)
 
 
 def test_a_prediction_that_is_no_number_spoils_the_value() -> None:
