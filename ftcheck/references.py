@@ -228,13 +228,17 @@ class Explanation:
         found = replace(found, broken=len(broken), fixed=len(fixed))
         if not len(worst):
             return found
-        run = self.scored.runs[0]
-        records, past = run.records(), self._past_records()
-        shown_flips = [
-            _flip(record := records[int(ours[place])], past.get(record["hash"]), run, float(change[place]))
-            for place in worst.tolist()
-        ]
-        return replace(found, flips=tuple(shown_flips))
+        past, flips = self._past_records(), dict[int, Flip]()
+        for run in self.scored.runs:  # an example may have broken in some of them only
+            left = [place for place in worst.tolist() if place not in flips]
+            if not left:
+                break
+            records = run.records()
+            for place in left:
+                record = records[int(ours[place])]
+                if flip := _flip(record, past.get(record["hash"]), run, float(change[place])):
+                    flips[place] = flip
+        return replace(found, flips=tuple(flips[place] for place in worst.tolist() if place in flips))
 
     def _past_records(self) -> dict[str, Mapping[str, Any]]:
         """Hash -> record of the other side's first run, where the store still has it. It only illustrates: what can't
@@ -262,24 +266,25 @@ def _changed_rows(theirs: Any, ours: Any) -> str:
     return f"{max(gone, new):,} of {max(len(before), len(after)):,} training rows ({gone:,} gone, {new:,} new)"
 
 
-def _flip(record: Mapping[str, Any], earlier: Mapping[str, Any] | None, run: Finished, change: float) -> Flip:
+def _flip(record: Mapping[str, Any], earlier: Mapping[str, Any] | None, run: Finished, change: float) -> Flip | None:
+    """What a run has wrong now; None where it has it right."""
     now, then = _example(record, run), _example(earlier, run)
+    if now is None:
+        return None
     return Flip(
         id=str(record.get("id", record["hash"][:12])),
-        input=now.input if now else shown(record.get("input", ""), 500),
-        gold=now.gold if now else "",
+        input=now.input,
+        gold=now.gold,
         before=then.predicted if then else "right" if earlier else "",
-        after=now.predicted if now else "right in this run",
+        after=now.predicted,
         change=change,
         marked=_marked(now, then),
     )
 
 
-def _marked(now: WorstExample | None, then: WorstExample | None) -> Marked | None:
+def _marked(now: WorstExample, then: WorstExample | None) -> Marked | None:
     """The text of `now`, with what was predicted before too where that is known of the same text."""
-    if now is None or now.marked is None:
-        return None
-    if then is None or then.marked is None or then.marked.text != now.marked.text:
+    if now.marked is None or then is None or then.marked is None or then.marked.text != now.marked.text:
         return now.marked
     before = [replace(mark, role="before") for mark in then.marked.marks if mark.role == "predicted"]
     return replace(now.marked, marks=(*now.marked.marks, *before))

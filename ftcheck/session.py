@@ -527,7 +527,7 @@ class FtSession:
         made of it later. Raises UsageError."""
         if self.file is not None:
             self.file.write(complete=complete)
-        if self.settings.html is None:
+        if self.settings.html is None or self.config.option.collectonly:
             return
         from tempfile import TemporaryDirectory
 

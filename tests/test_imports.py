@@ -40,7 +40,8 @@ PYTEST_SIDE = {"plugin", "session", "collect", "declare", "shared", "validate"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
-    "spec": {"errors"},
+    "spec": {"durations", "errors"},
+    "durations": {"errors"},
     "history": {"baselines", "errors", "git", "results"},
     "results": {"breakdown"},
     "breakdown": set(),

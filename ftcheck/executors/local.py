@@ -75,11 +75,18 @@ class _Slot:
     log: BinaryIO
     task: _Task | None = None
 
-    def tail(self) -> str:
-        """The end of what it printed."""
-        size = self.log.seek(0, os.SEEK_END)
-        self.log.seek(max(0, size - LOG_TAIL))
-        return self.log.read().decode(errors="replace").strip()
+    def ended(self) -> tuple[int, str]:
+        """Wait until the process is gone: its exit status, negative for a signal, and the end of what it printed."""
+        self.pipe.close()
+        try:
+            code = self.process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            code = self.process.wait()
+        with self.log as log:
+            size = log.seek(0, os.SEEK_END)
+            log.seek(max(0, size - LOG_TAIL))
+            return code, log.read().decode(errors="replace").strip()
 
 
 @dataclass(eq=False, kw_only=True)
@@ -125,7 +132,7 @@ class LocalExecutor:
             with suppress(ProcessLookupError):
                 os.killpg(slot.process.pid, signal.SIGTERM)  # and what it started
         for slot in self._slots:
-            self._reap(slot)
+            slot.ended()
         self._slots.clear()
         self._tasks.clear()
 
@@ -237,24 +244,11 @@ class LocalExecutor:
     def _lost(self, slot: _Slot) -> None:
         """Its process is gone, and what it was doing failed."""
         self._slots.remove(slot)
-        code = self._reap(slot)
-        said = slot.tail()
+        code, said = slot.ended()
         why = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
         hint = " (out of memory? lower per_device_train_batch_size, or --ft-jobs)" if code == -signal.SIGKILL else ""
         last = f"; the last that it printed: {shown(said[-500:], 500)}" if said else ""
         self._ended(slot, TrainingError(f"the process that trained it is gone: {why}{hint}{last}"))
-
-    @staticmethod
-    def _reap(slot: _Slot) -> int:
-        slot.pipe.close()
-        try:
-            code = slot.process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            slot.process.kill()
-            code = slot.process.wait()
-        with suppress(OSError):
-            slot.log.flush()
-        return code
 
     def _start(self) -> _Slot:
         number = next(n for n in range(self.jobs) if n not in {slot.number for slot in self._slots})

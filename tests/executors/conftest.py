@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.plugin.conftest import REPOSITORY, Project
+from tests.plugin.conftest import REPOSITORY, Project, preloaded
+
+__all__ = ["preloaded"]
 
 
 @pytest.fixture
 def project(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+    preloaded: None, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> Project:
     """An empty project; every Python that starts below it fakes the fine-tuning."""
+    monkeypatch.delitem(sys.modules, "tests.fake", raising=False)  # a test's conftest.py may change it
+    monkeypatch.delattr("tests.fake", raising=False)
     made = Project(pytester)
     customized = tmp_path_factory.mktemp("sitecustomize")
     (customized / "sitecustomize.py").write_text("from tests import fake\nfake.install()\n")

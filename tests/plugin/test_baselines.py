@@ -140,6 +140,22 @@ def test_examples_that_have_to_be_right(project: Project) -> None:
     result.stdout.fnmatch_lines([f"accuracy is not 1 in every run for {99:032x}, which must be right*"])
 
 
+def test_an_example_that_broke_in_the_second_run_only_is_shown_from_there(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accepted(project, CASE.replace("seeds: 3", "seeds: 2"))
+    monkeypatch.setenv("FAKE_COLLAPSED", "43")
+    project.suite(with_rate(0.89).replace("seeds: 3", "seeds: 2"))
+    project.run("--ft-json=out.json")
+    flips: Any = project.results()["c"]["references"][0]["flips"]
+    assert len(flips) == 10
+    assert {(flip["gold"], flip["before"], flip["after"]) for flip in flips} == {
+        ("lost", "right", "stolen"),
+        ("stolen", "right", "lost"),
+    }
+    assert all(flip["input"] for flip in flips)
+
+
 def test_small_steps_do_not_add_up_unseen(project: Project) -> None:
     """Each step is within max_regression; the third is too far from the first accepted result."""
     gates = "gates: {accuracy: {max_regression: 0.2, max_drift: 0.1}}"

@@ -37,7 +37,7 @@ def test_without_a_results_file_there_is_a_page(project: Project) -> None:
 def test_an_interrupted_session_has_a_page_that_says_so(project: Project) -> None:
     project.suite(CASES)
     (project.path / "test_stop.py").write_text("def test_stop(): raise KeyboardInterrupt\n")
-    project.run("suite.ft.yaml", "test_stop.py", "--ft-html=page.html", "--ft-json=out.json")
+    project.start("suite.ft.yaml", "test_stop.py", "--ft-html=page.html", "--ft-json=out.json")
     page = (project.path / "page.html").read_text("utf-8")
     assert "The session did not finish" in page
     assert made_later(project, "out.json") == page

@@ -117,7 +117,8 @@ def test_a_pipe_gets_colours_only_where_asked(
 
 
 def test_the_line_of_a_case_ends_with_pytest_s_progress(terminal: Project) -> None:
-    terminal.suite(GOOD + GOOD.replace("good", "other"))
+    good = "  good: {training: {learning_rate: 0.9}, gates: {accuracy: {min: 0.8}}}\n"
+    terminal.suite(good + good.replace("good", "other"))
     terminal.run().stdout.fnmatch_lines(
         [
             "suite.ft.yaml .",

@@ -16,6 +16,7 @@ from ftcheck.results import (
     WorstExample,
 )
 from tests.report import results
+from tests.report.charts.test_figures import breakdown
 
 RUN = "window.pwned=1"
 """What must not be run."""
@@ -106,6 +107,7 @@ def case(text: str, place: int) -> CaseResult:
             WorstExample(index=1, input=text, gold=text, predicted=text[::-1], score=float("nan")),
             WorstExample(index=2, input=text, gold=text, predicted=f"{text} x", marked=flips[2].marked),
         ),
+        breakdown=breakdown((text, text[::-1])),
     )
 
 

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from ftcheck.errors import UsageError
-from ftcheck.report import html, jsonfile
-from ftcheck.report.html import texts
+from ftcheck.report import charts, html, jsonfile
+from ftcheck.report.charts import Figure, Table
+from ftcheck.report.html import examples, figures, texts
 from ftcheck.report.html.texts import Piece
 from ftcheck.report.jsonfile import Document
-from ftcheck.results import CaseResult, Flip, Mark, Marked, Reference, WorstExample
+from ftcheck.results import CaseResult, Flip, Mark, Marked, Reference, Verdict, WorstExample
 from tests.report import hostile, results
 
 
@@ -127,6 +128,24 @@ def test_fifty_cases_as_long_as_can_be_are_less_than_two_megabytes() -> None:
     assert "more in the results file (--ft-json)" in of(cases[0])
 
 
+def test_where_charts_are_too_large_those_of_failed_cases_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then the first of each case that passed, then the second."""
+    chart = Figure(
+        id="c", title="", description="", svg="x" * figures.ROOM, table=Table(head=(), rows=(("y" * 10**6,),))
+    )
+    monkeypatch.setattr(charts, "figures", lambda _: [chart] * 3)
+    monkeypatch.setattr(figures, "LEAST", 9)
+    verdicts: tuple[Verdict, ...] = ("fail", "pass", "pass", "pass")
+    drawn = figures.views([results.case(verdict=verdict) for verdict in verdicts])
+    assert [len(one.shown) for one in drawn] == [3, 2, 2, 1]
+    assert [one.left_out.partition(":")[0] for one in drawn] == [
+        "",
+        "1 chart left out",
+        "1 chart left out",
+        "2 charts left out",
+    ]
+
+
 def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     document = written(tmp_path / "out.json", results.case())
@@ -189,6 +208,27 @@ def test_entities_keep_their_type_and_a_type_its_colour() -> None:
         Piece("Rome", "entity", "LOC", 0),
     )
     assert texts.entities(marked, "predicted", types) == (Piece("Ann in "), Piece("Rome", "entity", "PER", 1))
+
+
+def test_entities_that_were_found_before_stand_between_the_others() -> None:
+    marks = (
+        Mark(start=0, end=3, role="gold", label="PER"),
+        Mark(start=0, end=3, role="before", label="PER"),
+        Mark(start=7, end=11, role="predicted", label="PER"),
+    )
+    flip = Flip(
+        id="1",
+        input="Ann in Rome",
+        gold="",
+        before="Ann/PER",
+        after="Rome/PER",
+        change=-1.0,
+        marked=Marked(text="Ann in Rome", marks=marks),
+    )
+    (shown,) = examples.flips([flip], ("PER",)).shown
+    marked = {said: [p.text for p in pieces if p.kind == "entity"] for said, pieces in shown.answers}
+    assert marked == {"expected": ["Ann"], "before": ["Ann"], "now": ["Rome"]}
+    assert shown.input == "", "the sentences are there already"
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,8 @@ def _fitting(drawn: Sequence[Sequence[Figure]], passed: Sequence[bool]) -> list[
 
 def _size(figure: Figure) -> int:
     """Bytes, about."""
-    return len(figure.svg) + sum(len(cell) + 9 for row in (figure.table.head, *figure.table.rows) for cell in row) + 600
+    rows = (figure.table.head, *figure.table.rows)
+    return len(figure.svg) + sum(min(len(cell), 1000) + 9 for row in rows for cell in row) + 600
 
 
 def _left_out(count: int) -> str:

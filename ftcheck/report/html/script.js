@@ -85,7 +85,7 @@
   };
   form.addEventListener("input", filter);
   form.addEventListener("submit", (event) => event.preventDefault());
-  form.addEventListener("reset", () => setTimeout(filter));
+  document.getElementById("clear").addEventListener("click", () => { form.reset(); filter(); });
   const unfold = document.getElementById("unfold");
   unfold.addEventListener("click", () => {
     const open = unfold.ariaPressed !== "true";

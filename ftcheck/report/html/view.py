@@ -15,6 +15,8 @@ from ftcheck.results import CaseResult, MetricResult, RunResult, Verdict
 OPENED = 3
 """Cases that did not pass, at the top, that are open when the page is."""
 
+Facts = tuple[tuple[str, str], ...]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
@@ -44,11 +46,12 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
-    """Where runs took place, and which."""
+    """Where runs took place, and how many."""
 
     anchor: str
     title: str
-    facts: tuple[tuple[str, str], ...]
+    runs: str
+    facts: Facts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,18 +81,16 @@ def report(document: Document) -> ReportView:
     environments = _environments(results)
     counts = Counter(result.verdict for result in results)
     rows = tuple(_row(result, f"case-{place + 1}") for place, result in enumerate(results))
-    views = []
-    for place, (result, charts) in enumerate(zip(results, figures.views(results), strict=True)):
-        known = [index for index, (facts, _) in enumerate(environments) if any(facts == _facts(r) for r in result.runs)]
-        views.append(
-            cases.view(
-                result,
-                anchor=rows[place].anchor,
-                opened=len(results) == 1 or (place < OPENED and result.verdict != "pass"),
-                figures=charts,
-                environments=[(f"environment-{index + 1}", _name(index, len(environments))) for index in known],
-            )
+    views = [
+        cases.view(
+            result,
+            anchor=row.anchor,
+            opened=len(results) == 1 or (place < OPENED and result.verdict != "pass"),
+            figures=charts,
+            environments=[(known.anchor, known.title) for known in _of(result, environments)],
         )
+        for place, (result, row, charts) in enumerate(zip(results, rows, figures.views(results), strict=True))
+    ]
     return ReportView(
         title=_capital(markdown.headline(results)),
         verdict=results[0].verdict if results else None,
@@ -102,14 +103,7 @@ def report(document: Document) -> ReportView:
         rows=rows,
         compared=any(row.difference.text for row in rows),
         cases=tuple(views),
-        environments=tuple(
-            Environment(
-                anchor=f"environment-{index + 1}",
-                title=_name(index, len(environments)),
-                facts=(("runs", numbers.count(runs, "run")), *facts),
-            )
-            for index, (facts, runs) in enumerate(environments)
-        ),
+        environments=environments,
     )
 
 
@@ -174,18 +168,25 @@ def _difference(result: CaseResult, metric: MetricResult | None) -> Cell:
     return Cell(text=str(change), sort=repr(change.value))
 
 
-Facts = tuple[tuple[str, str], ...]
-
-
-def _environments(results: Sequence[CaseResult]) -> list[tuple[Facts, int]]:
-    """The environments of all runs, each once, in their order, and how many runs each had."""
+def _environments(results: Sequence[CaseResult]) -> tuple[Environment, ...]:
+    """The environments of all runs, each once, in their order."""
     counts = Counter(facts for result in results for run in result.runs if (facts := _facts(run)))
-    return list(counts.items())
+    return tuple(
+        Environment(
+            anchor=f"environment-{number}",
+            title="Environment" if len(counts) == 1 else f"Environment {number}",
+            runs=numbers.count(runs, "run"),
+            facts=facts,
+        )
+        for number, (facts, runs) in enumerate(counts.items(), 1)
+    )
+
+
+def _of(result: CaseResult, environments: Sequence[Environment]) -> list[Environment]:
+    """Where the runs of `result` took place."""
+    facts = {_facts(run) for run in result.runs}
+    return [environment for environment in environments if environment.facts in facts]
 
 
 def _facts(run: RunResult) -> Facts:
     return tuple((name, str(value)) for name, value in run.environment.items())
-
-
-def _name(index: int, of: int) -> str:
-    return "Environment" if of == 1 else f"Environment {index + 1}"
