@@ -15,7 +15,10 @@ __all__ = ["preloaded"]
 
 @pytest.fixture
 def project(
-    preloaded: None, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+    preloaded: None,
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Project:
     """An empty project; every Python that starts below it fakes the fine-tuning."""
     monkeypatch.delitem(sys.modules, "tests.fake", raising=False)  # a test's conftest.py may change it
