@@ -76,7 +76,11 @@ class Done:
 
 
 class SlotError(Exception):
-    """An error of a slot that isn't ftcheck's own, with the slot's traceback."""
+    """An error of a slot that isn't ftcheck's own; its cause has the slot's traceback."""
+
+
+class SlotTraceback(Exception):  # noqa: N818  no error, but where one came from
+    """The traceback of an error in a slot, as text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +104,9 @@ class Failed:
     def error(self) -> FtcheckError | SlotError:
         """The error, to be raised on the other side."""
         if not self.kind:
-            return SlotError(f"{self.message}\n\n{self.traceback}")
+            foreign = SlotError(self.message)
+            foreign.__cause__ = SlotTraceback(f"\n{self.traceback}")
+            return foreign
         kind: type[FtcheckError] = getattr(errors, self.kind)
         error = kind.__new__(kind)
         Exception.__init__(error, self.message)

@@ -11,6 +11,7 @@ import pytest
 
 from ftcheck import durations
 from ftcheck.errors import TrainingError
+from ftcheck.executors import local
 from ftcheck.executors.deadline import Timeout, deadline
 from tests.plugin.conftest import Project
 
@@ -93,7 +94,7 @@ def test_a_training_that_hangs_costs_its_case_only(
 
 def test_a_process_that_cannot_be_interrupted_is_killed(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_FAILURE", "deaf a")
-    project.pytester.makeconftest("from ftcheck.executors import local\nlocal.GRACE = 1.0\n")
+    monkeypatch.setattr(local, "GRACE", 1.0)
     project.suite(SUITE)
     project.run("--ft-jobs=2", "--ft-json=out.json").assert_outcomes(passed=1, errors=1)
     assert str(project.results()["a"]["error"]).startswith("timeout: 0.5s is over: stopped from outside")

@@ -52,15 +52,15 @@ def test_seeds_of_one_case_are_trained_at_once(project: Project, monkeypatch: py
     )
 
 
-def test_what_is_in_the_store_starts_no_process(project: Project) -> None:
+def test_what_is_in_the_store_starts_no_process(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     project.suite(PAIR)
     project.run("--ft-jobs=2").assert_outcomes(passed=2)
     project.stages()
-    project.pytester.makeconftest(
-        "from ftcheck.executors import local\n"
-        "def start(self):\n    raise AssertionError('a process was started')\n"
-        "local.LocalExecutor._start = start\n"
-    )
+
+    def start(self: LocalExecutor) -> None:
+        raise AssertionError("a process was started")
+
+    monkeypatch.setattr(LocalExecutor, "_start", start)
     project.run("--ft-jobs=2", "--ft-json=out.json").assert_outcomes(passed=2)
     assert project.stages() == []
     assert {run["train"]["source"] for result in project.results().values() for run in result["runs"]} == {"store"}
@@ -129,8 +129,8 @@ def test_an_error_that_is_not_ours_brings_its_traceback(project: Project, monkey
     project.suite("  a: {}\n")
     result = project.run("--ft-jobs=2", "--ft-json=out.json")
     result.assert_outcomes(errors=1)
-    assert "ZeroDivisionError: division by zero" in str(project.results()["a"]["error"])
-    result.stdout.fnmatch_lines(["*fake.py*in _train*"])
+    assert project.results()["a"]["error"] == "SlotError: ZeroDivisionError: division by zero"
+    result.stdout.fnmatch_lines(["*fake.py*in _made_up_training*"])
 
 
 @pytest.mark.parametrize(
