@@ -36,7 +36,7 @@ HEAVY = {
     "torchao",
     "transformers",
 }
-PYTEST_SIDE = {"plugin", "session", "collect", "declare", "shared", "validate"}
+PYTEST_SIDE = {"plugin", "reporting", "session", "collect", "declare", "shared", "validate"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
