@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ftcheck import options, shared
+from ftcheck import options
 
 if TYPE_CHECKING:
     from ftcheck.finetuned import Finetuned
@@ -94,6 +94,7 @@ class Intake:
     def pytest_configure_node(self, node: Any) -> None:
         """Tell one of xdist's workers which folder it shares with the others and with this process, and how often to
         tell of progress."""
+        from ftcheck import shared
         from ftcheck.report import tty
 
         node.workerinput["ft_transient"] = tty.is_transient(self.config)
@@ -101,6 +102,8 @@ class Intake:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, node: Any) -> None:
+        from ftcheck import shared
+
         notes = shared.notes_of(self.config, node.workerinput)
         terminal: pytest.TerminalReporter | None = self.config.pluginmanager.getplugin("terminalreporter")
         if notes and terminal is not None:

@@ -176,7 +176,7 @@ class Production:
     def begin(self, case: Case) -> None:
         """Let the executor make ahead, as far as it does that, what `finish` will ask for. Raises what keeps an input
         from being identified."""
-        if self.settings.cache == "only":
+        if self.settings.cache == "only" or not self.executor.works_ahead:
             return
         for whole in self.runs(case):
             if whole.parts and self._there(whole):

@@ -51,8 +51,11 @@ class Gathered:
         self.cases = [item.nodeid for item in session.items if FtSession.owns(item)]
         for plugin in session.config.pluginmanager.get_plugins():
             if isinstance(plugin, FtSession):
-                plugin.settings = _without_reports(plugin.settings)
                 self.collected |= plugin.cases
+
+    def pytest_plugin_registered(self, plugin: object) -> None:
+        if isinstance(plugin, FtSession):  # from the start: a results file is begun as soon as its cases are known
+            plugin.settings = _without_reports(plugin.settings)
 
 
 def gather(paths: Sequence[str]) -> Gathered:

@@ -50,7 +50,10 @@ def test_a_case_of_a_suite_is_what_pytest_finds(here: Project) -> None:
     assert here.pytester.runpytest_inprocess("-q", "-k", "good", "--ft-json=out.json").ret == 0
     found = ftcheck.evaluate("suite.ft.yaml::good")
     assert here.stages() == [], "both use one store"
-    assert found.result.to_json() == here.results()["good"]
+    reported = here.results()["good"]
+    assert reported["history"], "a session's reports have these two besides"
+    assert reported["breakdown"]
+    assert found.result.to_json() == {**reported, "history": [], "breakdown": None}
 
 
 def test_all_forms_are_one_case(here: Project) -> None:

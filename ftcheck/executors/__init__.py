@@ -48,6 +48,9 @@ class Work:
 class Executor(Protocol):
     """Brings runs into the store."""
 
+    works_ahead: bool
+    """Whether there is a point in `begin`."""
+
     def begin(self, work: Work, seconds: float | None) -> None:
         """Say that `work` will be asked for: who can, begins with it. `seconds`: how long it took before."""
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 class InlineExecutor:
     """Trains and predicts here, one run at a time, when it is asked for."""
 
+    works_ahead = False
+
     def begin(self, work: Work, seconds: float | None) -> None:
         pass
 

@@ -98,6 +98,7 @@ class LocalExecutor:
     """What slots are spread over."""
     root: Path
     """Of the run store."""
+    works_ahead: bool = True
     _tasks: dict[str, _Task] = field(default_factory=dict)
     """Predict digest -> what was begun, in order."""
     _slots: list[_Slot] = field(default_factory=list)

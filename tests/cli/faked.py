@@ -37,7 +37,7 @@ class Command:
 
     def run(self, *arguments: str) -> pytest.RunResult:
         """pytest on the project."""
-        return self.project.pytester.runpytest_inprocess(*arguments)
+        return self.project.run(*arguments)
 
 
 @pytest.fixture

@@ -329,7 +329,7 @@ def test_a_case_may_be_compared_with_another(project: Project) -> None:
     project.suite(swapped)
     result = project.run("suite.ft.yaml::c")
     assert result.ret == 1
-    result.stdout.fnmatch_lines(["accuracy 0.600, case other 0.900: 0.300 worse*"])
+    result.stdout.fnmatch_lines(["accuracy 0.600, case other 0.900: −30.0 pt *"])
     project.suite(CASE.replace("    seeds", "    vs: case:nobody\n    seeds"))
     project.run().stdout.fnmatch_lines(["*vs: no case of suite.ft.yaml is called nobody*"])
 
@@ -352,7 +352,7 @@ def test_a_commit_has_baselines_too(project: Project, how: str) -> None:
         project.suite(with_rate(0.8).replace("    seeds", "    vs: git:HEAD\n    seeds"))
     result = project.run(*(["--ft-compare=HEAD"] if how == "option" else []))
     assert result.ret == 1
-    result.stdout.fnmatch_lines(["accuracy 0.800, the baseline at HEAD 0.900: 0.100 worse*"])
+    result.stdout.fnmatch_lines(["accuracy 0.800, baseline at HEAD 0.900: −10.0 pt *"])
     unknown = project.run("--ft-compare=nowhere")
     unknown.assert_outcomes(errors=1)
     assert "nowhere is none of: a results file" in unknown.stdout.str()

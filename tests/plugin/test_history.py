@@ -99,7 +99,7 @@ def test_an_interrupted_session_keeps_what_was_judged(
     ftcheck.run()
     monkeypatch.setenv("FAKE_FAILURE", "interrupt")
     faked.suite(rate(0.9) + rate(0.8).replace("  c:", "  d:"))
-    assert faked.run().ret == pytest.ExitCode.INTERRUPTED
+    assert faked.start().ret == pytest.ExitCode.INTERRUPTED
     (record,) = records(default)
     assert record.point.sessions == 2
     assert records(default, "d") == []

@@ -27,7 +27,7 @@ import os, time
 from pathlib import Path
 from tests import fake
 fake.install()
-train = fake.FakeExecutor._train
+train = fake.FakeExecutor._made_up_training
 def waits(self, work, store, on_progress):
     if work.job.case.id == "second":
         Path("reached").touch()
@@ -37,7 +37,7 @@ def waits(self, work, store, on_progress):
             if os.environ["ENDS"] == "crash":
                 os._exit(1)
     train(self, work, store, on_progress)
-fake.FakeExecutor._train = waits
+fake.FakeExecutor._made_up_training = waits
 """
 
 
