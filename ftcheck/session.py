@@ -48,6 +48,8 @@ class FtSession(Reporting):
     """The state of ftcheck in this process. Registered as a plugin once there is a suite."""
 
     items: list[pytest.Item] = field(default_factory=list)
+    turn: pytest.Item | None = None
+    """The item that runs now; what it measures may be another's case."""
     begun: bool = False
     """Whether the executor knows of the session's cases."""
     cases: dict[tuple[Path, str], Case] = field(default_factory=dict)
@@ -147,7 +149,7 @@ class FtSession(Reporting):
             return self.cases.get((case.suite, name))
 
         self._begin()
-        with self.progress.showing(case.id, item) as told:
+        with self.progress.showing(case.id, self.turn or item) as told:
 
             def on_progress(seed: int, progress: Progress) -> None:
                 told.progress(seed, progress)
@@ -275,6 +277,7 @@ class FtSession(Reporting):
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        self.turn = item
         try:
             return (yield)
         finally:

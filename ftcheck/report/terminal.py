@@ -63,7 +63,14 @@ def table(results: Sequence[CaseResult], *, width: int, details: bool) -> list[L
     rows = [(result, _rows(result)) for result in results]
     columns = _columns([row for _, found in rows for row in found], width)
     if columns[3] < max((cells.width(row[3]) for _, found in rows for row in found), default=0):
-        rows = [(result, _rows(result, detects=False)) for result in results]
+        without = [_rows(result, detects=False) for result in results]
+        rows = [
+            (
+                result,
+                [row if cells.width(row[3]) <= columns[3] else less for row, less in zip(found, short, strict=True)],
+            )
+            for (result, found), short in zip(rows, without, strict=True)
+        ]
         columns = _columns([row for _, found in rows for row in found], width)
     lines = [Line("  " + _joined(_HEADER, columns).rstrip(), {"bold": True})]
     suite = ""
@@ -240,7 +247,7 @@ def _part_rows(gates: Sequence[GateResult], metric: MetricResult, *, detects: bo
     parts = [gate for gate in gates if gate.part]
     held = [gate for gate in parts if gate.verdict == "pass"]
     rows: list[tuple[str, str, str]] = [
-        (numbers.part_value(gate, metric), f"{gate.demand}, {_text(gate.part, 40)}", gate.verdict)
+        (numbers.part_value(gate, metric), f"{_gate_cell(gate, detects=detects)}, {_text(gate.part, 40)}", gate.verdict)
         for gate in parts
         if gate not in held
     ]
@@ -249,7 +256,7 @@ def _part_rows(gates: Sequence[GateResult], metric: MetricResult, *, detects: bo
     found = [gate.comparison.detectable for gate in held if gate.comparison is not None]
     known = [detectable for detectable in found if detectable is not None]
     seen = f" (detects {numbers.at_least(min(known))} to {numbers.at_least(max(known))})" if known and detects else ""
-    return [*rows, ("", f"{numbers.count(len(held), 'part')} of the rows{seen}", "pass")]
+    return [*rows, ("", f"{numbers.count(len(held), 'part')}{seen}", "pass")]
 
 
 def _joined(row: Sequence[str], columns: Sequence[int]) -> str:
