@@ -60,6 +60,20 @@ OPTIONS = (
         help="where the run store is (default: the user's cache directory)",
         metavar="DIR",
     ),
+    Option(
+        name="remote",
+        help="a store that other machines share (s3://, gs://, sftp://, file://): what is missing here is looked for "
+        "there, what is made here is published there",
+        metavar="URL",
+    ),
+    Option(name="remote_readonly", kind="switch", help="publish nothing in the --ft-remote", default=False),
+    Option(
+        name="remote_patience",
+        kind="count",
+        help="how many seconds a slow or dead --ft-remote may cost the session (default: 30)",
+        default=30,
+        metavar="SECONDS",
+    ),
     Option(name="seeds", kind="count", help="train every case with N seeds, whatever the suite says", metavar="N"),
     Option(
         name="limit",

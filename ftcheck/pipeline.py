@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ftcheck import gates, keys, proposals, tasks
 from ftcheck.errors import BaselineError, FtcheckError, MetricError, StoreError, TrainingError
 from ftcheck.executors import SearchWork, Work
-from ftcheck.executors.inline import has_model, model_of
+from ftcheck.executors.inline import model_of
 from ftcheck.finetune import Job, OnProgress, Progress, techniques
 from ftcheck.results import CaseResult, Confusion, WorstExample
 from ftcheck.runs import Finished, Measured, PlannedRun, Run, Scored, notes, run_result
@@ -137,14 +137,14 @@ class Pipeline:
             each = [self._planned(part, predicted=there) for part, there in zip(run.parts, found, strict=True)]
             return "train" if "train" in each else "found"
         # Predicting takes the model, which may have been taken out.
-        return "found" if trained is not None and (predicted or has_model(trained)) else "train"
+        return "found" if trained is not None and (predicted or self.store.offers_model(trained)) else "train"
 
     def _untrained_parents(self, job: Job) -> tuple[str, ...]:
         """The ids of the cases that would have to be trained before this run, the first one first."""
         found: list[str] = []
         for run in self._parents(job.case, job.seed).values():
             trained = self._found("runs", run.train)
-            if trained is None or not has_model(trained):
+            if trained is None or not self.store.offers_model(trained):
                 found += (*self._untrained_parents(run.job), run.job.case.id)
         return tuple(found)
 
@@ -341,7 +341,7 @@ class Pipeline:
     def warnings(self) -> tuple[str, ...]:
         """What the store has to tell the reader since it was asked last: entries set aside, what couldn't be noted."""
         said = tuple(self.store.warnings)
-        self.store.warnings.clear()
+        del self.store.warnings[: len(said)]  # an upload may have added one meanwhile
         return said
 
     def drop_models(self, measured: Measured, case: Case) -> None:
@@ -362,10 +362,10 @@ class Pipeline:
                 except StoreError as error:
                     self.store.warnings.append(f"{case.id}: a model that is not wanted stays: {error}")
 
-    def _found(self, stage: Stage, key: Key) -> Entry | None:
+    def _found(self, stage: Stage, key: Key, *, model: bool = False) -> Entry | None:
         if self.settings.cache == "refresh" and key.digest not in self.refreshed:
             return None
-        return self.store.get(stage, key.digest)
+        return self.store.get(stage, key.digest, model=model)
 
     def _finish(self, run: Run, on_progress: OnProgress, on_wait: Callable[[str], None]) -> Finished:
         case = run.job.case
@@ -401,8 +401,9 @@ class Pipeline:
     def _make(self, run: Run, on_progress: OnProgress, on_wait: Callable[[str], None], *, redo: bool) -> frozenset[str]:
         """Bring both stages of `run` into the store; returns those made just now."""
         self.store.check_writable()
-        trained = None if redo else self.store.get("runs", run.train.digest)
-        only_predicts = trained is not None and has_model(trained)
+        # Verified: a model that turned out to be damaged later would be trained again without what its search found.
+        trained = None if redo else self.store.get("runs", run.train.digest, model=True)
+        only_predicts = model_of(trained) is not None
         search = None if only_predicts else self._search_work(run.job.case, on_progress, on_wait, redo=redo)
         whole = not any(technique.keeps for technique in techniques.of(run.job.case))
         if not (whole and only_predicts):
@@ -437,7 +438,7 @@ class Pipeline:
     def _make_parents(self, job: Job, on_progress: OnProgress, on_wait: Callable[[str], None]) -> None:
         """Bring the models that a job needs into the store."""
         for run in self._parents(job.case, job.seed).values():
-            trained = self._found("runs", run.train)
+            trained = self._found("runs", run.train, model=True)
             if model_of(trained) is not None:
                 continue
             # Not trained yet, or its model was taken out, or is damaged.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ftcheck import baselines, options, proposals, updating
-from ftcheck.errors import BaselineError, FtcheckError, UsageError, shown
+from ftcheck.errors import BaselineError, FtcheckError, MissingExtraError, UsageError, shown
 from ftcheck.results import CaseResult
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ftcheck.runs import Measured
     from ftcheck.settings import Settings
     from ftcheck.spec import Case
+    from ftcheck.store import Store
 
 CASE = pytest.StashKey["Case"]()
 STATE = pytest.StashKey["ItemState"]()
@@ -54,6 +55,8 @@ class FtSession:
     """(suite, id) -> every case of the files that were collected, selected or not."""
     unused: set[str] = field(default_factory=set)
     """Baselines that no case has, as xdist's workers found them."""
+    notes: dict[str, None] = field(default_factory=dict)
+    """What xdist's workers had to say after their last case, each once."""
 
     @classmethod
     def start(cls, config: pytest.Config) -> FtSession:
@@ -61,7 +64,11 @@ class FtSession:
         try:
             settings = options.read(config)
             updating.check(settings)
-        except UsageError as error:
+            if settings.remote is not None:
+                from ftcheck.store import remote
+
+                remote.check(settings.remote)
+        except (UsageError, MissingExtraError) as error:
             raise pytest.UsageError(str(error)) from None
         return cls(config, settings)
 
@@ -94,7 +101,7 @@ class FtSession:
         from ftcheck.executors.inline import InlineExecutor
         from ftcheck.keys import Identifier
         from ftcheck.pipeline import Pipeline
-        from ftcheck.store import Store, default_cache_dir
+        from ftcheck.store import default_cache_dir
 
         root = Path(self.settings.cache_dir) if self.settings.cache_dir else default_cache_dir()
         if self.settings.cache == "off":
@@ -105,11 +112,26 @@ class FtSession:
             root = Path(temporary.name)
         return Pipeline(
             settings=self.settings,
-            store=Store(root),
+            store=self._store(root),
             identifier=Identifier(root / "memo", offline=self.settings.offline),
             device=self.device,
             executor=InlineExecutor(),
         )
+
+    def _store(self, root: Path) -> Store:
+        from ftcheck.store import MirroredStore, Remote, Store
+
+        settings = self.settings
+        if settings.remote is None or settings.cache == "off":
+            return Store(root)
+        store = MirroredStore(
+            root,
+            Remote(settings.remote, patience=settings.remote_patience),
+            readonly=settings.remote_readonly,
+            replace=settings.cache == "refresh",
+        )
+        store.on_fetch = self.live.fetching
+        return store
 
     @cached_property
     def live(self) -> Live:
@@ -150,7 +172,7 @@ class FtSession:
                 state.unmeasured = True
                 state.result = self._unmeasured(item, f"{type(error).__name__}: {error}")
                 raise
-            state.finetuned = Finetuned(measured)
+            state.finetuned = Finetuned(measured, self.pipeline.store)
             state.result = measured.result
             if measured.result.verdict == "incomparable":
                 from ftcheck.report.terminal import incomparable
@@ -258,6 +280,7 @@ class FtSession:
             state.finetuned = None
             if measured is not None:
                 self.pipeline.drop_models(measured, item.stash[CASE])
+                self.pipeline.store.write_back()
 
     @pytest.hookimpl(wrapper=True, trylast=True)  # within pytest's capture: what libraries print is part of the report
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, None, None]:
@@ -356,7 +379,7 @@ class FtSession:
             terminalreporter.section("fine-tuned models")
             for line in table(list(self.results.values()), width=width, details=self.settings.details):
                 terminalreporter.write_line(line.text, **line.markup)
-        for warning in self.pipeline.warnings() if "pipeline" in vars(self) else ():
+        for warning in (*self.notes, *(self.pipeline.warnings() if "pipeline" in vars(self) else ())):
             terminalreporter.write_line(f"note: {warning}", yellow=True)
         for path in sorted(self.unused):
             terminalreporter.write_line(
@@ -365,9 +388,13 @@ class FtSession:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        if "pipeline" in vars(self) and exitstatus != pytest.ExitCode.INTERRUPTED:
+            self.pipeline.store.close()
         self.unused |= set(updating.unused(self.cases, self.config.rootpath))
         if self.worker:
             self.config.workeroutput["ft_unused"] = sorted(self.unused)  # type: ignore[attr-defined]
+            said = self.pipeline.warnings() if "pipeline" in vars(self) else ()
+            self.config.workeroutput["ft_notes"] = list(said)  # type: ignore[attr-defined]
         elif self.settings.updates:
             for proposal in proposals.collect(self.proposals):
                 try:

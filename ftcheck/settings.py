@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 CacheMode = Literal["use", "refresh", "off", "only"]
@@ -15,6 +15,10 @@ class Settings:
     device: str = "auto"
     cache: CacheMode = "use"
     cache_dir: str | None = None
+    remote: str | None = field(default=None, repr=False)
+    """May hold a password."""
+    remote_readonly: bool = False
+    remote_patience: int = 30
     seeds: int | None = None
     limit: int | None = None
     plan: bool = False

@@ -57,6 +57,13 @@ class Live:
         if not self._quiet:
             self._say(f"{self._case}: {message}")
 
+    def fetching(self, message: str) -> None:
+        """How far a transfer is, if the last word was long enough ago."""
+        now = time.monotonic()
+        if not self._quiet and now >= self._next:
+            self._next = now + (ON_TERMINAL if self._transient else ELSEWHERE)
+            self._say(f"{self._case}: {message}" if self._case else message)
+
     def line(self, result: CaseResult) -> None:
         """One line for a finished case."""
         if self._quiet or self._terminal is None:
