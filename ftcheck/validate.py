@@ -59,36 +59,52 @@ def with_case(nodeid: str, options: Sequence[str], work: Callable[[FtSession, Ca
 
     Raises UsageError where it isn't one case, FtcheckError for mistakes in its suite, and whatever `work` raises.
     """
-    one: _One[T] = _One(work=work)
-    code = _collect([*options, nodeid], one)
-    if one.errors:
-        raise FtcheckError("\n".join(one.errors))
-    if one.raised is not None:
-        raise one.raised
-    if one.made:
-        return one.made[0]
-    if code == pytest.ExitCode.USAGE_ERROR:
-        raise SystemExit(code)  # pytest itself has said why, on stderr
+    one: _Working[T] = _Working(work=lambda session, cases: work(session, cases[0]), single=True)
+    made = _worked([*options, nodeid], one)
+    if made:
+        return made[0]
     several = f"{len(one.cases)} cases: name one of {', '.join(one.cases[:10])}" if one.cases else "no case"
     raise UsageError(f"{shown(nodeid)} is {several}")
 
 
-@dataclass(eq=False)
-class _One(Gathered, Generic[T]):
-    """Does its work once there is exactly one case, and keeps what came of it: what a hook raises ends pytest."""
+def with_cases(paths: Sequence[str], options: Sequence[str], work: Callable[[FtSession, Sequence[Case]], T]) -> T:
+    """The same with all cases of files, folders and node ids. Raises UsageError where there is none."""
+    made = _worked([*options, *paths], _Working(work=work))
+    if made:
+        return made[0]
+    raise UsageError(f"there is no case in {shown(', '.join(paths), 300)}")
 
-    work: Callable[[FtSession, Case], T] = field(kw_only=True)
+
+def _worked(arguments: Sequence[str], some: _Working[T]) -> list[T]:
+    """What came of the work: nothing, where its cases aren't there. Raises what kept it from being done."""
+    code = _collect(arguments, some)
+    if some.errors:
+        raise FtcheckError("\n".join(some.errors))
+    if some.raised is not None:
+        raise some.raised
+    if not some.made and code == pytest.ExitCode.USAGE_ERROR:
+        raise SystemExit(code)  # pytest itself has said why, on stderr
+    return some.made
+
+
+@dataclass(eq=False)
+class _Working(Gathered, Generic[T]):
+    """Does its work once there are cases (a `single` one), and keeps what came of it: what a hook raises ends
+    pytest."""
+
+    work: Callable[[FtSession, Sequence[Case]], T] = field(kw_only=True)
+    single: bool = False
     made: list[T] = field(default_factory=list)
     raised: BaseException | None = None
 
     @pytest.hookimpl(trylast=True)  # once the session knows its items
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         super().pytest_collection_finish(session)
-        if self.errors or len(self.cases) != 1:
+        if self.errors or not self.cases or (self.single and len(self.cases) > 1):
             return
-        (item,) = (item for item in session.items if FtSession.owns(item))
+        cases = [item.stash[CASE] for item in session.items if FtSession.owns(item)]
         try:
-            self.made.append(self.work(ensure_session(session.config), item.stash[CASE]))
+            self.made.append(self.work(ensure_session(session.config), cases))
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  `with_case` raises it again
             self.raised = error
 
