@@ -74,6 +74,12 @@ OPTIONS = (
         default=30,
         metavar="SECONDS",
     ),
+    Option(
+        name="vendor",
+        kind="path",
+        help="take what comes from the Hub out of a folder that `ftcheck vendor` wrote, and go to no network",
+        metavar="DIR",
+    ),
     Option(name="seeds", kind="count", help="train every case with N seeds, whatever the suite says", metavar="N"),
     Option(
         name="limit",

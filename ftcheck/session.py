@@ -103,6 +103,7 @@ class FtSession:
         from ftcheck.pipeline import Pipeline
         from ftcheck.store import default_cache_dir
 
+        settings = self.settings
         root = Path(self.settings.cache_dir) if self.settings.cache_dir else default_cache_dir()
         if self.settings.cache == "off":
             from tempfile import TemporaryDirectory
@@ -110,10 +111,15 @@ class FtSession:
             temporary = TemporaryDirectory(prefix="ftcheck-")
             self.config.add_cleanup(temporary.cleanup)
             root = Path(temporary.name)
+        if settings.vendor is not None:
+            from ftcheck import vendoring
+
+            vendoring.use(Path(settings.vendor), root / "memo")
+            settings = replace(settings, offline=True)
         return Pipeline(
-            settings=self.settings,
+            settings=settings,
             store=self._store(root),
-            identifier=Identifier(root / "memo", offline=self.settings.offline),
+            identifier=Identifier(root / "memo", offline=settings.offline),
             device=self.device,
             executor=InlineExecutor(),
         )

@@ -19,6 +19,7 @@ class Settings:
     """May hold a password."""
     remote_readonly: bool = False
     remote_patience: int = 30
+    vendor: str | None = None
     seeds: int | None = None
     limit: int | None = None
     plan: bool = False

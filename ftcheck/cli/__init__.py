@@ -19,6 +19,7 @@ from ftcheck.cli.common import PROBLEM, USAGE, CacheDir, existing, open_store, s
 from ftcheck.cli.compare import compare
 from ftcheck.cli.report import report
 from ftcheck.cli.sharing import pull, push
+from ftcheck.cli.vendor import vendor
 from ftcheck.errors import FtcheckError, UsageError, one_of, shown
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ app = typer.Typer(
 cache = typer.Typer(help="The run store: what was trained, evaluated and scored.", no_args_is_help=True)
 app.add_typer(cache, name="cache")
 app.add_typer(baseline, name="baseline")
-for command in (compare, advise, calibrate, bisect, report):
+for command in (compare, advise, calibrate, bisect, report, vendor):
     app.command()(command)
 cache.command()(push)
 cache.command()(pull)
