@@ -401,9 +401,8 @@ class Pipeline:
     def _make(self, run: Run, on_progress: OnProgress, on_wait: Callable[[str], None], *, redo: bool) -> frozenset[str]:
         """Bring both stages of `run` into the store; returns those made just now."""
         self.store.check_writable()
-        # Verified: a model that turned out to be damaged later would be trained again without what its search found.
-        trained = None if redo else self.store.get("runs", run.train.digest, model=True)
-        only_predicts = model_of(trained) is not None
+        # Verified: one that turned out to be damaged later would be trained again without what its search found.
+        only_predicts = not redo and model_of(self.store.get("runs", run.train.digest, model=True)) is not None
         search = None if only_predicts else self._search_work(run.job.case, on_progress, on_wait, redo=redo)
         whole = not any(technique.keeps for technique in techniques.of(run.job.case))
         if not (whole and only_predicts):

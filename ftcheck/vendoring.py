@@ -90,10 +90,12 @@ def vendor(session: FtSession, cases: Sequence[Case], suites: Sequence[Path], ou
 
 
 def keys_of(session: FtSession, cases: Sequence[Case]) -> dict[str, list[str]]:
-    """Suite's name and case's id -> the keys of its runs."""
-    return {
-        f"{case.suite.name}::{case.id}": [run.predict.digest for run in session.pipeline.runs(case)] for case in cases
-    }
+    """Suite's name and case's id -> the keys of the runs of all cases called so, sorted."""
+    found: dict[str, list[str]] = {}
+    for case in cases:
+        digests = [run.predict.digest for run in session.pipeline.runs(case)]
+        found.setdefault(f"{case.suite.name}::{case.id}", []).extend(digests)
+    return {name: sorted(digests) for name, digests in found.items()}
 
 
 def use(folder: Path, memo: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -83,13 +82,12 @@ def test_a_server_that_does_not_answer_in_time_is_not_waited_for(
     assert Remote(url).push(publish(Store(tmp_path / "one"), key(), files={"x": b"1"}))
     between.dead, between.seconds = how == "dead", 0.0 if how == "dead" else 1.0
     store = MirroredStore(tmp_path / "two", Remote(url, patience=0.3))
-    began = time.monotonic()
-    found = [store.get("runs", key(seed=seed).digest) for seed in (42, 43, 44)]
-    elapsed = time.monotonic() - began
-    assert found == [None, None, None]
+    assert store.get("runs", key(seed=42).digest) is None
+    made = len(between.connections)
+    assert [store.get("runs", key(seed=seed).digest) for seed in (43, 44)] == [None, None]
+    assert len(between.connections) == made  # it isn't asked again
     assert [warning for warning in store.warnings if "too slow" in warning] == store.warnings
     assert len(store.warnings) == 1
-    assert elapsed < 10  # three libraries' own time limits are a minute and more
 
 
 def test_an_upload_that_takes_too_long_is_left_to_another_time(tmp_path: Path, between: Network, url: str) -> None:
