@@ -50,11 +50,17 @@ def s3(s3_server: tuple[int, str], monkeypatch: pytest.MonkeyPatch) -> tuple[int
     return s3_server
 
 
-@pytest.fixture(params=["file", "memory", "sftp", "s3"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+@pytest.fixture
+def url(tmp_path: Path) -> str:
     """An empty remote."""
+    return f"file://{tmp_path}/remote"
+
+
+@pytest.fixture(params=["file", "memory", "sftp", "s3"])
+def any_url(request: pytest.FixtureRequest, tmp_path: Path, url: str) -> str:
+    """An empty remote of each kind."""
     if request.param == "file":
-        return f"file://{tmp_path}/remote"
+        return url
     if request.param == "memory":
         return f"memory://{uuid4().hex}"
     if request.param == "sftp":

@@ -79,19 +79,16 @@ def test_a_damaged_entry_is_told_and_the_others_come(faked: Project, ftcheck: Co
     assert counts(faked.path / "two") == {"runs": 2, "predictions": 1, "scores": 2}
 
 
-@pytest.mark.parametrize("option", [[], ["--suites", "."]], ids=["here", "by name"])
 @pytest.mark.parametrize("what", [["--max-size", "0B"], ["--models"]], ids=["entries", "models"])
-def test_prune_spares_what_a_baseline_names(
-    faked: Project, ftcheck: Command, url: str, what: list[str], option: list[str]
-) -> None:
+def test_prune_spares_what_a_baseline_names(faked: Project, ftcheck: Command, url: str, what: list[str]) -> None:
     assert ftcheck.run("-k", "good", "--ft-update", "--ft-reason=x").ret == pytest.ExitCode.OK
-    said = ftcheck("cache", "prune", *what, *option, "--dry-run")
+    said = ftcheck("cache", "prune", *what, "--dry-run")
     assert "would be taken out" in said.stdout
     assert (counts(faked.path / "store"), models(faked.path / "store")) == (
         {"runs": 2, "predictions": 2, "scores": 2},
         2,
     )
-    done = ftcheck("cache", "prune", *what, *option)
+    done = ftcheck("cache", "prune", *what)
     assert done.stdout == said.stdout.replace("would be ", "")
     assert "were left: baselines name them" in done.stdout
     assert models(faked.path / "store") == 1

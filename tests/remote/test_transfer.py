@@ -42,10 +42,10 @@ def names(url: str) -> list[str]:
     return sorted(str(path).rpartition("/")[2] for path in filesystem.find(f"{root}/{PLACE}"))
 
 
-def test_an_entry_comes_over_without_its_model_and_then_with_it(tmp_path: Path, url: str) -> None:
+def test_an_entry_comes_over_without_its_model_and_then_with_it(tmp_path: Path, any_url: str) -> None:
     files_ = {**FILES, "model/empty.txt": b"", "model/large.safetensors": os.urandom(100_000)}
-    first = published(tmp_path, url, files=files_)
-    store = other(tmp_path, url)
+    first = published(tmp_path, any_url, files=files_)
+    store = other(tmp_path, any_url)
     found = store.get("runs", DIGEST)
     assert found is not None
     assert (files(found), found.content, found.model_size) == (SMALL, CONTENT, 0)
@@ -54,7 +54,7 @@ def test_an_entry_comes_over_without_its_model_and_then_with_it(tmp_path: Path, 
     assert whole is not None
     assert (files(whole), whole.manifest) == (files_, first.manifest)
     assert (store.warnings, left_over(store.root)) == ([], [])
-    assert list(Remote(url).keys("runs")) == [DIGEST]
+    assert list(Remote(any_url).keys("runs")) == [DIGEST]
 
 
 def test_what_is_nowhere_is_asked_for_once(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,15 +65,15 @@ def test_what_is_nowhere_is_asked_for_once(tmp_path: Path, url: str, monkeypatch
     assert store.warnings == []
 
 
-def test_the_first_of_two_machines_stays(tmp_path: Path, url: str) -> None:
-    published(tmp_path, url)
+def test_the_first_of_two_machines_stays(tmp_path: Path, any_url: str) -> None:
+    published(tmp_path, any_url)
     late = publish(Store(tmp_path / "late"), key(), files={**FILES, "statistics.npz": b"other numbers"})
-    assert not Remote(url).push(late)
-    found = other(tmp_path, url).get("runs", DIGEST, model=True)
+    assert not Remote(any_url).push(late)
+    found = other(tmp_path, any_url).get("runs", DIGEST, model=True)
     assert found is not None
     assert files(found) == FILES
-    assert Remote(url).push(late, replace=True)
-    found = other(tmp_path, url, "three").get("runs", DIGEST)
+    assert Remote(any_url).push(late, replace=True)
+    found = other(tmp_path, any_url, "three").get("runs", DIGEST)
     assert found is not None
     assert found.read("statistics.npz") == b"other numbers"
 
@@ -111,18 +111,18 @@ def test_a_readonly_remote_is_read_and_never_written(tmp_path: Path, url: str) -
 
 
 def test_half_an_upload_is_invisible_and_made_whole_by_the_next(
-    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, any_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entry = publish(Store(tmp_path / "one"), key())
     with monkeypatch.context() as patch:
         patch.setattr(Remote, "_write_whole", lambda *_: (_ for _ in ()).throw(ConnectionResetError("cut")))
         with pytest.raises(RemoteError, match="ConnectionResetError: cut"):
-            Remote(url).push(entry)
-    assert MANIFEST not in names(url)
-    assert other(tmp_path, url).get("runs", DIGEST) is None
-    assert Remote(url).push(entry)
-    assert not [name for name in names(url) if name.endswith(".part")]
-    assert other(tmp_path, url, "three").get("runs", DIGEST) is not None
+            Remote(any_url).push(entry)
+    assert MANIFEST not in names(any_url)
+    assert other(tmp_path, any_url).get("runs", DIGEST) is None
+    assert Remote(any_url).push(entry)
+    assert not [name for name in names(any_url) if name.endswith(".part")]
+    assert other(tmp_path, any_url, "three").get("runs", DIGEST) is not None
 
 
 def damaged(change: Callable[[bytes], bytes], which: str) -> Callable[[Path, Entry], None]:
