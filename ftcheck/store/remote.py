@@ -267,11 +267,15 @@ class Remote:
     def _filesystem(self) -> tuple[Any, str]:
         """fsspec's file system, and the URL's path in it."""
         if self._opened is None:
+            from fsspec import register_implementation
             from fsspec.core import url_to_fs
 
-            # sshfs takes any host's word for who it is unless told to look at ~/.ssh/known_hosts; `()` is asyncssh's
-            # word for that.
-            options: dict[str, Any] = {"known_hosts": ()} if self._scheme in ("sftp", "ssh") else {}
+            options: dict[str, Any] = {}
+            if self._scheme in ("sftp", "ssh"):
+                # Not fsspec's own, which believes any host; so does sshfs, unless told to look at ~/.ssh/known_hosts:
+                # `()` is asyncssh's word for that.
+                register_implementation(self._scheme, "sshfs.SSHFileSystem", clobber=True)
+                options["known_hosts"] = ()
             if self._scheme != "memory":
                 options["skip_instance_cache"] = True
             filesystem, root = url_to_fs(self._url, **options)

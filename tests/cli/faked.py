@@ -12,7 +12,7 @@ import pytest
 from ftcheck import cli
 from tests.plugin.conftest import REPOSITORY, Project
 
-PRELOADED = ("numpy", "scipy.special", "pyarrow.parquet", "ftcheck.bisecting", "ftcheck.calibrating")
+PRELOADED = ("numpy", "scipy.special", "pyarrow.parquet", "fsspec", "ftcheck.bisecting", "ftcheck.calibrating")
 """pytester forgets what is first imported while its pytest runs, and these can't be loaded twice."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from uuid import uuid4
@@ -66,3 +67,10 @@ def any_url(request: pytest.FixtureRequest, tmp_path: Path, url: str) -> str:
     if request.param == "sftp":
         return f"sftp://{servers.user()}@127.0.0.1:{request.getfixturevalue('sftp')}{tmp_path}/remote"
     return f"s3://{request.getfixturevalue('s3')[1]}/{uuid4().hex}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ssh_is_loaded_once() -> None:
+    """pytester forgets what is first imported while its pytest runs, and cryptography can't be loaded twice."""
+    if find_spec("sshfs") is not None:
+        import_module("sshfs")

@@ -103,13 +103,12 @@ def test_refresh_takes_nothing_from_the_remote_and_replaces_what_it_has(
     assert set(after) == set(before)
 
 
-def test_xdist_s_workers_share_it(faked: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    faked.suite("".join(CASE.replace("good", f"case{n}").replace("0.9", f"0.9{n}") for n in range(3)))
-    url = f"file://{faked.path}/remote"
+def test_xdist_s_workers_share_it(faked: Project, ftcheck: Command, machine: Callable[[str], None], url: str) -> None:
+    faked.suite("".join(CASE.replace("good", f"case{n}").replace("0.9", f"0.9{n}") for n in range(2)))
     assert faked.run("-n2", f"--ft-remote={url}").ret == pytest.ExitCode.OK
-    assert len(faked.stages()) == 12
-    monkeypatch.setenv("FTCHECK_CACHE_DIR", str(faked.path / "two"))
-    result = faked.run("-n2", "--ft-cache=only", f"--ft-remote={url}")
+    assert len(faked.stages()) == 8
+    machine("two")
+    result = ftcheck.run("--ft-cache=only", f"--ft-remote={url}")
     assert (result.ret, faked.stages()) == (pytest.ExitCode.OK, [])
 
 
