@@ -159,6 +159,8 @@ class Network:
                     near.close()
                     continue
                 far = socket.create_connection(("127.0.0.1", self.to))
+                for end in (near, far):
+                    end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self.connections += [near, far]
                 for ends in ((near, far), (far, near)):
                     self.start(self.pump, *ends)

@@ -7,8 +7,9 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from blake3 import blake3
@@ -35,6 +36,17 @@ cases:
 """
 
 
+@pytest.fixture(autouse=True)
+def elsewhere_the_hub_is_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """`--ft-vendor` is for the rest of a process, and many tests share this one."""
+    from huggingface_hub import constants
+
+    for name in ("HF_HUB_CACHE", "HF_HUB_OFFLINE"):
+        monkeypatch.setattr(constants, name, getattr(constants, name))
+    with patch.dict(os.environ):
+        yield
+
+
 @pytest.fixture
 def suites(faked: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     """A project whose suite, in a folder, was run and accepted."""
@@ -55,6 +67,7 @@ def test_vendored_suites_have_the_same_keys_and_baselines(
     done = ftcheck("vendor", named, "-o", "out")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("1 case")
+    the_lock_has_every_file_s_hash(suites.path / "out")
     elsewhere = tmp_path_factory.mktemp("else where") / "out"
     shutil.move(suites.path / "out", elsewhere)
     for name in ("suites", "checkpoint", "train.csv", "test.csv"):
@@ -68,9 +81,7 @@ def test_vendored_suites_have_the_same_keys_and_baselines(
     assert suites.results()["good"]["verdict"] == "pass"
 
 
-def test_the_lock_has_every_file_s_hash(suites: Project, ftcheck: Command) -> None:
-    ftcheck("vendor", "suites", "-o", "out")
-    out = suites.path / "out"
+def the_lock_has_every_file_s_hash(out: Path) -> None:
     lock = json.loads((out / LOCK).read_text())
     found = {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*") if path.is_file()}
     del found[LOCK]
