@@ -106,6 +106,11 @@ class GateResult:
     """The part of the judged rows that it is about (`label=loc`); empty: all of them."""
     comparison: ComparisonResult | None = None
 
+    @property
+    def demand(self) -> str:
+        """`≥ 0.9`, `≤ 1 % worse`: `shown_limit`, which results of old versions don't have."""
+        return self.shown_limit or f"{'≥' if self.bound == 'min' else '≤'} {self.limit:g}"
+
 
 Role = Literal["gold", "predicted", "before"]
 

@@ -224,7 +224,7 @@ def _case(result: CaseResult) -> list[str]:
             numbers.value(metric),
             numbers.interval(metric.interval, numbers.places(metric)) if metric.interval else "none",
             ", ".join(
-                f"{gate.shown_limit or gate.bound}: {gate.verdict}"
+                f"{gate.demand}: {gate.verdict}"
                 for gate in result.gates
                 if gate.metric == metric.name and not gate.part
             ),

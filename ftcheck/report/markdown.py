@@ -116,12 +116,11 @@ def _cells(metric: MetricResult, gate: GateResult | None) -> tuple[str, str, str
         value, interval = numbers.part_value(gate, metric), ""
     if gate is None:
         return escaped(metric.name, 60), value, escaped(interval), ""
-    limit = gate.shown_limit or f"{'≥' if gate.bound == 'min' else '≤'} {gate.limit:g}"
     found, part = gate.comparison, f", {shown(gate.part, 40)}" if gate.part else ""
     against = ""
     if found is not None:
         against = f": {numbers.Change.of(found, metric)}"
-    text = escaped(f"{limit}{part}{against}")
+    text = escaped(f"{gate.demand}{part}{against}")
     return (
         escaped(metric.name, 60),
         value,

@@ -64,7 +64,7 @@ def rows(result: CaseResult) -> Iterator[Sequence[str]]:
             yield [*cells, "", ""]
         for gate in gates:
             part = f" ({gate.part})" if gate.part else ""
-            yield [*cells, f"{gate.shown_limit or f'{gate.bound} {gate.limit:g}'}{part}", gate.verdict]
+            yield [*cells, f"{gate.demand}{part}", gate.verdict]
             cells = [""] * len(cells)
 
 

@@ -229,11 +229,10 @@ def _rows(result: CaseResult, *, detects: bool = True) -> list[tuple[str, str, s
 
 def _gate_cell(gate: GateResult, *, detects: bool) -> str:
     """`≥ 0.9`, `≤ 0.01 worse (detects 0.023)`."""
-    shown_limit = gate.shown_limit or f"{'≥' if gate.bound == 'min' else '≤'} {gate.limit:g}"  # of older results files
     found = gate.comparison
     if not detects or found is None or found.detectable is None:
-        return shown_limit
-    return f"{shown_limit} (detects {numbers.at_least(found.detectable)})"
+        return gate.demand
+    return f"{gate.demand} (detects {numbers.at_least(found.detectable)})"
 
 
 def _part_rows(gates: Sequence[GateResult], metric: MetricResult, *, detects: bool) -> list[tuple[str, str, str]]:
@@ -241,7 +240,7 @@ def _part_rows(gates: Sequence[GateResult], metric: MetricResult, *, detects: bo
     parts = [gate for gate in gates if gate.part]
     held = [gate for gate in parts if gate.verdict == "pass"]
     rows: list[tuple[str, str, str]] = [
-        (numbers.part_value(gate, metric), f"{gate.shown_limit}, {_text(gate.part, 40)}", gate.verdict)
+        (numbers.part_value(gate, metric), f"{gate.demand}, {_text(gate.part, 40)}", gate.verdict)
         for gate in parts
         if gate not in held
     ]

@@ -44,7 +44,7 @@ def run(seed: int = 42, train: str = "computed", predict: str = "computed", seco
 
 def case(**fields: Any) -> CaseResult:
     defaults: dict[str, Any] = {
-        "suite": "/work/suites/intents.ft.yaml",
+        "suite": "/project/suites/intents.ft.yaml",
         "case_id": "intents",
         "nodeid": "suites/intents.ft.yaml::intents",
         "task": "text-classification",

@@ -107,7 +107,7 @@ def test_the_section_says_verdict_data_intervals_and_demands() -> None:
         "",
         "| metric | value | interval | demanded |",
         "| --- | ---: | --- | --- |",
-        "| accuracy | 0.842 | \\[0.825, 0.860\\] | min: fail |",
+        "| accuracy | 0.842 | \\[0.825, 0.860\\] | ≥ 0.86: fail |",
         "| mcc | 0.700 | \\[0.683, 0.717\\] |  |",
         "",
         "Values are means over seeds. Intervals (of 95 %) are those of the recipe, over seeds.",

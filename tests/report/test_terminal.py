@@ -50,14 +50,14 @@ def test_it_says_where_the_runs_came_from(runs: list[object], expected: str) -> 
 
 
 def test_a_failure_opens_with_the_line_that_matters_and_ends_with_the_command() -> None:
-    lines = terminal.failure(results.case(), Path("/work/suites"), Path("/work")).splitlines()
+    lines = terminal.failure(results.case(), Path("/project/suites"), Path("/project")).splitlines()
     assert lines[0] == "accuracy 0.8424 is below the minimum 0.86 (95 % interval [0.825, 0.860], 1 seed, n = 400)"
     assert lines[-1] == "reproduce: pytest intents.ft.yaml::intents --ft-device=cpu"
     assert any("12 × lost_card taken for stolen_card" in line for line in lines)
 
 
 def test_text_out_of_the_data_cant_drive_the_terminal() -> None:
-    text = terminal.failure(results.case(), Path("/work"), Path("/work"))
+    text = terminal.failure(results.case(), Path("/project"), Path("/project"))
     assert "\x1b" not in text
     assert r"\x1b[31mlost it" in text
 
@@ -65,7 +65,7 @@ def test_text_out_of_the_data_cant_drive_the_terminal() -> None:
 def test_a_command_with_odd_characters_can_be_pasted() -> None:
     found = results.case(nodeid="suites/a b.ft.yaml::intents[1e-4]")
     assert (
-        terminal.reproduce(found, Path("/work"), Path("/work"))
+        terminal.reproduce(found, Path("/project"), Path("/project"))
         == "pytest 'suites/a b.ft.yaml::intents[1e-4]' --ft-device=cpu"
     )
 

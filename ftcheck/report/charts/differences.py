@@ -80,7 +80,7 @@ def _cells(gate: GateResult, found: ComparisonResult) -> tuple[str, ...]:
     return (
         gate.metric,
         gate.part,
-        gate.shown_limit,
+        gate.demand,
         numbers.plain(found.difference, digits),
         f"[{numbers.plain(found.low, digits)}, {numbers.plain(found.high, digits)}]",
         "" if found.margin is None else numbers.plain(found.margin, digits),

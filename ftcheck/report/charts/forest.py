@@ -114,9 +114,7 @@ def _cells(row: Row, result: CaseResult) -> tuple[str, ...]:
         ", ".join(numbers.plain(value, digits) for value in metric.per_seed),
         "" if row.reference is None else numbers.plain(row.reference, digits),
         ", ".join(
-            f"{gate.shown_limit}: {gate.verdict}"
-            for gate in result.gates
-            if gate.metric == metric.name and not gate.part
+            f"{gate.demand}: {gate.verdict}" for gate in result.gates if gate.metric == metric.name and not gate.part
         ),
     )
 

@@ -141,11 +141,6 @@ def view(
     )
 
 
-def demand(gate: GateResult) -> str:
-    """`≥ 0.9`, `≤ 1 % worse`."""
-    return gate.shown_limit or f"{'≥' if gate.bound == 'min' else '≤'} {gate.limit:g}"  # of older results files
-
-
 def _brief(result: CaseResult) -> str:
     if result.error:
         return terminal.first_line(result.error)
@@ -185,7 +180,7 @@ def _gate(gate: GateResult, result: CaseResult) -> GateView:
     return GateView(
         metric=gate.metric,
         part=gate.part,
-        demand=demand(gate),
+        demand=gate.demand,
         value="" if metric is None else numbers.part_value(gate, metric) if gate.part else numbers.value(metric),
         reference=f"{numbers.plain(found.reference, change.digits)} ({found.against})" if found and change else "",
         difference=str(change or ""),

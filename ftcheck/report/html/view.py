@@ -150,7 +150,7 @@ def _row(result: CaseResult, anchor: str) -> Row:
         metric=metric.name if metric else terminal.first_line(result.error),
         value=Cell(text=numbers.value(metric), sort=repr(metric.value)) if metric else Cell(),
         interval=numbers.interval_of(metric) if metric else "",
-        demand=cases.demand(gate) if gate else "",
+        demand=gate.demand if gate else "",
         difference=_difference(result, metric),
         examples=Cell(text=f"{result.examples:,}", sort=str(result.examples)) if result.examples else Cell(),
     )
