@@ -104,6 +104,17 @@ def _files(place: Path) -> Iterator[Path]:
         yield from folder.glob("*/*.json")
 
 
+def named(places: Sequence[Path]) -> frozenset[str]:
+    """The digests of all keys that baselines at or below `places` name, the first accepted results' too. Raises
+    BaselineError for a file that is no baseline: who knows what it names."""
+    found: set[str] = set()
+    for path in {path for place in places for path in _files(place)}:
+        for entry in baselines.read(path).entries.values():
+            for accepted in (entry, entry.first):
+                found.update(digest for digests in accepted.keys.values() for digest in digests)
+    return frozenset(found)
+
+
 def _folders(place: Path) -> Iterator[Path]:
     """The folders of baselines at or below a place, or around it."""
     if baselines.FOLDER in (place.name, place.parent.name):

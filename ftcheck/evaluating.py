@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ftcheck.pipeline import Pipeline
     from ftcheck.results import Verdict
     from ftcheck.settings import CacheMode, Settings
+    from ftcheck.store import Store
 
 NOTEBOOK = "notebook"
 """The suite of what is declared in no file, in the working directory."""
@@ -71,6 +72,8 @@ def evaluate(
     limit: int | None = None,
     offline: bool | None = None,
     compare: str | None = None,
+    remote: str | None = None,
+    vendor: str | os.PathLike[str] | None = None,
 ) -> Evaluation:
     """Measure and judge one case: train what isn't in the run store, exactly as pytest would. Progress goes to stderr.
 
@@ -84,6 +87,7 @@ def evaluate(
     given = {
         **{"device": device, "cache": cache, "cache_dir": cache_dir, "seeds": seeds, "limit": limit},
         **{"offline": offline, "compare": compare},
+        **{"remote": remote, "remote_readonly": None, "remote_patience": None, "vendor": vendor},
     }
     try:
         settings = options.of_call(given)
@@ -94,18 +98,36 @@ def evaluate(
 
 
 def pipeline_in(root: Path, settings: Settings, device: Device) -> Pipeline:
-    """The pipeline whose store is at `root`."""
+    """The pipeline whose store is at `root`, with the remote and the vendored folder of the settings. Raises UsageError
+    and DataError for a folder that isn't what `ftcheck vendor` wrote, MissingExtraError."""
     from ftcheck import executors
     from ftcheck.keys import Identifier
     from ftcheck.pipeline import Pipeline
-    from ftcheck.store import Store
 
+    if settings.vendor is not None:
+        from ftcheck import vendoring
+
+        vendoring.use(Path(settings.vendor), root / "memo")
+        settings = replace(settings, offline=True)
     return Pipeline(
         settings=settings,
-        store=Store(root),
+        store=_store(root, settings),
         identifier=Identifier(root / "memo", offline=settings.offline),
         device=device,
         executor=executors.of(settings, device, root),
+    )
+
+
+def _store(root: Path, settings: Settings) -> Store:
+    from ftcheck.store import MirroredStore, Remote, Store
+
+    if settings.remote is None or settings.cache == "off":
+        return Store(root)
+    return MirroredStore(
+        root,
+        Remote(settings.remote, patience=settings.remote_patience),
+        readonly=settings.remote_readonly,
+        replace=settings.cache == "refresh",
     )
 
 
@@ -132,7 +154,9 @@ def _evaluated(case: Case, others: Mapping[str, Case], settings: Settings) -> Ev
         found = (run.trained and pipeline.store.get("runs", run.run.train.digest) for run in measured.runs)
         runs = tuple(replace(run, trained=trained) for run, trained in zip(measured.runs, found, strict=True))
         measured = replace(measured, runs=runs)
-    return Evaluation(measured)
+    pipeline.store.close()
+    result = replace(measured.result, notes=(*measured.result.notes, *pipeline.warnings()))
+    return Evaluation(replace(measured, result=result), pipeline.store)
 
 
 def _declared(case: object, name: str) -> tuple[Case, Mapping[str, Case]]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ftcheck.finetune.predict import Predictor
     from ftcheck.results import CaseResult, Interval, MetricResult
     from ftcheck.runs import Measured
+    from ftcheck.store import Store
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -72,7 +73,8 @@ def _blames_the_caller(method: Callable[P, T]) -> Callable[P, T]:
 class Finetuned:
     """What a test function gets as `finetuned`: the judged case and, when asked for, its first seed's model."""
 
-    def __init__(self, measured: Measured) -> None:
+    def __init__(self, measured: Measured, store: Store | None = None) -> None:
+        self._store = store
         self._measured: Measured | None = measured
         self._predictor: Predictor | None = None
         self.result = measured.result
@@ -131,12 +133,15 @@ class Finetuned:
             run = self._open().runs[0]
             if run.run.parts:
                 raise StoreError("a case with `folds` trains a model for each fold: none of them is the case's model")
-            if run.trained is not None and not has_model(run.trained):
+            trained = run.trained
+            if trained is not None and not has_model(trained) and self._store is not None:  # a remote may have it
+                trained = self._store.get("runs", run.run.train.digest, model=True) or trained
+            if trained is not None and not has_model(trained):
                 raise StoreError(
                     "this run's model was taken out of the store (`keep_model` or `ftcheck cache prune --models`); "
                     "train it again with --ft-cache=refresh"
                 )
-            directory = run.trained.verify("model/") / "model" if run.trained is not None else None
+            directory = trained.verify("model/") / "model" if trained is not None else None
             self._predictor = Predictor(
                 run.run.job, directory, meta=dict(run.meta), tuned=dict(run.predicted.content["tuned"])
             )

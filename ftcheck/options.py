@@ -80,6 +80,26 @@ OPTIONS = (
         help="train no longer than that in this session (90s, 30min, 2h); what is in the store is judged all the same",
         metavar="DURATION",
     ),
+    Option(
+        name="remote",
+        help="a store that other machines share (s3://, gs://, sftp://, file://): what is missing here is looked for "
+        "there, what is made here is published there",
+        metavar="URL",
+    ),
+    Option(name="remote_readonly", kind="switch", help="publish nothing in the --ft-remote", default=False),
+    Option(
+        name="remote_patience",
+        kind="count",
+        help="how many seconds a slow or dead --ft-remote may cost the session (default: 30)",
+        default=30,
+        metavar="SECONDS",
+    ),
+    Option(
+        name="vendor",
+        kind="path",
+        help="take what comes from the Hub out of a folder that `ftcheck vendor` wrote, and go to no network",
+        metavar="DIR",
+    ),
     Option(name="seeds", kind="count", help="train every case with N seeds, whatever the suite says", metavar="N"),
     Option(
         name="limit",

@@ -199,7 +199,7 @@ class Pipeline(Production):
     def warnings(self) -> tuple[str, ...]:
         """What the store has to tell the reader since it was asked last: entries set aside, what couldn't be noted."""
         said = tuple(self.store.warnings)
-        self.store.warnings.clear()
+        del self.store.warnings[: len(said)]  # an upload may have added one meanwhile
         return said
 
     @staticmethod

@@ -115,9 +115,11 @@ class Intake:
     def pytest_testnodedown(self, node: Any) -> None:
         if SESSION in self.config.stash:
             self.config.stash[SESSION].live.erase()
-        found = getattr(node, "workeroutput", {}).get("ft_unused")
-        if found:
-            ensure_session(self.config).unused.update(found)
+        output = getattr(node, "workeroutput", {})
+        if output.get("ft_unused"):
+            ensure_session(self.config).unused.update(output["ft_unused"])
+        if output.get("ft_notes"):
+            ensure_session(self.config).notes.update(dict.fromkeys(output["ft_notes"]))
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:

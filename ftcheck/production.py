@@ -13,7 +13,7 @@ from ftcheck import keys
 from ftcheck.errors import StoreError, TrainingError
 from ftcheck.executors import SearchWork, Work
 from ftcheck.executors.deadline import Timeout
-from ftcheck.executors.inline import has_model, model_of
+from ftcheck.executors.inline import model_of
 from ftcheck.finetune import Job, OnProgress, Progress, techniques
 from ftcheck.runs import Finished, Measured, PlannedRun, Run
 from ftcheck.trackers import tensorboard
@@ -134,14 +134,14 @@ class Production:
             each = [self._planned(part, predicted=there) for part, there in zip(run.parts, found, strict=True)]
             return "train" if "train" in each else "found"
         # Predicting takes the model, which may have been taken out.
-        return "found" if trained is not None and (predicted or has_model(trained)) else "train"
+        return "found" if trained is not None and (predicted or self.store.offers_model(trained)) else "train"
 
     def _untrained_parents(self, job: Job) -> tuple[str, ...]:
         """The ids of the cases that would have to be trained before this run, the first one first."""
         found: list[str] = []
         for run in self._parents(job.case, job.seed).values():
             trained = self._found("runs", run.train)
-            if trained is None or not has_model(trained):
+            if trained is None or not self.store.offers_model(trained):
                 found += (*self._untrained_parents(run.job), run.job.case.id)
         return tuple(found)
 
@@ -192,19 +192,24 @@ class Production:
         return run.job.case.training is None or self._found("runs", run.train) is not None
 
     def _begin(self, run: Run, *, redo: bool) -> None:
-        """Begin a run behind the models that it needs."""
-        after = self._begin_parents(run.job)
-        search, searched = None, self._search(run.job.case)
+        """Begin a run behind the models that it needs. What another machine has of them, and of the run itself, is
+        brought here first: the executor's processes look nowhere else."""
+        only_predicts = self._only_predicts(run, redo=redo)
+        after: tuple[str, ...] = ()
+        if not only_predicts or techniques.answers_with_parents(run.job.case):
+            after = self._begin_parents(run.job)
+        search, searched = None, None if only_predicts else self._search(run.job.case)
         if searched is not None:
             search = SearchWork(job=searched.job, key=searched.train, redo=redo)
-            after += self._begin_parents(searched.job)
+            if self._found("searches", searched.train) is None:
+                after += self._begin_parents(searched.job)
         self.executor.begin(self._work(run, search, redo=redo, after=after), self._seconds(run))
 
     def _begin_parents(self, job: Job) -> tuple[str, ...]:
         """The train keys' digests of the models that a job waits for."""
         waits = []
         for run in self._parents(job.case, job.seed).values():
-            trained = self._found("runs", run.train)
+            trained = self._found("runs", run.train, model=True)
             if model_of(trained) is None:
                 self._begin(run, redo=trained is None and self.settings.cache == "refresh")
                 waits.append(run.train.digest)
@@ -236,10 +241,10 @@ class Production:
                 except StoreError as error:
                     self.store.warnings.append(f"{case.id}: a model that is not wanted stays: {error}")
 
-    def _found(self, stage: Stage, key: Key) -> Entry | None:
+    def _found(self, stage: Stage, key: Key, *, model: bool = False) -> Entry | None:
         if self.settings.cache == "refresh" and key.digest not in self.refreshed:
             return None
-        return self.store.get(stage, key.digest)
+        return self.store.get(stage, key.digest, model=model)
 
     def _finish(self, run: Run, on_progress: OnProgress, on_wait: Callable[[str], None]) -> Finished:
         case = run.job.case
@@ -278,8 +283,7 @@ class Production:
     def _make(self, run: Run, on_progress: OnProgress, on_wait: Callable[[str], None], *, redo: bool) -> frozenset[str]:
         """Bring both stages of `run` into the store; returns those made just now."""
         self.store.check_writable()
-        trained = None if redo else self.store.get("runs", run.train.digest)
-        only_predicts = trained is not None and has_model(trained)
+        only_predicts = self._only_predicts(run, redo=redo)
         search = None if only_predicts else self._search_work(run.job.case, on_progress, on_wait, redo=redo)
         if not only_predicts or techniques.answers_with_parents(run.job.case):
             self._make_parents(run.job, on_progress, on_wait)
@@ -288,6 +292,13 @@ class Production:
         if search is not None:
             self.refreshed.add(search.key.digest)
         return made
+
+    def _only_predicts(self, run: Run, *, redo: bool) -> bool:
+        """Whether the model of `run` is there. Verified: one that turned out to be damaged later would be trained again
+        without what its search found."""
+        if redo or run.job.case.training is None:
+            return False
+        return model_of(self.store.get("runs", run.train.digest, model=True)) is not None
 
     def _work(self, run: Run, search: SearchWork | None, *, redo: bool, after: tuple[str, ...] = ()) -> Work:
         return Work(
@@ -332,7 +343,7 @@ class Production:
     def _make_parents(self, job: Job, on_progress: OnProgress, on_wait: Callable[[str], None]) -> None:
         """Bring the models that a job needs into the store."""
         for run in self._parents(job.case, job.seed).values():
-            trained = self._found("runs", run.train)
+            trained = self._found("runs", run.train, model=True)
             if model_of(trained) is not None:
                 continue
             # Not trained yet, or its model was taken out, or is damaged.

@@ -34,6 +34,8 @@ class Reporting(ABC):
     """Node ids of skipped tests."""
     unused: set[str] = field(default_factory=set)
     """Baselines that no case has, as xdist's workers found them."""
+    notes: dict[str, None] = field(default_factory=dict)
+    """What xdist's workers had to say after their last case, each once."""
 
     @abstractmethod
     def warnings(self) -> tuple[str, ...]:
@@ -121,7 +123,7 @@ class Reporting(ABC):
             if self.missing:
                 for line in unfinished(self.missing, width):
                     terminalreporter.write_line(line.text, **line.markup)
-        for warning in self.warnings():
+        for warning in (*self.notes, *self.warnings()):
             terminalreporter.write_line(f"note: {warning}", yellow=True)
         for path in sorted(self.unused):
             terminalreporter.write_line(

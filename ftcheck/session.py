@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ftcheck import baselines, correcting, options, proposals, shared, trackers, updating
-from ftcheck.errors import BaselineError, FtcheckError, UsageError, shown
+from ftcheck.errors import BaselineError, FtcheckError, MissingExtraError, UsageError, shown
 from ftcheck.foreseeing import Foresight
 from ftcheck.report import junit
 from ftcheck.reporting import Reporting
@@ -62,7 +62,11 @@ class FtSession(Reporting):
             settings = options.read(config)
             updating.check(settings)
             trackers.check(settings)
-        except UsageError as error:
+            if settings.remote is not None:
+                from ftcheck.store import remote
+
+                remote.check(settings.remote)
+        except (UsageError, MissingExtraError) as error:
             raise pytest.UsageError(str(error)) from None
         return cls(config, settings)
 
@@ -95,6 +99,7 @@ class FtSession(Reporting):
         if self.settings.cache == "off":
             root = shared.folder(self.config) / "store"
         made = pipeline_in(root, self.settings, self.device)
+        made.store.on_fetch = self.live.fetching
         self.config.add_cleanup(made.executor.close)
         return made
 
@@ -132,7 +137,7 @@ class FtSession(Reporting):
                 state.unmeasured = True
                 state.result = self._unmeasured(item, f"{type(error).__name__}: {error}")
                 raise
-            state.finetuned = Finetuned(measured)
+            state.finetuned = Finetuned(measured, self.pipeline.store)
             state.result = measured.result
             if measured.result.verdict == "incomparable":
                 from ftcheck.report.terminal import incomparable
@@ -291,6 +296,7 @@ class FtSession(Reporting):
             state.finetuned = None
             if measured is not None:
                 self.pipeline.drop_models(measured, item.stash[CASE])
+                self.pipeline.store.write_back()
 
     @pytest.hookimpl(wrapper=True, trylast=True)  # within pytest's capture: what libraries print is part of the report
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, None, None]:
@@ -362,9 +368,12 @@ class FtSession(Reporting):
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         self.live.erase()
+        if "pipeline" in vars(self) and exitstatus != pytest.ExitCode.INTERRUPTED:
+            self.pipeline.store.close()
         self.unused |= set(updating.unused(self.cases, self.config.rootpath))
         if self.worker:
             self.config.workeroutput["ft_unused"] = sorted(self.unused)  # type: ignore[attr-defined]
+            self.config.workeroutput["ft_notes"] = list(self.warnings())  # type: ignore[attr-defined]
         elif self.settings.updates:
             for proposal in proposals.collect(self.proposals):
                 try:

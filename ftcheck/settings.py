@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 CacheMode = Literal["use", "refresh", "off", "only"]
@@ -19,6 +19,11 @@ class Settings:
     jobs: int | None = None
     timeout: float | None = None
     """Seconds."""
+    remote: str | None = field(default=None, repr=False)
+    """May hold a password."""
+    remote_readonly: bool = False
+    remote_patience: int = 30
+    vendor: str | None = None
     seeds: int | None = None
     limit: int | None = None
     plan: bool = False

@@ -72,11 +72,22 @@ def with_case(nodeid: str, options: Sequence[str], work: Callable[[FtSession, Ca
     Raises UsageError where it isn't one case, FtcheckError for mistakes in its suite, and whatever `work` raises.
     """
 
-    def collected(item: pytest.Item) -> T:
+    def collected(items: Sequence[pytest.Item]) -> T:
+        (item,) = items
         return work(ensure_session(item.config), item.stash[CASE])
 
     one = _One(work=collected)
     return one.outcome(_collect([*options, nodeid], one), nodeid)
+
+
+def with_cases(paths: Sequence[str], options: Sequence[str], work: Callable[[FtSession, Sequence[Case]], T]) -> T:
+    """The same with all cases of files, folders and node ids. Raises UsageError where there is none."""
+
+    def collected(items: Sequence[pytest.Item]) -> T:
+        return work(ensure_session(items[0].config), [item.stash[CASE] for item in items])
+
+    some = _Some(work=collected)
+    return some.outcome(_collect([*options, *paths], some), ", ".join(paths))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,15 +109,15 @@ def with_judged(nodeid: str, options: Sequence[str], work: Callable[[Judged], T]
     The session writes no report and no baseline. Raises as `with_case` does, and UsageError where the test came to no
     result (it was skipped, say).
     """
-    one = _Ran(work=lambda item: work(one.judged(item)))
+    one = _Ran(work=lambda items: work(one.judged(items[0])))
     return one.outcome(_pytest([*options, nodeid], one), nodeid)
 
 
 @dataclass(eq=False)
-class _One(Gathered, Generic[T]):
-    """Does its work once there is exactly one case, and keeps what came of it: what a hook raises ends pytest."""
+class _Some(Gathered, Generic[T]):
+    """Does its work once there are cases, and keeps what came of it: what a hook raises ends pytest."""
 
-    work: Callable[[pytest.Item], T] = field(kw_only=True)
+    work: Callable[[Sequence[pytest.Item]], T] = field(kw_only=True)
     made: list[T] = field(default_factory=list)
     raised: BaseException | None = None
 
@@ -114,22 +125,22 @@ class _One(Gathered, Generic[T]):
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         super().pytest_collection_finish(session)
         session.items[:] = [item for item in session.items if FtSession.owns(item)]
-        if not self.errors and len(session.items) == 1:
-            self.chosen(session.items[0])
+        if not self.errors and not self.refusal(""):
+            self.chosen(session.items)
         else:
             session.items.clear()
 
-    def chosen(self, item: pytest.Item) -> None:
-        """There is exactly one case."""
-        self.do(item)
+    def chosen(self, items: Sequence[pytest.Item]) -> None:
+        """These are the cases."""
+        self.do(items)
 
-    def do(self, item: pytest.Item) -> None:
+    def do(self, items: Sequence[pytest.Item]) -> None:
         try:
-            self.made.append(self.work(item))
+            self.made.append(self.work(items))
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  `outcome` raises it again
             self.raised = error
 
-    def outcome(self, code: int, nodeid: str) -> T:
+    def outcome(self, code: int, given: str) -> T:
         """What came of it, in a session that ended with `code`. Raises what kept anything from coming of it."""
         if self.errors:
             raise FtcheckError("\n".join(self.errors))
@@ -139,10 +150,24 @@ class _One(Gathered, Generic[T]):
             return self.made[0]
         if code == pytest.ExitCode.USAGE_ERROR:
             raise SystemExit(code)  # pytest itself has said why, on stderr
-        if len(self.cases) == 1:
-            raise UsageError(f"{shown(nodeid)} came to no result: its test was skipped, or broke off")
-        several = f"{len(self.cases)} cases: name one of {', '.join(self.cases[:10])}" if self.cases else "no case"
-        raise UsageError(f"{shown(nodeid)} is {several}")
+        raise UsageError(
+            self.refusal(shown(given, 300))
+            or f"{shown(given, 300)} came to no result: its test was skipped, or broke off"
+        )
+
+    def refusal(self, given: str) -> str:
+        """What is wrong with the cases that were found, if anything."""
+        return "" if self.cases else f"there is no case in {given}"
+
+
+@dataclass(eq=False)
+class _One(_Some[T]):
+    """The same with exactly one."""
+
+    def refusal(self, given: str) -> str:
+        if len(self.cases) > 1:
+            return f"{given} is {len(self.cases)} cases: name one of {', '.join(self.cases[:10])}"
+        return "" if self.cases else f"{given} is no case"
 
 
 @dataclass(eq=False)
@@ -156,16 +181,16 @@ class _Ran(_One[T]):
     def pytest_cmdline_main(self, config: pytest.Config) -> None:
         stay_in_this_process(config)
 
-    def chosen(self, item: pytest.Item) -> None:
-        self.item = item
-        session = ensure_session(item.config)
+    def chosen(self, items: Sequence[pytest.Item]) -> None:
+        (self.item,) = items
+        session = ensure_session(self.item.config)
         session.settings = replace(session.settings, update=False, update_new=False, plan=False)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if hasattr(report, "ft"):
             self.result = CaseResult.from_json(report.ft)
         if report.when == "teardown" and report.passed and self.result is not None and self.item is not None:
-            self.do(self.item)
+            self.do([self.item])
 
     def judged(self, item: pytest.Item) -> Judged:
         assert self.result is not None, "the item's report carried it"
@@ -186,7 +211,9 @@ class _Ran(_One[T]):
 def _without_reports(settings: Settings) -> Settings:
     """The same, but nothing that a session writes: a results file of the user's is not to be replaced by this one's."""
     outputs: dict[str, Any] = {
-        option.name: None for option in ft_options.OPTIONS if option.kind == "path" and option.name != "cache_dir"
+        option.name: None
+        for option in ft_options.OPTIONS
+        if option.kind == "path" and option.name not in ("cache_dir", "vendor")
     }
     return replace(settings, **outputs)
 

@@ -27,6 +27,8 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
         "HISTORY",
         "TENSORBOARD",
         "MLFLOW",
+        "REMOTE",
+        "VENDOR",
     ):
         monkeypatch.delenv(f"FTCHECK_{name}", raising=False)
     monkeypatch.setenv("FTCHECK_CACHE_DIR", str(path))

@@ -149,6 +149,21 @@ def test_a_store_of_its_own_lasts_as_long_as_the_evaluation(here: Project, own_c
     assert len(found.examples) == 100
 
 
+def test_it_shares_results_with_other_machines(here: Project) -> None:
+    remote = f"file://{here.path}/remote"
+    assert ftcheck.evaluate(FIELDS, remote=remote, cache_dir="one").verdict == "pass"
+    here.stages()
+    found = ftcheck.evaluate(FIELDS, remote=remote, cache_dir="two", cache="only")
+    assert (found.verdict, here.stages()) == ("pass", [])
+
+
+def test_a_remote_that_cannot_be_used_is_a_note(here: Project) -> None:
+    notes = " ".join(ftcheck.evaluate(FIELDS, remote="nonsense://ada:hunter2@host/a").result.notes)
+    assert "nonsense://host/a can't be used" in notes
+    assert "6 results were not uploaded" in notes
+    assert "hunter2" not in notes
+
+
 def test_models_that_are_not_wanted_are_gone_and_that_is_said(here: Project, own_cache: Path) -> None:
     found = ftcheck.evaluate({**FIELDS, "keep_model": "none"})
     assert list(own_cache.glob("runs/*/*/model/*")) == []

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -17,10 +18,12 @@ from ftcheck.cli.calibrate import bisect, calibrate
 from ftcheck.cli.card import card
 from ftcheck.cli.certify import certify
 from ftcheck.cli.certify import verify as verify_model
-from ftcheck.cli.common import PROBLEM, USAGE, CacheDir, open_store
+from ftcheck.cli.common import PROBLEM, USAGE, CacheDir, existing, open_store, size
 from ftcheck.cli.compare import compare
 from ftcheck.cli.history import history
 from ftcheck.cli.report import report
+from ftcheck.cli.sharing import pull, push
+from ftcheck.cli.vendor import vendor
 from ftcheck.errors import FtcheckError, UsageError, one_of, shown
 
 if TYPE_CHECKING:
@@ -41,8 +44,10 @@ app = typer.Typer(
 cache = typer.Typer(help="The run store: what was trained, evaluated and scored.", no_args_is_help=True)
 app.add_typer(cache, name="cache")
 app.add_typer(baseline, name="baseline")
-for command in (compare, advise, calibrate, bisect, report, history, card, certify, verify_model):
+for command in (compare, advise, calibrate, bisect, report, history, card, certify, verify_model, vendor):
     app.command()(command)
+cache.command()(push)
+cache.command()(pull)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -146,15 +151,15 @@ def list_entries(cache_dir: CacheDir = None) -> None:
                 item.stage,
                 item.digest[:12],
                 known.get(item.digest) or _described(entry),
-                _size(entry.size),
-                _size(entry.model_size) if entry.model_size else "",
+                size(entry.size),
+                size(entry.model_size) if entry.model_size else "",
                 entry.manifest["created"][:16].replace("T", " "),
                 _ago(item.idle),
             )
         )
     if rows:
         _print_table(("stage", "key", "what", "size", "model", "made (UTC)", "used"), rows, right=("size", "model"))
-    print(f"{len(rows):,} entries, {_size(total)} in {store.root}")
+    print(f"{len(rows):,} entries, {size(total)} in {store.root}")
     _print_warnings(store)
 
 
@@ -206,23 +211,36 @@ def why(
 
 @cache.command()
 def prune(
+    *,
     models: Annotated[
         bool, typer.Option("--models", help="Take out models only, and keep what verdicts need.")
     ] = False,
     older_than: Age = None,
     max_size: Size = None,
+    suites: Annotated[
+        list[Path] | None,
+        typer.Option("--suites", metavar="DIR", help="Whose baselines name what stays (default: the current folder)."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be taken out.")] = False,
     cache_dir: CacheDir = None,
 ) -> None:
-    """Make the store smaller. What a running process works on is left."""
+    """Make the store smaller. What a running process works on is left, and what a baseline names."""
+    from ftcheck.accepting import named
+    from ftcheck.store import Store
     from ftcheck.store import prune as prune_store
 
     if not models and older_than is None and max_size is None:
         raise typer.BadParameter("say what to take out: --models, --older-than AGE, --max-size SIZE")
-    store = open_store(cache_dir)
-    done = prune_store(store, models=models, older_than=older_than, max_size=max_size)
-    print(f"{done.entries:,} entries and {done.models:,} models taken out of {store.root}, {_size(done.freed)} freed")
+    kept = named(existing(suites))
+    store = Store(open_store(cache_dir).root, read_only=dry_run)
+    done = prune_store(store, models=models, older_than=older_than, max_size=max_size, named=kept, dry_run=dry_run)
+    would = "would be " if dry_run else ""
+    what = f"{done.entries:,} entries and {done.models:,} models {would}taken out of {store.root}"
+    print(f"{what}, {size(done.freed)} {would}freed")
     if done.busy:
         print(f"{done.busy:,} were left: a process works on them")
+    if done.named:
+        print(f"{done.named:,} were left: baselines name them")
     _print_warnings(store)
 
 
@@ -287,13 +305,6 @@ def _print_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, right:
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     console.print(table)
-
-
-def _size(count: int) -> str:
-    for unit, size in (("GB", 1000**3), ("MB", 1000**2), ("kB", 1000)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count} B"
 
 
 def _ago(idle: timedelta) -> str:

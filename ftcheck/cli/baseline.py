@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from ftcheck.cli.common import PROBLEM, CacheDir, open_store
+from ftcheck.cli.common import PROBLEM, CacheDir, existing, open_store
 from ftcheck.errors import UsageError
 
 app = typer.Typer(help="Committed baselines: what changed, accept results, remove unused ones.", no_args_is_help=True)
@@ -27,7 +27,7 @@ def diff(
     from ftcheck import accepting
 
     here = Path.cwd()
-    found = accepting.changed(_absolute(paths), against, here)
+    found = accepting.changed(existing(paths), against, here)
     for change in found:
         print("\n".join(change.lines(here)))
     if not found:
@@ -73,7 +73,7 @@ def prune(
 
     if any("::" in str(path) for path in paths or ()):
         raise UsageError("prune looks at whole suite files: leave the node id out")
-    here, places = Path.cwd(), _absolute(paths)
+    here, places = Path.cwd(), existing(paths)
     gathered = gather([str(path) for path in paths or ()])
     for error in gathered.errors:
         print(error, file=sys.stderr)
@@ -86,11 +86,3 @@ def prune(
             baselines.remove(path)
     done = "removed" if yes else "unused; --yes removes them" if found else "unused"
     print(f"{numbers.count(len(found), 'baseline')} {done}")
-
-
-def _absolute(paths: list[Path] | None) -> list[Path]:
-    places = [path.absolute() for path in paths or [Path.cwd()]]
-    for place in places:
-        if not place.exists():
-            raise UsageError(f"{place} does not exist")
-    return places

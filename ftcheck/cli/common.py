@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from ftcheck.errors import UsageError
+
 if TYPE_CHECKING:
     from ftcheck.store import Store
 
@@ -24,3 +26,20 @@ def open_store(cache_dir: Path | None) -> Store:
     from ftcheck.store import Store, default_cache_dir
 
     return Store(cache_dir.absolute() if cache_dir else default_cache_dir())
+
+
+def existing(paths: list[Path] | None) -> list[Path]:
+    """Absolute paths; none: the current folder. Raises UsageError for one that isn't there."""
+    places = [path.absolute() for path in paths or [Path.cwd()]]
+    for place in places:
+        if not place.exists():
+            raise UsageError(f"{place} does not exist")
+    return places
+
+
+def size(count: int) -> str:
+    """Bytes as a reader takes them in."""
+    for unit, many in (("GB", 1000**3), ("MB", 1000**2), ("kB", 1000)):
+        if count >= many:
+            return f"{count / many:.1f} {unit}"
+    return f"{count} B"

@@ -47,7 +47,7 @@ class InlineExecutor:
             if work.job.case.training is not None:
                 stack.enter_context(store.lock("runs", work.train.digest, on_wait=on_wait))
                 # A session that was waited for may have published what this one wants.
-                model = None if work.redo else model_of(store.get("runs", work.train.digest))
+                model = None if work.redo else model_of(store.get("runs", work.train.digest, model=True))
                 if model is None:
                     job = informed(work, store, on_progress, on_wait)
                     tuning = stack.enter_context(FineTuning(job, on_progress, share=sharing(store, on_wait)))

@@ -22,7 +22,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, BinaryIO
 
 from ftcheck.errors import FtcheckError, TrainingError, shown
-from ftcheck.executors.slot import Asking, Done, Failed, Hello, Order, SlotError, Waiting
+from ftcheck.executors.slot import Asking, Done, Failed, Hello, Order, Published, SlotError, Waiting
 
 if TYPE_CHECKING:
     from ftcheck.devices import Device
@@ -51,6 +51,8 @@ class _Task:
     slot: _Slot | None = None
     begun: float = 0.0
     """When it was given to its slot."""
+    published: list[Published] = field(default_factory=list)
+    """What it has put into the store, and `produce` has not told its caller's store of."""
     result: Done | FtcheckError | SlotError | None = None
 
     @property
@@ -121,11 +123,21 @@ class LocalExecutor:
             self._assign()
             self._serve(task, on_progress, on_wait)
         del self._tasks[work.predict.digest]
+        self._hand_over(task, store)
         if isinstance(task.result, Done):
             store.warnings.extend(task.result.warnings)
             return task.result.made
         assert isinstance(task.result, Exception)
         raise task.result
+
+    def _hand_over(self, task: _Task, store: Store) -> None:
+        """Tell the store what was published for a task, and for those before it: nobody may ask for them."""
+        for before in self._tasks.values():
+            if before.makes & set(task.work.after):
+                self._hand_over(before, store)
+        for entry in task.published:
+            store.published(entry.stage, entry.digest)
+        task.published.clear()
 
     def close(self) -> None:
         """End all processes. What they were doing is not published."""
@@ -200,6 +212,8 @@ class LocalExecutor:
                     self._ended(slot, message)
                 case Failed():
                     self._ended(slot, message.error())
+                case Published():
+                    task.published.append(message)
                 case Asking():
                     slot.pipe.send(_refusal(task))
                 case Waiting():

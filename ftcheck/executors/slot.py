@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ftcheck.executors.deadline import Timeout
     from ftcheck.finetune import Job, Progress
     from ftcheck.keys import Key
+    from ftcheck.store import Stage
 
 PROGRESS_SECONDS = 0.2
 """Between two words on where a stage stands."""
@@ -73,6 +74,14 @@ class Done:
     made: frozenset[str]
     warnings: tuple[str, ...]
     """Of its store."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """From a slot: an entry of the store was made."""
+
+    stage: Stage
+    digest: str
 
 
 class SlotError(Exception):
@@ -154,7 +163,11 @@ def _follow(order: Order, root: Path, pipe: Connection, inbox: SimpleQueue[Any])
         if answer is not None:
             raise answer.error()
 
-    store = Store(root)
+    class TellingStore(Store):
+        def published(self, stage: Stage, digest: str) -> None:
+            pipe.send(Published(stage=stage, digest=digest))
+
+    store = TellingStore(root)
     work = Work(
         job=order.job,
         train=order.train,

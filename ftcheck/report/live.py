@@ -81,6 +81,12 @@ class Live:
             self._rows.pop(report.node.gateway.id, None)
         self.erase()
 
+    def fetching(self, message: str) -> None:
+        """How far a transfer is, if the last word was long enough ago."""
+        if not self._quiet and self._pace.due():
+            said = f"{self._case}: {message}" if self._case else message
+            self._say("", lambda _: said)
+
     def line(self, result: CaseResult) -> None:
         """One line for a finished case."""
         if self._quiet or self._terminal is None:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from ftcheck.store.cases import CaseHistory, CaseRun
 from ftcheck.store.entry import STAGES, Entry, Stage, StoreCorruptionError
+from ftcheck.store.mirrored import MirroredStore
 from ftcheck.store.pruning import Listed, Pruned, listed, prune, remove_model
+from ftcheck.store.remote import Remote, RemoteError
 from ftcheck.store.runs import Publication, Store
 
 __all__ = [
@@ -16,8 +18,11 @@ __all__ = [
     "CaseRun",
     "Entry",
     "Listed",
+    "MirroredStore",
     "Pruned",
     "Publication",
+    "Remote",
+    "RemoteError",
     "Stage",
     "Store",
     "StoreCorruptionError",

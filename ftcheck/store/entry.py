@@ -153,7 +153,12 @@ def write_manifest(folder: Path, manifest: Mapping[str, object], scratch: Path) 
 
 def open_manifest(folder: Path, stage: Stage, digest: str) -> dict[str, Json]:
     """The manifest of the entry in `folder`, which must be the one of `digest`. Raises DamageError, OSError."""
-    manifest = _parsed(_regular(folder / MANIFEST).read_bytes())
+    return checked_manifest(_regular(folder / MANIFEST).read_bytes(), stage, digest)
+
+
+def checked_manifest(text: bytes, stage: Stage, digest: str) -> dict[str, Json]:
+    """What a manifest says, which must be the one of `digest`. Raises DamageError."""
+    manifest = _parsed(text)
     if manifest["checksum"] != _checksum({name: value for name, value in manifest.items() if name != "checksum"}):
         raise DamageError(f"{MANIFEST} fails its checksum")
     try:
@@ -259,7 +264,7 @@ def _parsed(text: bytes) -> dict[str, Json]:
 
 def _check_record(name: str, record: object) -> None:
     parts = name.split("/")
-    if name == MANIFEST or "\\" in name or ":" in name or any(part in ("", ".", "..") for part in parts):
+    if name == MANIFEST or set(name) & set("\\:\0") or any(part in ("", ".", "..") for part in parts):
         raise DamageError(f"{MANIFEST} names a file {shown(name)}, which can't be in it")
     size, digest = (record.get("size"), record.get("blake3")) if isinstance(record, dict) else (None, None)
     if type(size) is not int or size < 0 or not isinstance(digest, str) or not DIGEST.fullmatch(digest):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
 from time import time
@@ -34,17 +34,16 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What was taken out, and how many entries were left because a process works on them."""
+    """What was taken out, and how many entries were left because a process works on them, or a baseline names them."""
 
     entries: int = 0
     models: int = 0
     freed: int = 0
     busy: int = 0
+    named: int = 0
 
     def __add__(self, other: Pruned) -> Pruned:
-        return Pruned(
-            self.entries + other.entries, self.models + other.models, self.freed + other.freed, self.busy + other.busy
-        )
+        return Pruned(**{name: value + getattr(other, name) for name, value in asdict(self).items()})
 
 
 def listed(store: Store) -> Iterator[Listed]:
@@ -59,18 +58,26 @@ def listed(store: Store) -> Iterator[Listed]:
 
 
 def prune(
-    store: Store, *, models: bool = False, older_than: timedelta | None = None, max_size: int | None = None
+    store: Store,
+    *,
+    models: bool = False,
+    older_than: timedelta | None = None,
+    max_size: int | None = None,
+    named: Collection[str] = (),
+    dry_run: bool = False,
 ) -> Pruned:
     """Take entries out, the least recently used first: those idle for `older_than`, and what exceeds `max_size` bytes.
 
     With `models`, only their models are taken (all of them, where no bound is given); predictions and statistics, which
-    are all that a verdict needs, stay. Entries in quarantine are deleted in any case, and what nobody went on with for
-    `older_than`. Raises StoreError.
+    are all that a verdict needs, stay. What `named` (digests) names is left whole, and the scores of its predictions.
+    Entries in quarantine are deleted in any case, and what nobody went on with for `older_than`. A `dry_run` changes
+    nothing, and says what would be done. Raises StoreError.
     """
-    store.check_writable()
-    done = Pruned(freed=_emptied(store.root / "quarantine"))
+    if not dry_run:
+        store.check_writable()
+    done = Pruned(freed=_emptied(store.root / "quarantine", dry_run=dry_run))
     if older_than is not None:
-        done += Pruned(freed=_abandoned(store, older_than))
+        done += Pruned(freed=_abandoned(store, older_than, dry_run=dry_run))
     found = sorted(listed(store), key=lambda item: item.used)
     total = sum(item.entry.size for item in found)
     for item in found:
@@ -80,7 +87,13 @@ def prune(
         everything = models and older_than is None and max_size is None
         if not (too_old or too_much or everything) or (models and not freed):
             continue
-        taken = _take(store, item, models=models, freed=freed)
+        if item.digest in named or item.entry.components.get("predict") in named:
+            done += Pruned(named=1)
+            continue
+        if dry_run:
+            taken = Pruned(models=1, freed=freed) if models else Pruned(entries=1, freed=freed)
+        else:
+            taken = _take(store, item, models=models, freed=freed)
         total -= taken.freed
         done += taken
     return done
@@ -110,7 +123,7 @@ def _take(store: Store, item: Listed, *, models: bool, freed: int) -> Pruned:
         return Pruned(busy=1)
 
 
-def _abandoned(store: Store, older_than: timedelta) -> int:
+def _abandoned(store: Store, older_than: timedelta, *, dry_run: bool) -> int:
     """Delete what was begun and not gone on with (`Store.unfinished`). Returns the bytes freed."""
     freed = 0
     for stage in STAGES:
@@ -118,13 +131,14 @@ def _abandoned(store: Store, older_than: timedelta) -> int:
             last = max(path.lstat().st_mtime for path in (folder, *folder.rglob("*")))
             with suppress(Timeout), store.lock(stage, folder.name.removeprefix(f"{stage}-"), wait=False):
                 if time() - last > older_than.total_seconds():
-                    freed += _emptied(folder)
+                    freed += _emptied(folder, dry_run=dry_run)
     return freed
 
 
-def _emptied(folder: Path) -> int:
+def _emptied(folder: Path, *, dry_run: bool) -> int:
     if not folder.is_dir():
         return 0
     size = sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
-    shutil.rmtree(folder, ignore_errors=True)  # an entry that is being set aside meanwhile stays for the next time
+    if not dry_run:
+        shutil.rmtree(folder, ignore_errors=True)  # an entry that is being set aside meanwhile stays for the next time
     return size

@@ -73,11 +73,15 @@ class Store:
         self.root = root
         self.read_only = read_only
         self.warnings: list[str] = []
+        self.on_fetch: Callable[[str], None] = lambda message: None
+        """Told how far a transfer from elsewhere is that somebody waits for."""
         self._locks: dict[str, FileLock] = {}
         self._cleaned = False
 
-    def get(self, stage: Stage, digest: str, *, used: bool = True) -> Entry | None:
+    def get(self, stage: Stage, digest: str, *, used: bool = True, model: bool = False) -> Entry | None:
         """The entry of a key; None where there is none. Raises StoreError where the store can't be read.
+
+        `model` says that the caller is going to load the model: a store with a remote fetches it only then.
 
         The manifest and every file outside `model/` are verified now, the model's when it is asked for
         (`Entry.verify("model/")`): hashing it is no slower than loading it, and most runs don't load it. An entry that
@@ -91,6 +95,10 @@ class Store:
         if entry is not None and used:
             self._touch(path)
         return entry
+
+    def offers_model(self, entry: Entry) -> bool:
+        """Whether `get` with `model` would find the model of a run."""
+        return entry.model_size > 0
 
     def place(self, stage: Stage, digest: str) -> Path:
         """Where the entry of a key is, or would be."""
@@ -137,7 +145,6 @@ class Store:
         Where the entry is there already it stays, unless `replace` is set: two results of one key are equally good.
         Raises StoreError where the store can't be written (read-only, full).
         """
-        target = self.place(stage, key.digest)
         with self._temporary() as path:
             publication = Publication(path)
             yield publication
@@ -145,12 +152,18 @@ class Store:
                 seal(path, stage, key, publication.content, datetime.now(UTC).isoformat(timespec="seconds"))
             except DamageError as damage:
                 raise StoreError(f"a result can't be kept: {damage}") from None
-            target.parent.mkdir(parents=True, exist_ok=True)
-            while not self._renamed(path, target):
-                if not replace and self._intact(target, stage, key.digest):
-                    return
-                self.discard(target)
-            flush_folder(target.parent)
+            self._install(path, stage, key.digest, replace=replace)
+        self.published(stage, key.digest)
+
+    def published(self, stage: Stage, digest: str) -> None:
+        """Take note that an entry was published here, by this store or by that of another process that works for this
+        one."""
+
+    def write_back(self) -> None:
+        """Begin to publish what was noted since the last call wherever else it belongs: nowhere."""
+
+    def close(self) -> None:
+        """Wait for that, for a bounded time."""
 
     def unfinished(self, stage: Stage, digest: str) -> Path:
         """A folder for whoever holds a key, where what was begun for it lies until it is published: who is broken off
@@ -219,6 +232,16 @@ class Store:
                 self._clean(temporary)
                 self._cleaned = True
 
+    def _install(self, path: Path, stage: Stage, digest: str, *, replace: bool) -> None:
+        """Make the finished folder `path` the entry of a key, in one step."""
+        target = self.place(stage, digest)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        while not self._renamed(path, target):
+            if not replace and self._intact(target, stage, digest):
+                return
+            self.discard(target)
+        flush_folder(target.parent)
+
     def _opened(self, path: Path, stage: Stage, digest: str) -> Entry | None:
         """Raises DamageError, StoreError."""
         with reading(path):
@@ -241,20 +264,20 @@ class Store:
         stage, digest = entry.manifest["stage"], entry.manifest["key"]
         self._set_aside(entry.path, stage, digest, damage, everything=True)
         raise StoreCorruptionError(
-            f"{_named(stage, digest)} in {self.root} is damaged ({damage}): run again to make it anew"
+            f"{named(stage, digest)} in {self.root} is damaged ({damage}): run again to make it anew"
         )
 
     def _set_aside(
         self, path: Path, stage: Stage, digest: str, damage: DamageError, *, everything: bool = False
     ) -> Entry | None:
         """Move a damaged entry to `quarantine/` and warn; the entry, where it only looked so while it was changed."""
-        named = _named(stage, digest)
+        what = named(stage, digest)
         try:
             lock = None if self.read_only else self._filelock(f"{stage}-{digest}")
         except StoreError:
             lock = None
         if lock is None:
-            self.warnings.append(f"{named} is damaged ({damage}) and is not used; the store is read-only, so it stays")
+            self.warnings.append(f"{what} is damaged ({damage}) and is not used; the store is read-only, so it stays")
             return None
         try:
             lock.acquire(timeout=0)
@@ -271,7 +294,7 @@ class Store:
             with self._translated():
                 path.rename(aside)
             self.warnings.append(
-                f"{named} was damaged ({confirmed}) and is set aside in {aside}; it is made again when needed"
+                f"{what} was damaged ({confirmed}) and is set aside in {aside}; it is made again when needed"
             )
             return None
         finally:
@@ -368,7 +391,8 @@ class Store:
         )
 
 
-def _named(stage: str, digest: str) -> str:
+def named(stage: str, digest: str) -> str:
+    """An entry as messages call it."""
     return f"the stored {stage.removesuffix('s')} {digest[:12]}"
 
 

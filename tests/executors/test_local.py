@@ -22,6 +22,7 @@ from tests.executors.conftest import children
 from tests.plugin.conftest import Project
 
 PAIR = "  a: {training: {learning_rate: 0.9}, gates: {accuracy: {min: 0.8}}}\n  b: {training: {learning_rate: 0.95}}\n"
+CASES = ("a", "b", "child")
 
 
 def compared(project: Project, name: str) -> dict[str, Any]:
@@ -81,6 +82,25 @@ def test_a_model_that_others_start_from_comes_first_and_once(project: Project) -
     stages = project.stages()
     assert stages.count("train parent 42") == 1
     assert stages.index("train parent 42") < min(stages.index(f"train {name} 42") for name in ("one", "two"))
+
+
+def test_what_processes_made_is_uploaded_and_what_others_uploaded_they_do_not_make(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def entries(folder: str) -> set[str]:
+        return {path.parent.name for path in (project.path / folder).glob("*/*/*/manifest.json")}
+
+    project.suite(PAIR + "  child: {init_from: case:a}\n")
+    run = ["--ft-jobs=2", f"--ft-remote=file://{project.path}/remote", "suite.ft.yaml::b", "suite.ft.yaml::child"]
+    monkeypatch.setenv("FTCHECK_CACHE_DIR", str(project.path / "one"))
+    project.run(*run).assert_outcomes(passed=2)
+    assert sorted(project.stages()) == sorted(f"{do} {case} 42" for do in ("train", "predict") for case in CASES)
+    assert len(entries("remote")) == 8  # of the parent, which nobody asks for, no scores
+    assert entries("remote") == entries("one")
+    monkeypatch.setenv("FTCHECK_CACHE_DIR", str(project.path / "two"))
+    (project.path / "test.csv").write_text("text,label\nsome other row,lost\n")
+    project.run(*run).assert_outcomes(passed=2)
+    assert sorted(project.stages()) == ["predict b 42", "predict child 42"]
 
 
 def test_a_model_that_cannot_be_trained_is_told_to_those_that_need_it(

@@ -77,7 +77,7 @@ class Project:
 def preloaded() -> None:
     """What stays in this process: pytester forgets what is first imported while its pytest runs, and of a module that
     is loaded twice each class is another one."""
-    for name in ("numpy", "scipy.special", "pyarrow.parquet"):
+    for name in ("numpy", "scipy.special", "pyarrow.parquet", "fsspec", "rich.console", "rich.table"):
         import_module(name)
     for module in pkgutil.walk_packages(ftcheck.__path__, "ftcheck."):
         import_module(module.name)
