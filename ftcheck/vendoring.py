@@ -277,7 +277,11 @@ def _check(expected: dict[str, list[str]], out: Path, suites: Sequence[str]) -> 
 
 def _python(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(  # noqa: S603  this Python, and what it is given above
-        [sys.executable, *arguments], capture_output=True, text=True, cwd=cwd, check=False
+        [sys.executable, "-B", *arguments],  # no bytecode beside what was vendored
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        check=False,
     )
 
 

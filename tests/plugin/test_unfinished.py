@@ -68,7 +68,11 @@ def killed(project: Project, number: signal.Signals, *arguments: str) -> jsonfil
             assert process.poll() is None, process.communicate()[0]
             time.sleep(0.02)
         process.send_signal(number)
-        process.communicate()
+        try:
+            process.communicate(timeout=10)
+        except subprocess.TimeoutExpired:  # Ctrl-C in a library's callback is lost, and whoever presses it tries again
+            process.send_signal(number)
+            process.communicate()
     return load(project.path / "out.json")
 
 
