@@ -23,11 +23,13 @@ Scores = Sequence[float]
 
 @dataclass(frozen=True)
 class Sample:
-    """One finished process: wall seconds, seconds of processor time, and its peak resident memory in bytes."""
+    """One finished process: wall seconds, seconds of processor time, its peak resident memory in bytes, and what it
+    printed."""
 
     seconds: float
     cpu_seconds: float
     peak_bytes: int
+    output: str
 
 
 def run(
@@ -46,7 +48,7 @@ def run(
     if process.returncode not in ok:
         sys.exit(f"{' '.join(command)} exited with {process.returncode}:\n{output[-4000:]}")
     peak_bytes = usage.ru_maxrss * (1 if platform.system() == "Darwin" else 1024)
-    return Sample(seconds, usage.ru_utime + usage.ru_stime, peak_bytes)
+    return Sample(seconds, usage.ru_utime + usage.ru_stime, peak_bytes, output)
 
 
 def median_and_range(values: Sequence[float], unit: str, digits: int = 2) -> str:

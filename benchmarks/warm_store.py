@@ -1,31 +1,26 @@
 """A run whose every stage is in the store:
-`python benchmarks/warm_store.py [--cases 50] [--examples 1000] [--runs 5] [--json]`.
+`python benchmarks/warm_store.py [--cases 200] [--examples 3000] [--runs 5] [--json] [--without-baselines]`.
 
 Fills a store with CASES cases of EXAMPLES judged examples each (the training is faked by tests/fake.py; statistics,
-store, keys and gates are real), then times whole `pytest` processes that find everything, and lists heavy modules they
-imported. With `--json` each is timed beside one that writes a results file, with all that charts are made of.
+store, keys and gates are real) and accepts baselines that a slightly different recipe made, so that every gate compares
+example by example. Then times whole `pytest` processes that find everything, each beside a plain pytest of one empty
+test, and lists heavy modules they imported. With `--json` each is timed beside one that writes a results file, with all
+that charts are made of.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from measure import machine, median_and_range, run
+from suite import project, suite
 
 ROOT = Path(__file__).resolve().parent.parent
-HEADER = """defaults:
-  checkpoint: ./checkpoint
-  task: text-classification
-  data: {path: csv, files: {train: train.csv, test: test.csv}}
-  gates: {accuracy: {min: 0.5}, macro_f1: {min: 0.5}}
-  precision: fp32
-cases:
-"""
+PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
 HEAVY = ("torch", "transformers", "datasets", "pyarrow", "sklearn", "pandas", "huggingface_hub")
 CONFTEST = f"""
 import os, sys
@@ -38,38 +33,43 @@ def pytest_unconfigure(config):
 """
 
 
+def fill(folder: Path, env: Mapping[str, str], *, cases: int, examples: int, baselines: bool) -> None:
+    """Write suites to `folder` and have all that they ask for put into the store."""
+    project(folder, CONFTEST, cases=cases, examples=examples)
+    margin = 0.02 if baselines else None
+    for rate, accepts in ((0.795, baselines), (0.8, False)):
+        suite(folder, cases, rate=rate, max_regression=margin)
+        update = ["--ft-update", "--ft-allow-ci-update"] if accepts else []
+        run([*PYTEST, str(folder), *update], env={**env, "FILL": str(examples)})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cases", type=int, default=50)
-    parser.add_argument("--examples", type=int, default=1000)
+    parser.add_argument("--cases", type=int, default=200)
+    parser.add_argument("--examples", type=int, default=3000)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--without-baselines", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "checkpoint").mkdir()
-        for file in ("config.json", "model.safetensors", "tokenizer.json"):
-            (folder / "checkpoint" / file).write_text("{}")
-        for split in ("train", "test"):
-            rows = "".join(f"row {i},{'ab'[i % 2]}\n" for i in range(options.examples))
-            (folder / f"{split}.csv").write_text("text,label\n" + rows)
-        cases = "".join(
-            f"  case{i}:\n    training: {{learning_rate: {0.8 + i / 1000}}}\n" for i in range(options.cases)
-        )
-        (folder / "warm.ft.yaml").write_text(HEADER + cases)
-        (folder / "conftest.py").write_text(CONFTEST)
-        env = {"FTCHECK_CACHE_DIR": str(folder / "store"), "PYTHONPATH": str(ROOT)}
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder)]
-        run(command, env={**env, "FILL": str(options.examples)})
-        seen = subprocess.run(
-            [*command, "-s"], env={**os.environ, **env}, capture_output=True, text=True, check=True
-        ).stdout
-        both = [command, [*command, f"--ft-json={folder / 'results.json'}"]] if options.json else [command]
-        samples = [[run(each, env=env) for each in both] for _ in range(options.runs)]
+        folder, plain = Path(name) / "suites", Path(name) / "plain"
+        plain.mkdir()
+        (plain / "test_nothing.py").write_text("def test_nothing(): pass\n")
+        env = {"FTCHECK_CACHE_DIR": str(Path(name) / "store"), "PYTHONPATH": str(ROOT)}
+        fill(folder, env, cases=options.cases, examples=options.examples, baselines=not options.without_baselines)
+        command = [*PYTEST, str(folder)]
+        seen = run([*command, "-s"], env=env).output
+        measured = [[*PYTEST, "-p", "no:ftcheck", str(plain)], command]
+        if options.json:
+            measured.append([*command, f"--ft-json={folder / 'results.json'}"])
+        samples = [[run(each, env=env) for each in measured] for _ in range(options.runs)]
     print(machine(), f"- {options.cases} cases of {options.examples} examples, all in the store")
-    print("whole process:", median_and_range([pair[0].seconds for pair in samples], "s"))
+    print("plain pytest: ", median_and_range([empty.seconds for empty, *_ in samples], "s"))
+    print("whole process:", median_and_range([warm.seconds for _, warm, *_ in samples], "s"))
+    ratios = [warm.seconds / empty.seconds for empty, warm, *_ in samples]
+    print("as a multiple of plain pytest:", median_and_range(ratios, "times"))
     if options.json:
-        ratios = [pair[1].cpu_seconds / pair[0].cpu_seconds for pair in samples]
+        ratios = [listing.cpu_seconds / warm.cpu_seconds for _, warm, listing in samples]
         print("processor time with a results file, as a multiple:", median_and_range(ratios, "times"))
     print(next(line for line in seen.splitlines() if line.startswith("HEAVY")))
 

@@ -47,7 +47,10 @@ def load_npz(content: bytes, *, max_bytes: int = MAX_BYTES) -> dict[str, np.ndar
 
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            members = [member for member in archive.infolist() if member.filename.endswith(".npy")]
+            members = archive.infolist()
+            names = {member.filename for member in members}
+            if len(names) < len(members) or not all(name.endswith(".npy") for name in names):
+                raise StoreError("it holds something else than arrays, or one twice")
             if sum(member.file_size for member in members) > max_bytes:
                 raise StoreError(f"the arrays need more than {max_bytes:,} bytes")
             for member in members:
@@ -79,5 +82,6 @@ def _check_header(file: IO[bytes], member: zipfile.ZipInfo) -> None:
     shape, _, dtype = read(file)
     if dtype.hasobject:
         raise ValueError(f"{member.filename} holds Python objects")
-    if math.prod(shape) * dtype.itemsize > member.file_size - file.tell():
+    # Values of no bytes would be as many as the header says, and walking them would not end.
+    if math.prod(shape) * max(1, dtype.itemsize) > member.file_size - file.tell():
         raise ValueError(f"{member.filename} claims more values than it holds")

@@ -76,9 +76,14 @@ def attach_cases(session: FtSession, collector: pytest.Collector, report: pytest
     else:
         errors = [_error(item, "@ftcheck.case decorates functions of a module, not methods") for item in items]
     if errors:
-        report.outcome = "failed"
-        report.result = []
-        report.longrepr = "\n".join(dict.fromkeys(str(error) for error in errors))
+        failed(report, "\n".join(dict.fromkeys(str(error) for error in errors)))
+
+
+def failed(report: pytest.CollectReport, why: str) -> None:
+    """Make a file that was collected one that couldn't be."""
+    report.outcome = "failed"
+    report.result = []
+    report.longrepr = why
 
 
 def _attach(session: FtSession, items: Sequence[pytest.Function]) -> list[SuiteError]:

@@ -19,13 +19,17 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
+from uuid import UUID
 
+from ftcheck import machine
 from ftcheck.errors import UsageError, shown
 from ftcheck.spec.case import Precision
 
 CHOICES = "auto, cpu, cuda, cuda:N or mps"
 _CUDA_TIMEOUT = 60.0
 """Seconds. Waking a machine with many sleeping GPUs takes several."""
+_NVML = "libnvidia-ml.so.1"
+_UNKNOWN = 1 << 60
 _BF16_CUDA = (8, 0)
 """From Ampere on bf16 runs on tensor cores; before, it is emulated and slower than fp32."""
 _BF16_CPU = frozenset({"amx_bf16", "avx512_bf16"})
@@ -46,12 +50,34 @@ call("cuDeviceGetCount", ctypes.byref(count))
 found = []
 for index in range(count.value):
     device, name, major, minor = ctypes.c_int(), ctypes.create_string_buffer(256), ctypes.c_int(), ctypes.c_int()
+    memory, uuid = ctypes.c_size_t(), ctypes.create_string_buffer(16)
     call("cuDeviceGet", ctypes.byref(device), index)
     call("cuDeviceGetName", name, 256, device)
     call("cuDeviceGetAttribute", ctypes.byref(major), 75, device)
     call("cuDeviceGetAttribute", ctypes.byref(minor), 76, device)
-    found.append([name.value.decode(errors="replace"), major.value, minor.value])
+    call("cuDeviceTotalMem_v2", ctypes.byref(memory), device)
+    call("cuDeviceGetUuid_v2", uuid, device)
+    found.append([name.value.decode(errors="replace"), major.value, minor.value, memory.value, uuid.raw.hex()])
 print(json.dumps(found))
+"""
+_ASK_FREE = """
+import ctypes, sys
+class Memory(ctypes.Structure):
+    _fields_ = [("total", ctypes.c_ulonglong), ("free", ctypes.c_ulonglong), ("used", ctypes.c_ulonglong)]
+nvml = ctypes.CDLL(sys.argv[1])
+def call(name, *arguments):
+    code = getattr(nvml, name)(*arguments)
+    if code:
+        sys.exit(code)
+call("nvmlInit_v2")
+device, memory = ctypes.c_void_p(), Memory()
+for kind in ("GPU", "MIG"):
+    if not nvml.nvmlDeviceGetHandleByUUID(f"{kind}-{sys.argv[2]}".encode(), ctypes.byref(device)):
+        break
+else:
+    sys.exit(1)
+call("nvmlDeviceGetMemoryInfo", device, ctypes.byref(memory))
+print(memory.free)
 """
 
 
@@ -64,6 +90,10 @@ class Device:
     name: str = ""
     capability: tuple[int, int] = (0, 0)
     """CUDA compute capability."""
+    memory: int = 0
+    """Bytes that it has of its own; 0: it shares the machine's, or that isn't known."""
+    uuid: str = ""
+    """What the driver calls it, whichever devices a process may see."""
 
     def __str__(self) -> str:
         return f"cuda:{self.index}" if self.kind == "cuda" else self.kind
@@ -148,10 +178,33 @@ def _asked(library: str) -> Cuda:
         last = (answer.stderr.strip().splitlines() or [f"exit status {answer.returncode}"])[-1]
         return Cuda(why_none=f"the NVIDIA driver says {shown(last)}")
     found = tuple(
-        Device(kind="cuda", index=index, name=name, capability=(major, minor))
-        for index, (name, major, minor) in enumerate(json.loads(answer.stdout))
+        Device(kind="cuda", index=index, name=name, capability=(major, minor), memory=memory, uuid=str(UUID(uuid)))
+        for index, (name, major, minor, memory, uuid) in enumerate(json.loads(answer.stdout))
     )
     return Cuda(devices=found, why_none="" if found else "the NVIDIA driver sees no device (CUDA_VISIBLE_DEVICES?)")
+
+
+def memory(device: Device) -> int:
+    """Bytes that trainings on `device` may use together: its own, or the machine's, as far as this process may. A huge
+    number where nobody knows."""
+    return device.memory or (_UNKNOWN if device.kind == "cuda" else machine.memory())
+
+
+def free_memory(device: Device) -> int | None:
+    """Bytes of `device` that no process uses now; None where that can't be found out. NVML is asked in a process of its
+    own, without a context on the device: one takes half a gigabyte."""
+    if device.kind != "cuda":
+        return machine.free_memory()
+    if not device.uuid:
+        return None
+    command = [sys.executable, "-I", "-S", "-c", _ASK_FREE, _NVML, device.uuid]
+    try:
+        answer = subprocess.run(  # noqa: S603 - this interpreter and the code above
+            command, capture_output=True, text=True, timeout=_CUDA_TIMEOUT, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return None
+    return None if answer.returncode else int(answer.stdout)
 
 
 def _libcuda() -> str | None:

@@ -3,8 +3,19 @@ do."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+
+from ftcheck import privacy
+
+_LONGEST_SECRET = 1000
+_CI_COMMAND = re.compile(
+    r":(?=:(?:error|warning|notice|debug|group|endgroup|echo|stop-commands|[a-z]+-(?:mask|matcher|output|env|state|path))"
+    r"(?:[\s:]|$))|#(?=#(?:vso|teamcity)?\[)"
+)
+"""The first character of what a CI server takes for a command where a job prints it: GitHub's `::error::` at the start
+of a line (any wrapped line may start with it) and `##[...]`, Azure's and TeamCity's."""
 
 
 class FtcheckError(Exception):
@@ -61,6 +72,10 @@ class TrainingError(FtcheckError):
     """The training was refused or stopped: bad arguments, NaN loss, out of memory."""
 
 
+class OutOfMemoryError(TrainingError):
+    """Memory ran out in the steps of a training, which smaller batches may help."""
+
+
 class TechniqueError(FtcheckError):
     """A technique that isn't known, or that can't do what a case asks of it with this model or these rows."""
 
@@ -96,6 +111,16 @@ class MissingExtraError(FtcheckError):
         super().__init__(f"{what} needs {library}: pip install 'ftcheck[{extra}]'")
 
 
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """An error, what caused it, and so on; each once, whatever was raised from what."""
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or link.__context__
+
+
 def one_of(name: str, known: Iterable[str]) -> str:
     """A hint for an unknown name: the nearest known one, else what is known, at most 40 names of it."""
     from difflib import get_close_matches
@@ -109,13 +134,14 @@ def one_of(name: str, known: Iterable[str]) -> str:
 
 
 def shown(text: object, limit: int = 120) -> str:
-    """`text` as it may be printed anywhere: control, bidirectional and undecodable characters escaped, cut to
-    `limit`."""
-    beginning = str(text)[: limit + 1]  # no more is shown of a megabyte
-    escaped = "".join(
-        char
-        if char.isprintable() and not 0xD800 <= ord(char) <= 0xDFFF
-        else char.encode("unicode_escape").decode("ascii")
-        for char in beginning
-    )
+    """`text` as it may be printed anywhere: secrets hidden, control, bidirectional and undecodable characters and what
+    a CI server would obey escaped, cut to `limit`."""
+    # No more is shown of a megabyte; a little more is looked at, so that no secret is cut in two.
+    beginning = privacy.hidden(str(text)[: limit + 1 + _LONGEST_SECRET])[: limit + 1]
+    escaped = beginning
+    if not beginning.isprintable():  # nor are surrogates; most text is
+        escaped = "".join(
+            char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in beginning
+        )
+    escaped = _CI_COMMAND.sub(lambda found: f"\\x{ord(found[0]):02x}", escaped)
     return escaped if len(escaped) <= limit else escaped[: limit - 1] + "…"

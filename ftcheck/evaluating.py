@@ -71,6 +71,7 @@ def evaluate(
     seeds: int | None = None,
     limit: int | None = None,
     offline: bool | None = None,
+    allow_remote_code: bool = False,
     compare: str | None = None,
     remote: str | None = None,
     vendor: str | os.PathLike[str] | None = None,
@@ -86,7 +87,7 @@ def evaluate(
     """
     given = {
         **{"device": device, "cache": cache, "cache_dir": cache_dir, "seeds": seeds, "limit": limit},
-        **{"offline": offline, "compare": compare},
+        **{"offline": offline, "allow_remote_code": allow_remote_code, "compare": compare},
         **{"remote": remote, "remote_readonly": None, "remote_patience": None, "vendor": vendor},
     }
     try:
@@ -97,13 +98,15 @@ def evaluate(
         raise error.with_traceback(None) from None
 
 
-def pipeline_in(root: Path, settings: Settings, device: Device) -> Pipeline:
-    """The pipeline whose store is at `root`, with the remote and the vendored folder of the settings. Raises UsageError
-    and DataError for a folder that isn't what `ftcheck vendor` wrote, MissingExtraError."""
-    from ftcheck import executors
+def pipeline_in(root: Path, settings: Settings, device: Device, share: Path | None = None) -> Pipeline:
+    """The pipeline whose store is at `root`, with the remote and the vendored folder of the settings. `share` is a
+    folder of all processes that are to mean the same commits by names on the Hub. Raises UsageError and DataError for
+    a folder that isn't what `ftcheck vendor` wrote, MissingExtraError."""
+    from ftcheck import executors, privacy
     from ftcheck.keys import Identifier
     from ftcheck.pipeline import Pipeline
 
+    privacy.begin()
     if settings.vendor is not None:
         from ftcheck import vendoring
 
@@ -112,7 +115,7 @@ def pipeline_in(root: Path, settings: Settings, device: Device) -> Pipeline:
     return Pipeline(
         settings=settings,
         store=_store(root, settings),
-        identifier=Identifier(root / "memo", offline=settings.offline),
+        identifier=Identifier(root / "memo", offline=settings.offline, share=share),
         device=device,
         executor=executors.of(settings, device, root),
     )

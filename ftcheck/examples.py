@@ -37,7 +37,7 @@ def read(content: bytes) -> list[dict[str, Any]]:
 
     try:
         records: list[dict[str, Any]] = pq.read_table(pa.BufferReader(content)).to_pylist()
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise StoreError(f"{FILE} can't be read: {error}") from None
     return records
 
@@ -75,7 +75,7 @@ def columns(content: bytes, names: Sequence[str]) -> dict[str, Any]:
         file = pq.ParquetFile(pa.BufferReader(content))
         there = [name for name in names if name in file.schema_arrow.names]
         table = file.read(columns=there, use_threads=False)
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise StoreError(f"{FILE} can't be read: {error}") from None
     return {name: table[name].combine_chunks() for name in there}
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ftcheck import examples
 from ftcheck.errors import DataError
-from ftcheck.finetune import Predicted, Trained
+from ftcheck.finetune import Predicted, Spent, Trained
+from ftcheck.profile import together
 
 if TYPE_CHECKING:
     from ftcheck.keys import Key
@@ -62,6 +63,7 @@ def _trained(parts: Sequence[Entry], meta: Mapping[str, Any], rows: Mapping[str,
         environment=first["environment"],
         rows={"train": rows},
         first_losses=tuple(first["first_losses"]),
+        spent=_spent(parts),
         notes=_said(parts, "notes"),
         warnings=_said(parts, "warnings"),
         records={**first["records"], "folds": {"train_keys": [part.manifest["key"] for part in parts]}},
@@ -77,6 +79,7 @@ def _predicted(parts: Sequence[Entry], meta: Mapping[str, Any], rows: Mapping[st
         tuned={},
         costs=costs,
         rows={"eval": rows},
+        spent=_spent(parts),
         notes=_said(parts, "notes"),
         warnings=_said(parts, "warnings"),
     )
@@ -85,6 +88,29 @@ def _predicted(parts: Sequence[Entry], meta: Mapping[str, Any], rows: Mapping[st
 def _costs(parts: Sequence[Entry]) -> dict[str, float]:
     values = {name: [float(part.content["costs"][name]) for part in parts] for name in parts[0].content["costs"]}
     return {name: max(all_) if name in MEASURED_ONCE else math.fsum(all_) for name, all_ in values.items()}
+
+
+def _spent(parts: Sequence[Entry]) -> Spent | None:
+    """All folds together; None where one was made before this was counted."""
+    each = [part.content["spent"] for part in parts if part.content.get("spent")]
+    if len(each) < len(parts):
+        return None
+    seconds, peaks = together(each)
+    return Spent(seconds=seconds, peak_bytes=peaks, work=_work([spent["work"] for spent in each]))
+
+
+def _work(each: Sequence[Mapping[str, Any] | None]) -> Mapping[str, Any] | None:
+    """All folds together; None where one's wasn't counted."""
+    told = [work for work in each if work is not None]
+    if len(told) < len(each):
+        return None
+    known = all(work["operations"] is not None for work in told)
+    return {
+        "tokens": sum(work["tokens"] for work in told),
+        "places": sum(work["places"] for work in told),
+        "operations": math.fsum(work["operations"] for work in told) if known else None,
+        "limit": told[0]["limit"],
+    }
 
 
 def _said(parts: Sequence[Entry], kind: str) -> tuple[str, ...]:

@@ -40,7 +40,7 @@ def load(path: str) -> Any:
             f"there is no module {shown(name)} (Python finds no {shown(error.name)} in sys.path): install its package, "
             "or name the folder that holds it in pytest's `pythonpath`"
         ) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(_broken(name, error)) from error
     for attribute in attributes.split("."):
         if not hasattr(found, attribute):
@@ -69,6 +69,6 @@ def where(error: BaseException) -> str:
     return f" at {shown(found.filename, 300)}:{found.lineno}"
 
 
-def _broken(name: str, error: Exception) -> str:
+def _broken(name: str, error: BaseException) -> str:
     place = f" at {shown(error.filename, 300)}:{error.lineno}" if isinstance(error, SyntaxError) else where(error)
     return f"importing {shown(name)} fails{place}: {type(error).__name__}: {shown(error, 300)}"

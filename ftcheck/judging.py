@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ftcheck import gates, metrics, references, statistics, tasks
+from ftcheck import gates, metrics, references, statistics, tasks, timing
 from ftcheck.errors import MetricError
 from ftcheck.evidence import Evidence, Missing, Pair, Part, length_class
 from ftcheck.report import numbers
@@ -37,6 +37,7 @@ class Judgement:
     """What they were judged by."""
 
 
+@timing.phase("judge")
 def judge(case: Case, scored: Scored, others: Mapping[str, Other | Missing], store: Store, *, smoke: bool) -> Judgement:
     """Judge a case by its scored runs. Raises FtcheckError for what keeps it from being judged."""
     notes = list(scored.left_out)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ftcheck import baselines, restoring
+from ftcheck import baselines, plainfiles, restoring
 from ftcheck.errors import FtcheckError, StoreError, UsageError, shown
 from ftcheck.git import Commit
 
@@ -91,7 +90,7 @@ def runs_text(count: int) -> str:
 def _holds_baseline(text: str, path: Path) -> bool:
     """Whether a JSON file is one case's baseline."""
     try:
-        found = json.loads(path.read_bytes())
+        found = plainfiles.json_of(path.read_bytes())
     except (OSError, ValueError) as error:
         raise UsageError(f"{shown(text)} can't be read as JSON: {shown(error)}") from None
     return isinstance(found, dict) and "entries" in found

@@ -29,6 +29,8 @@ class Option(NamedTuple):
     """All values of a text; of a path, words that stand for no path."""
     default: Any = None
     metavar: str | None = None
+    command_line_only: bool = False
+    """Whoever writes the ini file (a pull request, say) must not be the one who decides it."""
 
     @property
     def flag(self) -> str:
@@ -64,15 +66,23 @@ OPTIONS = (
     ),
     Option(
         name="executor",
-        help="where to train: inline, in this process (default), or local, in processes of this machine",
-        choices=("inline", "local"),
+        help="where to train: inline, in this process (default), local, in processes of this machine, or ray, on a Ray "
+        "cluster",
+        choices=("inline", "local", "ray"),
         default="inline",
     ),
     Option(
         name="jobs",
         kind="count",
-        help="trainings at once (default: 1, or one a GPU with --ft-executor=local); more than 1 means local",
+        help="the most trainings at once (default: 1; with --ft-executor=local as many as have room on the GPUs, with "
+        "ray all that the cluster takes); more than 1 means local where no executor is named",
         metavar="N",
+    ),
+    Option(
+        name="ray_address",
+        help="the Ray cluster of --ft-executor=ray: HOST:PORT, auto or ray://HOST:PORT (default: that of RAY_ADDRESS, "
+        "else one of its own on this machine)",
+        metavar="ADDRESS",
     ),
     Option(
         name="timeout",
@@ -100,6 +110,11 @@ OPTIONS = (
         help="take what comes from the Hub out of a folder that `ftcheck vendor` wrote, and go to no network",
         metavar="DIR",
     ),
+    Option(
+        name="verify",
+        help="make N results of the store once more, chosen at random (or all), and compare; the store stays as it is",
+        metavar="N[:SEED]|all",
+    ),
     Option(name="seeds", kind="count", help="train every case with N seeds, whatever the suite says", metavar="N"),
     Option(
         name="limit",
@@ -118,6 +133,13 @@ OPTIONS = (
         kind="switch",
         help="never go to the network: Hub names come from the local cache",
         default=False,
+    ),
+    Option(
+        name="allow_remote_code",
+        kind="switch",
+        help="run a checkpoint's own Python code where the suite pins its commit; on the command line only",
+        default=False,
+        command_line_only=True,
     ),
     Option(
         name="strict",
@@ -161,6 +183,7 @@ OPTIONS = (
         name="html", kind="path", help="write a page of all results to PATH, one self-contained file", metavar="PATH"
     ),
     Option(name="details", kind="switch", help="show every metric, seed and note in the table", default=False),
+    Option(name="profile", kind="switch", help="show where each case's time and memory went", default=False),
 )
 
 
@@ -174,7 +197,8 @@ def add_to(parser: pytest.Parser) -> None:
         if option.choices and option.kind != "path":
             how |= {"choices": option.choices, "metavar": None}
         group.addoption(option.flag, dest=f"ft_{option.name}", default=None, help=option.help, **how)
-        parser.addini(option.ini, f"{option.help} (as {option.flag})", default=None)
+        if not option.command_line_only:
+            parser.addini(option.ini, f"{option.help} (as {option.flag})", default=None)
 
 
 def read(config: pytest.Config) -> Settings:
@@ -196,13 +220,36 @@ def of_call(given: Mapping[str, Any]) -> Settings:
         if option.name not in given:
             continue
         value, source = given[option.name], option.name
-        if value is None:
+        if value is None and not option.command_line_only:
             value, source = os.environ.get(option.variable, ""), option.variable
-        found[option.name] = _parsed(option, value, source, Path.cwd()) if value != "" else option.default
+        found[option.name] = option.default if value in ("", None) else _parsed(option, value, source, Path.cwd())
     return Settings(**found)
 
 
+def handed_over(config: pytest.Config) -> dict[str, Any]:
+    """What pytest-xdist's workers, which have no command line of their own, are told of this one's."""
+    return {option.ini: _commanded(option, config) for option in OPTIONS if option.command_line_only}
+
+
+def _commanded(option: Option, config: pytest.Config) -> bool:
+    """A switch of the command line alone. Raises UsageError where it came from elsewhere."""
+    from ftcheck.errors import UsageError
+
+    if hasattr(config, "workerinput"):
+        return bool(config.workerinput.get(option.ini))
+    if not config.getoption(option.ini):
+        return False
+    if option.flag not in config.invocation_params.args:
+        raise UsageError(
+            f"{option.flag} counts on the command line only: addopts (in {config.inipath or 'an ini file'}, or "
+            "PYTEST_ADDOPTS) can't give it"
+        )
+    return True
+
+
 def _value(option: Option, config: pytest.Config) -> Any:
+    if option.command_line_only:
+        return _commanded(option, config)
     given = config.getoption(f"ft_{option.name}")
     if given is not None:
         return _parsed(option, given, option.flag, config.invocation_params.dir)

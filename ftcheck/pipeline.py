@@ -12,12 +12,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ftcheck import gates, proposals, tasks
+from ftcheck import gates, proposals, tasks, timing
 from ftcheck.errors import BaselineError, FtcheckError, MetricError
 from ftcheck.finetune import Progress, techniques
 from ftcheck.production import Production
 from ftcheck.results import CaseResult, Confusion, WorstExample
-from ftcheck.runs import Finished, Measured, Scored, judged_data, notes, run_result
+from ftcheck.runs import Finished, Measured, Scored, judged_data, notes, profile, run_result
 from ftcheck.scoring import Scorer
 
 if TYPE_CHECKING:
@@ -47,6 +47,22 @@ class Pipeline(Production):
 
         Raises FtcheckError for whatever keeps the case from being measured.
         """
+        if not self.settings.profile:
+            return self._measure(case, nodeid, on_progress, on_wait, peers=peers)
+        with timing.recording() as recorder:
+            measured = self._measure(case, nodeid, on_progress, on_wait, peers=peers)
+        spent = profile(measured.runs, recorder)
+        return replace(measured, result=replace(measured.result, profile=spent))
+
+    def _measure(
+        self,
+        case: Case,
+        nodeid: str,
+        on_progress: Callable[[int, Progress], None],
+        on_wait: Callable[[str], None],
+        *,
+        peers: Peers,
+    ) -> Measured:
         from ftcheck import inspecting, references
         from ftcheck.judging import judge
 
@@ -92,8 +108,12 @@ class Pipeline(Production):
             data=judged_data(finished[0].run),
             breakdown=inspecting.breakdown(case, judgement, others, self.store) if self.settings.charted else None,
         )
+        if self.chosen:
+            from ftcheck import verifying
+
+            result = verifying.verified(self, case, judgement.scored, result, on_progress=on_progress, on_wait=on_wait)
         proposal = None
-        if self.settings.updates and not smoke:
+        if self.settings.updates and not smoke and result.verdict != "error":
             proposal = proposals.propose(
                 case.suite,
                 case.id,
@@ -172,6 +192,7 @@ class Pipeline(Production):
             raise type(error)(f"compared with {against}, which can't be measured: {error}") from error
         return references.of_scored(scored, against, fixed=other.training is None)
 
+    @timing.phase("score")
     def scored(self, case: Case, finished: tuple[Finished, ...], *, named: Case | None = None) -> Scored:
         """The example statistics of the metrics of `case` (or those that another case names) for its runs.
 

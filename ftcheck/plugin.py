@@ -53,19 +53,22 @@ def pytest_configure(config: pytest.Config) -> None:
 def _share_cores(workers: int) -> None:
     """Give this one of pytest-xdist's workers its part of the cores: torch would start a thread for each core in every
     worker, and they'd wait for each other many times longer than they work."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // workers)))
+    from ftcheck import machine
+
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(machine.cores()) // workers)))
 
 
 def ensure_session(config: pytest.Config) -> FtSession:
     """This process's session, made when first needed. Raises pytest.UsageError for settings that can't be followed."""
     if SESSION not in config.stash:
         from ftcheck.session import FtSession
+        from ftcheck.terminating import Termination
 
         # Of torch about itself, wherever torchao is installed: transformers imports that.
         config.addinivalue_line("filterwarnings", "ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")
         config.stash[SESSION] = FtSession.start(config)
         config.pluginmanager.register(config.stash[SESSION], "ftcheck-session")
+        Termination.install(config)
     return config.stash[SESSION]
 
 
@@ -85,7 +88,7 @@ class Intake:
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if hasattr(report, "ft"):
+        if hasattr(report, "ft") and not hasattr(self.config, "workerinput"):
             ensure_session(self.config).take(report)
         if hasattr(report, "ft_progress") and hasattr(report, "node"):  # in the process that has the terminal
             ensure_session(self.config).take_progress(report)
@@ -97,6 +100,7 @@ class Intake:
         from ftcheck import shared
         from ftcheck.report import tty
 
+        node.workerinput |= options.handed_over(self.config)
         node.workerinput["ft_transient"] = tty.is_transient(self.config)
         shared.share(self.config, node.workerinput)
 
@@ -104,12 +108,24 @@ class Intake:
     def pytest_xdist_node_collection_finished(self, node: Any) -> None:
         from ftcheck import shared
 
+        cases = shared.cases_of(self.config)
+        if cases:
+            ensure_session(self.config).expect(cases)
         notes = shared.notes_of(self.config, node.workerinput)
         terminal: pytest.TerminalReporter | None = self.config.pluginmanager.getplugin("terminalreporter")
         if notes and terminal is not None:
             terminal.ensure_newline()
             for note in notes:
                 terminal.write_line(note)
+
+    @pytest.hookimpl(optionalhook=True, tryfirst=True)
+    def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport, sched: Any) -> None:
+        """What one of xdist's workers died of is that case's error."""
+        from ftcheck import shared
+
+        cases = shared.cases_of(self.config)
+        if crashitem in cases:
+            ensure_session(self.config).crashed(report, cases, sched.mark_test_pending)
 
     @pytest.hookimpl(optionalhook=True, tryfirst=True)
     def pytest_testnodedown(self, node: Any) -> None:
@@ -146,9 +162,16 @@ def pytest_make_collect_report(
     if isinstance(collector, pytest.Module | pytest.Class) and any(
         isinstance(node, pytest.Function) and "__ftcheck__" in vars(node.function) for node in report.result or ()
     ):
-        from ftcheck.collect import attach_cases
+        from ftcheck.collect import attach_cases, failed
 
-        attach_cases(ensure_session(collector.config), collector, report)
+        try:
+            session = ensure_session(collector.config)
+        except pytest.UsageError as error:
+            if not hasattr(collector.config, "workerinput"):
+                raise
+            failed(report, str(error))  # one of pytest-xdist's workers that ends tells nobody why
+        else:
+            attach_cases(session, collector, report)
     return report
 
 

@@ -9,13 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ftcheck import keys
+from ftcheck import keys, timing
 from ftcheck.errors import StoreError, TrainingError
-from ftcheck.executors import SearchWork, Work
+from ftcheck.executors import SearchWork, Work, refuse_alone
 from ftcheck.executors.deadline import Timeout
 from ftcheck.executors.inline import model_of
 from ftcheck.finetune import Job, OnProgress, Progress, techniques
-from ftcheck.runs import Finished, Measured, PlannedRun, Run
+from ftcheck.runs import MAKING, Finished, Measured, PlannedRun, Run
 from ftcheck.trackers import tensorboard
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ class Production:
     """When the session began to measure."""
     refreshed: set[str] = field(default_factory=set)
     """Digests of what `--ft-cache=refresh` has made anew: other cases of the session find it."""
+    chosen: set[str] = field(default_factory=set)
+    """Digests of the predict keys of runs that `--ft-verify` makes once more."""
 
     def seeds(self, case: Case) -> tuple[int, ...]:
         """Those that are run in any case: the suite's, or as many as --ft-seeds says."""
@@ -48,6 +50,7 @@ class Production:
             seeds = tuple(range(case.seeds[0], case.seeds[0] + self.settings.seeds))
         return seeds[:1] if case.training is None else seeds
 
+    @timing.phase("keys")
     def runs(self, case: Case, seeds: Sequence[int] | None = None) -> tuple[Run, ...]:
         """The runs of `case` with their keys, of these seeds or those that it asks for. Raises what keeps an input from
         being identified."""
@@ -67,39 +70,18 @@ class Production:
                     precision=precision,
                     limit=self.settings.limit,
                     offline=self.settings.offline,
+                    profile=self.settings.profile,
+                    allow_remote_code=self.settings.allow_remote_code,
                     parents={technique: self._model_folder(run) for technique, run in parents.items()},
                     parent_keys={technique: run.train.digest for technique, run in parents.items()},
                     **self.identifier.revisions(case),
                 )
-                parent_keys = {technique: run.train for technique, run in parents.items()}
-                run = self._run(job, parent_keys)
+                run = Run.of(job, self.identifier)
                 if folding is not None:
-                    parts = (self._run(replace(job, fold=fold), parent_keys) for fold in range(folding.folds))
+                    parts = (Run.of(replace(job, fold=fold), self.identifier) for fold in range(folding.folds))
                     run = replace(run, parts=tuple(parts))
                 made.append(run)
         return tuple(made)
-
-    def _run(self, job: Job, parents: Mapping[str, Key]) -> Run:
-        """The run of a job with its keys."""
-        train = keys.train_key(
-            job.case,
-            job.seed,
-            device_type=self.device.kind,
-            precision=job.precision,
-            identifier=self.identifier,
-            limit=job.limit,
-            parents=parents,
-            fold=job.fold,
-        )
-        predict = keys.predict_key(
-            train,
-            job.case,
-            identifier=self.identifier,
-            limit=job.limit,
-            device_type=self.device.kind,
-            precision=job.precision,
-        )
-        return Run(job=job, train=train, predict=predict)
 
     def _parents(self, case: Case, seed: int) -> dict[str, Run]:
         """Technique -> the run whose model the run of `case` with this seed takes."""
@@ -179,13 +161,13 @@ class Production:
         if self.settings.cache == "only" or not self.executor.works_ahead:
             return
         for whole in self.runs(case):
-            if whole.parts and self._there(whole):
+            if whole.parts and self.there(whole):
                 continue
             for run in whole.parts or (whole,):
-                if not self._there(run):
+                if not self.there(run):
                     self._begin(run, redo=self.settings.cache == "refresh")
 
-    def _there(self, run: Run) -> bool:
+    def there(self, run: Run) -> bool:
         """Whether both stages of `run` are in the store."""
         if self._found("predictions", run.predict) is None:
             return False
@@ -195,6 +177,7 @@ class Production:
         """Begin a run behind the models that it needs. What another machine has of them, and of the run itself, is
         brought here first: the executor's processes look nowhere else."""
         only_predicts = self._only_predicts(run, redo=redo)
+        self._refuse_alone(run, only_predicts=only_predicts)
         after: tuple[str, ...] = ()
         if not only_predicts or techniques.answers_with_parents(run.job.case):
             after = self._begin_parents(run.job)
@@ -217,11 +200,27 @@ class Production:
 
     def _seconds(self, run: Run) -> float | None:
         """How long the case's training took the last time; None where nobody knows."""
+        known = self._last(run)
+        return None if known is None else known[1].get("train_seconds")
+
+    def _peak(self, run: Run) -> int | None:
+        """The most memory that the case's training had the last time; None where nobody knows, or it was of another
+        size."""
+        from ftcheck.executors import needs  # here, since most sessions find all they need
+
+        known = self._last(run)
+        if known is None or not needs.alike(known[0].components, run.train.components):
+            return None
+        return int(known[1].get("peak_memory_bytes", 0)) or None
+
+    def _last(self, run: Run) -> tuple[Key, Mapping[str, float]] | None:
+        """The train key and the costs of the case's last run, if they are known."""
         known = self.store.case(str(run.job.case.suite), run.job.case.id)
         if known is None or not known.runs or "train" not in known.runs[-1].keys:
             return None
-        entry = self.store.get("runs", known.runs[-1].keys["train"].digest, used=False)
-        return None if entry is None else entry.content["costs"].get("train_seconds")
+        key = known.runs[-1].keys["train"]
+        entry = self.store.get("runs", key.digest, used=False)
+        return None if entry is None else (key, entry.content["costs"])
 
     def drop_models(self, measured: Measured, case: Case) -> None:
         """Take out of the store the models that the case doesn't want kept, now that nobody reads them.
@@ -238,7 +237,7 @@ class Production:
                 try:
                     with self.store.lock("runs", run.train.digest):
                         remove_model(self.store, "runs", run.train.digest)
-                except StoreError as error:
+                except (StoreError, OSError) as error:
                     self.store.warnings.append(f"{case.id}: a model that is not wanted stays: {error}")
 
     def _found(self, stage: Stage, key: Key, *, model: bool = False) -> Entry | None:
@@ -284,14 +283,20 @@ class Production:
         """Bring both stages of `run` into the store; returns those made just now."""
         self.store.check_writable()
         only_predicts = self._only_predicts(run, redo=redo)
+        self._refuse_alone(run, only_predicts=only_predicts)
         search = None if only_predicts else self._search_work(run.job.case, on_progress, on_wait, redo=redo)
         if not only_predicts or techniques.answers_with_parents(run.job.case):
             self._make_parents(run.job, on_progress, on_wait)
-        made = self.executor.produce(self._work(run, search, redo=redo), self.store, on_progress, on_wait)
+        with timing.phase(MAKING):
+            made = self.executor.produce(self._work(run, search, redo=redo), self.store, on_progress, on_wait)
         self.refreshed.update((run.train.digest, run.predict.digest))
         if search is not None:
             self.refreshed.add(search.key.digest)
         return made
+
+    def _refuse_alone(self, run: Run, *, only_predicts: bool) -> None:
+        if self.settings.executor != "ray" and not only_predicts:
+            refuse_alone(run.job.case)
 
     def _only_predicts(self, run: Run, *, redo: bool) -> bool:
         """Whether the model of `run` is there. Verified: one that turned out to be damaged later would be trained again
@@ -313,6 +318,8 @@ class Production:
             refuse_changed=partial(self._refuse_changed, run),
             after=after,
             timeout=self._timeout(run.job.case),
+            peak=self._peak(run),
+            commits=dict(self.identifier.commits),
         )
 
     def _timeout(self, case: Case) -> Timeout | None:
@@ -351,14 +358,34 @@ class Production:
             if model_of(self.store.get("runs", run.train.digest)) is None:
                 raise StoreError(f"the model of {run.job.case.id}, which {job.case.id} needs, is gone: run again")
 
+    def require_parents(self, job: Job) -> None:
+        """Raise StoreError where a model that a job needs isn't in the store."""
+        for run in self._parents(job.case, job.seed).values():
+            if model_of(self.store.get("runs", run.train.digest, model=True)) is None:
+                raise StoreError(
+                    f"--ft-verify can't make {job.case.id} once more: the model of {run.job.case.id}, which it needs, "
+                    "was taken out of the store (`keep_model`, `ftcheck cache prune --models`); "
+                    "make it anew with --ft-cache=refresh"
+                )
+
+    def work_again(self, run: Run) -> Work:
+        """What makes `run` once more from its beginning; a search in the store isn't repeated."""
+        search = self._search(run.job.case)
+        return Work(
+            job=run.job,
+            train=run.train,
+            predict=run.predict,
+            refuse_changed=partial(self._refuse_changed, run),
+            search=None if search is None else SearchWork(job=search.job, key=search.train),
+            timeout=self._timeout(run.job.case),
+        )
+
     def _refuse_changed(self, run: Run) -> None:
         """Raise TrainingError where a file was edited since the keys of `run` were made: they'd lie of it."""
         now = self.runs(run.job.case, [run.job.seed])[0]
         if run.job.fold is not None:
             now = now.parts[run.job.fold]
-        changes = [*keys.diff(run.train.components, now.train.components)]
-        changes += [c for c in keys.diff(run.predict.components, now.predict.components) if c.path != "train"]
-        if changes:
+        if changes := run.changes(now):
             raise TrainingError(
                 f"an input changed while it was being used ({'; '.join(map(str, changes[:3]))}): "
                 "nothing is kept; run again"

@@ -16,7 +16,7 @@ from ftcheck.baselines import Accepted, Entry, MetricRecord, Power, Statistics
 from ftcheck.errors import BaselineError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from ftcheck.metrics import FloatArray, Scale
     from ftcheck.references import Other
@@ -230,17 +230,12 @@ def save(proposal: Proposal, folder: Path) -> None:
     (folder / f"{name}.path").write_text(str(proposal.path), encoding="utf-8")
 
 
-def collect(folder: Path) -> list[Proposal]:
-    """The proposals that were saved in `folder`."""
-    found = []
+def collect(folder: Path, results: Iterable[CaseResult]) -> Iterator[Proposal]:
+    """The proposals that were saved in `folder`, of the cases whose result says that theirs is written: a process may
+    have died, or another have failed the case, after one was saved."""
+    written = {baselines.place(Path(r.suite), r.case_id) for r in results if r.update.startswith("written")}
     for named in sorted(folder.glob("*.path")):
-        entries = baselines.read(named.with_suffix(".json")).entries
-        for entry in entries.values():
-            found.append(
-                Proposal(
-                    path=Path(named.read_text(encoding="utf-8")),
-                    entry=entry,
-                    statistics=named.with_suffix(".npz").read_bytes(),
-                )
-            )
-    return found
+        path = Path(named.read_text(encoding="utf-8"))
+        if path in written:
+            for entry in baselines.read(named.with_suffix(".json")).entries.values():
+                yield Proposal(path=path, entry=entry, statistics=named.with_suffix(".npz").read_bytes())

@@ -58,6 +58,7 @@ def put_back(name: str, entry: Entry, past: Past) -> Variant:
     if kind == "data" and below:
         return _data(below, recipe["data"], entry, past)
     if kind == "training":
+        _check_arguments(recipe["training"])
         return partial(_training, name=below, old=recipe["training"])
     if kind == "task" and below and below in recipe["task_options"]:
         return partial(_task_option, name=below, value=recipe["task_options"][below])
@@ -77,6 +78,15 @@ def put_back(name: str, entry: Entry, past: Past) -> Variant:
 
 def _with(case: Case, **changes: Any) -> Case:
     return replace(case, **changes)
+
+
+def _check_arguments(training: Mapping[str, Json] | None) -> None:
+    """Raise BaselineError for an argument that no suite can set: nobody validated a baseline's."""
+    from ftcheck import training_fields
+
+    for name in training or ():
+        if name not in training_fields.installed().settable:
+            raise BaselineError(f"it sets training.{shown(name, 60)}, which no suite can")
 
 
 def _training(case: Case, *, name: str, old: Mapping[str, Json] | None) -> Case:
@@ -183,6 +193,8 @@ class Past:
             return place
         target = self.folder / place.name
         for below, digest in digests.items():
+            if any(part in ("", ".", "..") for part in below.split("/")) or set(below) & set("\\:\0"):
+                raise BaselineError(f"it names a file {shown(below)}, which is in no folder")
             (target / below).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(self.file(f"{name}/{below}", digest), target / below)
         return target

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from ftcheck import correcting, shared
 from ftcheck.errors import HistoryError, UsageError, shown
-from ftcheck.results import CaseResult
+from ftcheck.privacy import hidden
+from ftcheck.results import WORST_FIRST, CaseResult, Json
 
 if TYPE_CHECKING:
     from ftcheck.report.growing import GrowingFile
@@ -28,6 +32,8 @@ class Reporting(ABC):
     settings: Settings
     results: dict[str, CaseResult] = field(default_factory=dict)
     """Node id -> the finished result; a rerun replaces it."""
+    tellers: dict[str, str] = field(default_factory=dict)
+    """Node id -> which of xdist's workers told the result."""
     planned: dict[str, None] = field(default_factory=dict)
     """Node ids of the cases to be measured, in order."""
     skipped: set[str] = field(default_factory=set)
@@ -60,7 +66,7 @@ class Reporting(ABC):
             return self.live
         from ftcheck.report.live import Relay
 
-        return Relay(self.config, list(self.planned))
+        return Relay(self.config)
 
     @property
     def missing(self) -> list[str]:
@@ -85,20 +91,62 @@ class Reporting(ABC):
             except UsageError as error:
                 raise pytest.UsageError(str(error)) from None
 
+    def expect(self, nodeids: Iterable[str]) -> None:
+        """Take note of what xdist's workers are going to measure: this process collects nothing."""
+        before = len(self.planned)
+        self.planned |= dict.fromkeys(nodeids)
+        if self.file is not None:
+            self.file.tick(renew=len(self.planned) > before)
+
     def take(self, report: pytest.TestReport) -> None:
-        """Keep the result that `report` carries; a rerun's replaces it."""
-        result = CaseResult.from_json(report.ft)
+        """Keep the result that `report` carries; a rerun's replaces it. Under `--dist each`, where every worker has a
+        result of every case, the worst one is the case's."""
+        result, teller = CaseResult.from_json(report.ft), _worker_of(report)
+        report.ft = {"verdict": result.verdict}  # type: ignore[attr-defined]  # the rest is here: pytest keeps reports
+        told = self.results.get(result.nodeid)
+        if (
+            told is not None
+            and self.tellers[told.nodeid] != teller
+            and self._by_each
+            and _order(told) <= _order(result)
+        ):
+            return
         self.results[result.nodeid] = result
+        self.tellers[result.nodeid] = teller
         if self.file is not None:
             self.file.add(result)
 
+    @property
+    def _by_each(self) -> bool:
+        """Whether each of xdist's workers runs all there is to run."""
+        return bool(self.config.getoption("dist", "no") == "each")
+
+    def crashed(self, report: pytest.TestReport, cases: Mapping[str, Json], again: Callable[[str], None]) -> None:
+        """Make xdist's report of a worker that died the one of the case that it worked on, which is an error; `cases`
+        is what was left of all. One that died after it had told the result leaves that as it is. `again` runs a test
+        again: one whose process died of another case's, where all are measured before the first is judged."""
+        worker, turn = _worker_of(report), report.nodeid
+        if self.tellers.get(turn) == worker:
+            return
+        what = "this case"
+        other = correcting.begun_by(worker, shared.folder(self.config) / "outcomes")
+        if other not in (None, turn):
+            what = f"{other}, whose verdict it needed"
+            with suppress(NotImplementedError):
+                again(turn)
+                report.outcome, report.longrepr = "passed", None
+        report.when = "setup"
+        if report.failed:
+            error = f"the process {worker} died while it worked on {what}: {correcting.CAUSES}"
+            result = replace(CaseResult.from_json(cases[turn]), error=error)
+            report.longrepr = f"{result.case_id}: {error}"
+            report.ft = result.to_json()  # type: ignore[attr-defined]
+
     def take_progress(self, report: pytest.TestReport) -> None:
         """Show what one of xdist's workers is doing."""
-        before = len(self.planned)
-        self.planned |= dict.fromkeys(report.ft_progress["planned"])
         self.live.of_worker(report)
         if self.file is not None:
-            self.file.tick(renew=len(self.planned) > before)
+            self.file.tick()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -118,17 +166,33 @@ class Reporting(ABC):
 
             width = terminalreporter._tw.fullwidth
             terminalreporter.section("fine-tuned models")
-            for line in table(list(self.results.values()), width=width, details=self.settings.details):
+            for line in table(self._in_order(), width=width, details=self.settings.details):
                 terminalreporter.write_line(line.text, **line.markup)
+            if self.settings.verify is not None:
+                from ftcheck import verifying
+
+                known = verifying.known_choice(shared.folder(self.config))
+                terminalreporter.write_line(verifying.summary(list(self.results.values()), known))
             if self.missing:
                 for line in unfinished(self.missing, width):
                     terminalreporter.write_line(line.text, **line.markup)
+        if any(result.profile for result in self.results.values()):
+            from ftcheck.report import spent
+
+            terminalreporter.section("where time and memory went")
+            for text in spent.lines(list(self.results.values()), terminalreporter._tw.fullwidth):
+                terminalreporter.write_line(text)
         for warning in (*self.notes, *self.warnings()):
-            terminalreporter.write_line(f"note: {warning}", yellow=True)
+            terminalreporter.write_line(hidden(f"note: {warning}"), yellow=True)
         for path in sorted(self.unused):
             terminalreporter.write_line(
                 f"note: no case has the baseline {path} (`ftcheck baseline prune` removes it)", yellow=True
             )
+
+    def _in_order(self) -> list[CaseResult]:
+        """The results as the cases were collected, in whichever order workers finished them."""
+        places = {nodeid: place for place, nodeid in enumerate(self.planned)}
+        return sorted(self.results.values(), key=lambda result: places.get(result.nodeid, len(places)))
 
     def report(self, *, complete: bool) -> None:
         """Keep what there is: in the history, in files, on the page of a CI job, in trackers. Raises UsageError for a
@@ -141,18 +205,18 @@ class Reporting(ABC):
 
     def _record(self) -> None:
         """Add the results to the history, and their cases' past to them. What keeps it from that is only told."""
+        if not self.results or (self.settings.cache == "off" and self.settings.history is None):
+            return
         from ftcheck import history
         from ftcheck.store import default_cache_dir
 
-        if not self.results or (self.settings.cache == "off" and self.settings.history is None):
-            return
-        cache_dir = Path(self.settings.cache_dir) if self.settings.cache_dir else default_cache_dir()
-        recorder = history.recorder(self.settings.history, cache_dir, self.config.rootpath)
-        if recorder is None:
-            return
         try:
+            cache_dir = Path(self.settings.cache_dir) if self.settings.cache_dir else default_cache_dir()
+            recorder = history.recorder(self.settings.history, cache_dir, self.config.rootpath)
+            if recorder is None:
+                return
             recorded = recorder.record(self.results, self.config.rootpath)
-        except HistoryError as error:
+        except (HistoryError, UsageError) as error:
             self.say(f"note: {error}; this session's results are not recorded (--ft-history)", yellow=True)
             return
         self.results |= recorded
@@ -206,7 +270,7 @@ class Reporting(ABC):
         terminal: pytest.TerminalReporter | None = self.config.pluginmanager.getplugin("terminalreporter")
         if terminal is not None:
             terminal.ensure_newline()
-            terminal.write_line(text, **markup)
+            terminal.write_line(hidden(text), **markup)
 
     def pytest_sessionstart(self) -> None:
         if self.config.pluginmanager.hasplugin("dsession"):  # xdist's workers say later what they collected
@@ -217,6 +281,18 @@ class Reporting(ABC):
         if report.when == "call" and report.passed:
             return _STATUS.get(str(getattr(report, "ft", {}).get("verdict")))
         return None
+
+
+def _worker_of(report: pytest.TestReport) -> str:
+    """Which of xdist's workers a report is from; empty for this process."""
+    return str(report.node.gateway.id) if hasattr(report, "node") else ""
+
+
+def _order(result: CaseResult) -> tuple[int, bool]:
+    """Of two results of one case that is told which comes first in this order: the worse one, else the one whose
+    process made something for it."""
+    made = any("computed" in (run.train.source, run.predict.source) for run in result.runs)
+    return WORST_FIRST.index(result.verdict), not made
 
 
 _STATUS = {

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal, TypeVar
 
 from ftcheck.breakdown import Breakdown
+from ftcheck.profile import Profile
 
 SCHEMA_VERSION = 2
 
@@ -226,6 +227,20 @@ class LearningRateCurve:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """What making a stored run once more came to (--ft-verify)."""
+
+    outcome: Literal["identical", "close", "different"]
+    """`identical`: the predictions, to the last bit; `close`: the metrics, as far as can be asked here."""
+    metrics: Mapping[str, float]
+    """Metric -> its value of the repeated run."""
+    rows: int
+    """How many predictions are other than stored."""
+    exact: bool
+    """Whether they had to be identical: a CPU, with the environment that the run was made in."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
     """One (case, seed): where its stages came from, what it cost, what was warned of."""
 
@@ -240,6 +255,8 @@ class RunResult:
     """Of a case with `search`; None where it has none."""
     lr_curve: LearningRateCurve | None = None
     """Of a case with `lr_finder`; of folds, the first one's. None where it has none."""
+    verified: Verification | None = None
+    """None where it was not made once more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -354,10 +371,13 @@ class CaseResult:
     first where none is gated."""
     breakdown: Breakdown | None = None
     """By class, part, length and confidence; None where no report asked for it."""
+    profile: Profile | None = None
+    """Where time and memory went; None where --ft-profile didn't ask for it."""
 
     def to_json(self) -> dict[str, Json]:
         """This result as builtins only (what `json.dumps` and the xdist wire take)."""
-        return {name: _plain(value) for name, value in asdict(self).items()}
+        plain: dict[str, Json] = _plain(self)
+        return plain
 
     @classmethod
     def from_json(cls, value: Mapping[str, Json]) -> CaseResult:
@@ -391,6 +411,8 @@ class CaseResult:
         )
         if fields.get("breakdown"):
             fields["breakdown"] = Breakdown.from_json(fields["breakdown"])
+        if fields.get("profile"):
+            fields["profile"] = Profile.from_json(fields["profile"])
         for name in ("seeds", "notes"):
             fields[name] = tuple(fields[name])
         return cls(**fields)
@@ -414,6 +436,7 @@ def _run(value: Mapping[str, Json]) -> RunResult:
             "log_history": tuple(value["log_history"]),
             "search": value.get("search") and _search(value["search"]),
             "lr_curve": value.get("lr_curve") and _curve(value["lr_curve"]),
+            "verified": value.get("verified") and Verification(**value["verified"]),
         }
     )
 
@@ -428,10 +451,14 @@ def _curve(value: Mapping[str, Json]) -> LearningRateCurve:
 
 
 def _plain(value: Any) -> Any:
+    """`asdict` with lists for tuples, in one pass, which copies no numbers: results are made of thousands."""
+    if isinstance(value, str):
+        # a lone surrogate can't leave the process
+        return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    if isinstance(value, str) and not value.isascii():
-        return value.encode("utf-8", "backslashreplace").decode()  # a lone surrogate can't leave the process
+    if is_dataclass(value):
+        return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
     return value

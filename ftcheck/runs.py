@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ftcheck import examples
 from ftcheck.errors import shown
 from ftcheck.finetune import Job
+from ftcheck.profile import Phase, Profile, Throughput, together
 from ftcheck.results import (
     CaseResult,
     JudgedData,
@@ -27,11 +28,14 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from ftcheck.keys import Key
+    from ftcheck.keys import Change, Identifier, Key
     from ftcheck.metrics import Definition, FloatArray, Metric
     from ftcheck.proposals import Proposal
     from ftcheck.store import Entry
+    from ftcheck.timing import Recorder
 
+MAKING = "run"
+"""The phase in which a session has runs made: they know for themselves what they spent."""
 
 MOST_ROWS = 50_000
 """Training rows up to which their hashes are committed with a baseline: 200 KB."""
@@ -46,6 +50,42 @@ class Run:
     predict: Key
     parts: tuple[Run, ...] = ()
     """Its folds; this run is then all of them together."""
+
+    @classmethod
+    def of(cls, job: Job, identifier: Identifier) -> Run:
+        """The run of a job with its keys, made of the inputs as they are now. Raises FtcheckError for an input without
+        an identity."""
+        from ftcheck import keys
+
+        device_type = job.device.partition(":")[0]
+        train = keys.train_key(
+            job.case,
+            job.seed,
+            device_type=device_type,
+            precision=job.precision,
+            identifier=identifier,
+            limit=job.limit,
+            parents={technique: keys.Key(digest, {}) for technique, digest in job.parent_keys.items()},
+            fold=job.fold,
+        )
+        predict = keys.predict_key(
+            train,
+            job.case,
+            device_type=device_type,
+            precision=job.precision,
+            identifier=identifier,
+            limit=job.limit,
+        )
+        return cls(job=job, train=train, predict=predict)
+
+    def changes(self, now: Run) -> tuple[Change, ...]:
+        """What is other in the inputs of `now`, the same run with its keys made once more."""
+        from ftcheck import keys
+
+        return (
+            *keys.diff(self.train.components, now.train.components),
+            *(c for c in keys.diff(self.predict.components, now.predict.components) if c.path != "train"),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +214,37 @@ def run_result(run: Finished) -> RunResult:
         search=_search(content.get("records", {}).get("search")),
         lr_curve=_lr_curve(content.get("records", {}).get("lr_finder")),
     )
+
+
+def profile(finished: Sequence[Finished], recorder: Recorder) -> Profile:
+    """Where a case's time and memory went: what was made in this session, and what `recorder` saw around it."""
+    around = {name: spent for name, spent in recorder.seconds.items() if name != MAKING}
+    made = [
+        entry.content["spent"]
+        for run in finished
+        for stage, entry in (("train", run.trained), ("predict", run.predicted))
+        if entry is not None and stage in run.made and entry.content.get("spent")
+    ]
+    seconds, peaks = together([{"seconds": around, "peak_bytes": {}}, *made])
+    longest = sorted(seconds, key=lambda name: -seconds[name])
+    return Profile(
+        phases=tuple(Phase(name=name, seconds=seconds[name], peak_bytes=peaks.get(name)) for name in longest),
+        throughput=tuple(_throughput(finished[0])),
+    )
+
+
+def _throughput(run: Finished) -> Iterator[Throughput]:
+    costs = run.costs()
+    for stage, entry, seconds in (("train", run.trained, "train_seconds"), ("predict", run.predicted, "eval_seconds")):
+        work = ((entry.content.get("spent") if entry is not None else None) or {}).get("work")
+        if work is not None and costs.get(seconds):
+            yield Throughput(
+                stage=stage,
+                tokens_per_second=work["tokens"] / costs[seconds],
+                padding=1 - work["tokens"] / work["places"],
+                operations_per_second=work["operations"] and work["operations"] / costs[seconds],
+                limit=work["limit"],
+            )
 
 
 def _search(record: Mapping[str, Any] | None) -> SearchHistory | None:

@@ -3,6 +3,7 @@ results is `reporting`."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ftcheck import baselines, correcting, options, proposals, shared, trackers, updating
+from ftcheck import baselines, correcting, options, privacy, proposals, shared, trackers, updating
+from ftcheck.containing import contained
 from ftcheck.errors import BaselineError, FtcheckError, MissingExtraError, UsageError, shown
 from ftcheck.foreseeing import Foresight
 from ftcheck.report import junit
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from ftcheck.finetuned import Finetuned
     from ftcheck.pipeline import Pipeline
     from ftcheck.runs import Measured
+    from ftcheck.settings import Settings
     from ftcheck.spec import Case
 
 CASE = pytest.StashKey["Case"]()
@@ -37,10 +40,12 @@ class ItemState:
 
     finetuned: Finetuned | None = None
     result: CaseResult | None = None
-    measured: Measured | Exception | None = None
-    """What measuring it before its turn came to, where all cases are measured before the first is judged."""
+    error: Exception | None = None
+    """Why it couldn't be measured before its turn, where all cases are measured before the first is judged."""
     unmeasured: bool = False
     """Measuring raised: an xfail mark must not hide it."""
+    crashed: bool = False
+    """What it raised is no error of ftcheck's; its traceback keeps a model, or processes, until the test is over."""
 
 
 @dataclass(eq=False)  # pytest keeps plugins in sets
@@ -58,16 +63,22 @@ class FtSession(Reporting):
     @classmethod
     def start(cls, config: pytest.Config) -> FtSession:
         """Read the settings. Raises pytest.UsageError for one that can't be followed."""
+        privacy.begin()
         try:
             settings = options.read(config)
+            _check_workers(config, settings)
             updating.check(settings)
             trackers.check(settings)
+            if settings.verify is not None:
+                from ftcheck import verifying
+
+                verifying.check(settings)
             if settings.remote is not None:
                 from ftcheck.store import remote
 
                 remote.check(settings.remote)
         except (UsageError, MissingExtraError) as error:
-            raise pytest.UsageError(str(error)) from None
+            raise pytest.UsageError(privacy.hidden(str(error))) from None
         return cls(config, settings)
 
     def check_usage(self) -> None:
@@ -76,10 +87,11 @@ class FtSession(Reporting):
             return
         try:
             self.device  # noqa: B018  resolved on access
-            workers = getattr(self.config.option, "numprocesses", None)
-            if workers and (self.settings.executor == "local" or (self.settings.jobs or 1) > 1):
-                raise UsageError("--ft-jobs and -n both train several at once: leave one of them out")
-        except UsageError as error:
+            if self.settings.executor == "ray":
+                from ftcheck.executors import ray_cluster
+
+                ray_cluster.check()
+        except (MissingExtraError, UsageError) as error:
             raise pytest.UsageError(str(error)) from None
 
     @cached_property
@@ -98,7 +110,8 @@ class FtSession(Reporting):
         root = Path(self.settings.cache_dir) if self.settings.cache_dir else default_cache_dir()
         if self.settings.cache == "off":
             root = shared.folder(self.config) / "store"
-        made = pipeline_in(root, self.settings, self.device)
+        share = shared.folder(self.config) / "commits" if self.worker else None
+        made = pipeline_in(root, self.settings, self.device, share)
         made.store.on_fetch = self.live.fetching
         self.config.add_cleanup(made.executor.close)
         return made
@@ -134,16 +147,16 @@ class FtSession(Reporting):
                 state.result = self._unmeasured(item, str(error))
                 raise pytest.fail.Exception(f"{case.id}: {error}", pytrace=False) from None
             except Exception as error:
-                state.unmeasured = True
+                state.unmeasured = state.crashed = True
                 state.result = self._unmeasured(item, f"{type(error).__name__}: {error}")
                 raise
             state.finetuned = Finetuned(measured, self.pipeline.store)
             state.result = measured.result
-            if measured.result.verdict == "incomparable":
-                from ftcheck.report.terminal import incomparable
+            if measured.result.verdict in ("incomparable", "error"):
+                from ftcheck.report.terminal import unjudged
 
                 state.unmeasured = True
-                raise pytest.fail.Exception(incomparable(measured.result), pytrace=False) from None
+                raise pytest.fail.Exception(unjudged(measured.result), pytrace=False) from None
         return state.finetuned
 
     def _measured(self, item: pytest.Item) -> Measured:
@@ -154,7 +167,7 @@ class FtSession(Reporting):
             return self.cases.get((case.suite, name))
 
         self._begin()
-        with self.progress.showing(case.id, self.turn or item) as told:
+        with self.progress.showing(case.id, self.turn or item) as told, contained():
 
             def on_progress(seed: int, progress: Progress) -> None:
                 told.progress(seed, progress)
@@ -169,6 +182,12 @@ class FtSession(Reporting):
             return
         self.begun = True
         with self.pipeline.identifier.at_once():
+            if self.settings.verify is not None:
+                from ftcheck import verifying
+
+                cases = (item.stash[CASE] for item in self.items)
+                chosen = verifying.choice(self.pipeline, cases, self.settings.verify, shared.folder(self.config))
+                self.pipeline.chosen.update(chosen.predict)
             for item in self.items:
                 if not any(map(item.get_closest_marker, _MAYBE_NOT)):
                     with suppress(FtcheckError):  # told when its turn comes
@@ -177,9 +196,9 @@ class FtSession(Reporting):
     def _corrected(self, item: pytest.Item) -> Measured:
         """The item's case as it is judged among all cases of the session. Raises FtcheckError."""
         state, result = item.stash[STATE], self._final.get(item.nodeid)
-        if isinstance(state.measured, Exception):
-            raise state.measured
-        mine = state.measured or self._measured(item)  # another process did it: it is in the store
+        if state.error is not None:
+            raise state.error
+        mine = self._measured(item)
         return mine if result is None else correcting.settled(mine, result)
 
     @cached_property
@@ -187,12 +206,15 @@ class FtSession(Reporting):
         """Node id -> the final result of every case of the session that could be measured."""
         items = {item.nodeid: item for item in self.items if not self._skipped(item)}
         outcomes = correcting.measured(
-            list(items), lambda nodeid: self._outcome(items[nodeid]), shared.folder(self.config) / "outcomes"
+            list(items),
+            lambda nodeid: self._outcome(items[nodeid]),
+            shared.folder(self.config) / "outcomes",
+            process=self.config.workerinput["workerid"] if self.worker else "",  # type: ignore[attr-defined]
         )
         for nodeid, outcome in outcomes.items():
             self.pipeline.refreshed.update(outcome.refreshed)
             if outcome.error:
-                items[nodeid].stash[STATE].measured = FtcheckError(outcome.error)
+                items[nodeid].stash[STATE].error = FtcheckError(outcome.error)
         return correcting.corrected(outcomes)
 
     def _lacks_gpu(self, item: pytest.Item) -> bool:
@@ -204,16 +226,17 @@ class FtSession(Reporting):
         return self._lacks_gpu(item) or item.get_closest_marker("skip") is not None or True in conditions
 
     def _outcome(self, item: pytest.Item) -> correcting.Outcome:
-        """What measuring the item's case comes to, also kept for its turn."""
+        """What measuring the item's case comes to. At its turn it comes out of the store: statistics of all cases at
+        once are much to hold."""
         state = item.stash[STATE]
         try:
-            state.measured = self._measured(item)
+            result = self._measured(item).result
         except FtcheckError as error:
             return correcting.Outcome(error=str(error))
         except Exception as error:  # noqa: BLE001  raised at its own turn
-            state.measured = error
+            state.error = error
             return correcting.Outcome()
-        return correcting.Outcome(result=state.measured.result, refreshed=tuple(sorted(self.pipeline.refreshed)))
+        return correcting.Outcome(result=result, refreshed=tuple(sorted(self.pipeline.refreshed)))
 
     def _unmeasured(self, item: pytest.Item, error: str) -> CaseResult:
         case = item.stash[CASE]
@@ -227,6 +250,7 @@ class FtSession(Reporting):
             device=self.settings.device,
             error=shown(error, 4000),
             notes=self.warnings(),
+            update="not written: it was not measured" if self.settings.updates else "",
             limited=self.settings.limit,
         )
 
@@ -236,6 +260,7 @@ class FtSession(Reporting):
         self.planned = dict.fromkeys(item.nodeid for item in self.items)
         self.begin_file()
         if self.worker:
+            shared.leave_cases(self.config, lambda: {i.nodeid: self._unmeasured(i, "").to_json() for i in self.items})
             shared.leave_notes(self.config, lambda: self._foreseen(self.items))
 
     def pytest_report_collectionfinish(self, items: list[pytest.Item]) -> list[str]:
@@ -291,12 +316,17 @@ class FtSession(Reporting):
 
     def _release(self, item: pytest.Item) -> None:
         state = item.stash[STATE]
+        state.result = None  # it was told
         if state.finetuned is not None:
             measured = state.finetuned.close()
             state.finetuned = None
             if measured is not None:
                 self.pipeline.drop_models(measured, item.stash[CASE])
                 self.pipeline.store.write_back()
+        if state.crashed and "torch" in sys.modules:
+            from ftcheck.finetune.environment import give_back
+
+            give_back(str(self.device))
 
     @pytest.hookimpl(wrapper=True, trylast=True)  # within pytest's capture: what libraries print is part of the report
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, None, None]:
@@ -329,6 +359,7 @@ class FtSession(Reporting):
         report = yield
         if not self.owns(item):
             return report
+        _hide_secrets(report)
         state = item.stash[STATE]
         if state.unmeasured and call.when == "setup":
             report.outcome = "failed"
@@ -341,7 +372,7 @@ class FtSession(Reporting):
                 state.result = replace(
                     state.result,
                     verdict="fail",
-                    notes=(*state.result.notes, f"the test's body failed: {call.excinfo.exconly()}"),
+                    notes=(*state.result.notes, f"the test's body failed: {privacy.hidden(call.excinfo.exconly())}"),
                 )
             self._propose(item, held=call.when == "call" and call.excinfo is None)
             report.ft = state.result.to_json()  # type: ignore[attr-defined]
@@ -375,7 +406,7 @@ class FtSession(Reporting):
             self.config.workeroutput["ft_unused"] = sorted(self.unused)  # type: ignore[attr-defined]
             self.config.workeroutput["ft_notes"] = list(self.warnings())  # type: ignore[attr-defined]
         elif self.settings.updates:
-            for proposal in proposals.collect(self.proposals):
+            for proposal in proposals.collect(self.proposals, self.results.values()):
                 try:
                     baselines.write(proposal.path, proposal.entry, proposal.statistics)
                 except BaselineError as error:
@@ -388,6 +419,24 @@ class FtSession(Reporting):
             except UsageError as error:
                 self.say(f"ERROR: {error}", red=True, bold=True)
                 session.exitstatus = pytest.ExitCode.USAGE_ERROR
+
+
+def _check_workers(config: pytest.Config, settings: Settings) -> None:
+    """Raise UsageError where pytest-xdist has workers, and each would have some of its own."""
+    workers = hasattr(config, "workerinput") or getattr(config.option, "dist", "no") != "no"
+    if workers and (settings.executor != "inline" or (settings.jobs or 1) > 1):
+        raise UsageError(
+            "pytest-xdist's workers (-n, --tx) and --ft-jobs or --ft-executor both train several at once: leave one of "
+            "them out"
+        )
+
+
+def _hide_secrets(report: pytest.TestReport) -> None:
+    """Of what libraries and tests printed and raised: locals of a traceback (`--showlocals`), say."""
+    report.sections = [(name, privacy.hidden(content)) for name, content in report.sections]
+    text = report.longreprtext
+    if report.failed and privacy.hidden(text) != text:
+        report.longrepr = privacy.hidden(text)
 
 
 _MAYBE_NOT = ("skip", "skipif", "gpu")

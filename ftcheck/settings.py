@@ -15,7 +15,8 @@ class Settings:
     device: str = "auto"
     cache: CacheMode = "use"
     cache_dir: str | None = None
-    executor: Literal["inline", "local"] = "inline"
+    executor: Literal["inline", "local", "ray"] = "inline"
+    ray_address: str | None = None
     jobs: int | None = None
     timeout: float | None = None
     """Seconds."""
@@ -24,17 +25,21 @@ class Settings:
     remote_readonly: bool = False
     remote_patience: int = 30
     vendor: str | None = None
+    verify: str | None = None
     seeds: int | None = None
     limit: int | None = None
     plan: bool = False
     offline: bool = False
+    allow_remote_code: bool = False
     json: str | None = None
     html: str | None = None
     details: bool = False
+    profile: bool = False
     history: str | None = None
     """The file; None: the one in the cache directory; `none`: results are not recorded."""
     tensorboard: str | None = None
-    mlflow: str | None = None
+    mlflow: str | None = field(default=None, repr=False)
+    """May hold a password."""
     strict: bool = False
     compare: str | None = None
     update: bool = False

@@ -1,18 +1,21 @@
-"""What the processes of one pytest session have in common: a folder, and notes that one of xdist's workers leaves in it
-for the process that has the terminal."""
+"""What the processes of one pytest session have in common: a folder, and what xdist's workers leave in it for the
+process that has the terminal, which collects nothing itself."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
+from ftcheck.writing import appear
+
 _FOLDER = pytest.StashKey[Path]()
 _TELLING = pytest.StashKey[bool]()
-_WIRE, _TELLS, _NOTES = "ft_shared", "ft_tells", "notes"
+_WIRE, _TELLS, _NOTES, _CASES = "ft_shared", "ft_tells", "notes", "cases.json"
 
 
 def folder(config: pytest.Config) -> Path:
@@ -43,3 +46,18 @@ def notes_of(config: pytest.Config, workerinput: dict[str, Any]) -> list[str]:
     """What a worker left that has collected; empty but for the one that tells."""
     path = folder(config) / _NOTES
     return path.read_text(encoding="utf-8").splitlines() if workerinput[_TELLS] and path.is_file() else []
+
+
+def leave_cases(config: pytest.Config, cases: Callable[[], Mapping[str, Any]]) -> None:
+    """In a worker: leave which cases it will measure, by node id in order; all workers have them alike, and any of them
+    may die, so whichever is first leaves them."""
+    path = folder(config) / _CASES
+    if not path.exists():
+        appear(path, json.dumps(cases()))
+
+
+def cases_of(config: pytest.Config) -> dict[str, Any]:
+    """The cases that the workers left, by node id; empty where none has collected any yet."""
+    path = folder(config) / _CASES
+    cases: dict[str, Any] = json.loads(path.read_bytes()) if path.is_file() else {}
+    return cases

@@ -23,10 +23,13 @@ from yaml.events import (
     StreamEndEvent,
 )
 
+from ftcheck import plainfiles
 from ftcheck.errors import Location, SuiteError, SuiteErrors, one_of, shown
 from ftcheck.spec.declaration import Declaration, Source, dotted
 
 SUFFIX = ".ft.yaml"
+MAX_BYTES = 4 * 1024**2
+"""Of a suite file. Ten thousand cases need a third of it, and it is read at every start of pytest."""
 MAX_DEPTH = 32
 MAX_ALIASED = 100_000
 """The most values that aliases may add to a file. They are shared, not copied, but walks meet each one."""
@@ -53,7 +56,7 @@ _MAX_DIGITS = 300
 def read(path: Path) -> list[Declaration]:
     """The declarations of a suite file, in its order. Raises SuiteErrors; what they say is not checked yet."""
     try:
-        content = path.read_bytes()
+        content = plainfiles.read(path, limit=MAX_BYTES)
     except OSError as error:
         raise SuiteErrors([SuiteError(Location(path=str(path)), f"can't be read: {error.strerror or error}")]) from None
     return parse(content, path)

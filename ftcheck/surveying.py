@@ -46,9 +46,6 @@ class Size:
 
 def checkpoint(job: Job) -> tuple[Size, Any]:
     """The model's size, without its weights, and the tokenizer. Raises CheckpointError."""
-    import torch
-    import transformers
-
     from ftcheck.finetune import model as models
     from ftcheck.finetune.quiet import quiet
 
@@ -57,8 +54,7 @@ def checkpoint(job: Job) -> tuple[Size, Any]:
         config = models.load_config(source)
         tokenizer, _ = models.load_tokenizer(models.Source.of_tokenizer(job), task, config)
         try:
-            with torch.device("meta"):
-                model = getattr(transformers, task.auto_class).from_config(config)
+            model = models.without_weights(source, task.auto_class)
         except (ValueError, TypeError, AttributeError, RuntimeError, NotImplementedError) as error:
             raise CheckpointError(f"{source.shown}: no model can be made of it: {shown(error, 200)}") from error
     longest = models.longest_sequence(model)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ftcheck.errors import UsageError, one_of
-from ftcheck.spec.fields import said
+from ftcheck.spec.mistakes import said
 from ftcheck.training_rules import OWNED, RANGES, RELATED, SUCCESSORS, conflicts
 
 _ATOMS = {kind: kind for kind in ("int", "float", "bool", "str", "dict", "list")} | {"nonetype": "none"}

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from ftcheck.spec.trust import ELSEWHERE
+
 _HUB = "ftcheck publishes nothing; publish a model that passed yourself"
 _PRECISION = "the case's `precision` decides this (auto, fp32, bf16 or fp16)"
 _DEVICE = "the device is chosen for the whole run: --ft-device"
 _ROWS = "the case's `data` says what trains and what is judged"
 _PREDICTS = "ftcheck predicts and scores by itself, on rows in their own order"
-_RESUMES = "ftcheck resumes nothing: a training is done whole, or found in the run store"
+_RESUMES = "ftcheck resumes by itself what was broken off, where save_strategy has it write checkpoints"
 
 OWNED: Mapping[str, str] = {
     "output_dir": "ftcheck trains in a folder of its own and keeps the model in the run store",
@@ -32,8 +34,11 @@ OWNED: Mapping[str, str] = {
         ("prediction_loss_only", "batch_eval_metrics", "include_for_metrics", "eval_do_concat_batches"), _PREDICTS
     ),
     **dict.fromkeys(("include_inputs_for_metrics", "eval_use_gather_object"), _PREDICTS),
+    "auto_find_batch_size": "it makes batches smaller without a word, and trains on with fewer examples a step; write "
+    "on_oom: halve_batch beside `training`, which keeps them and says what it did",
     "remove_unused_columns": "the task decides what the model is given",
     "label_names": "the task decides what the model is given",
+    "trust_remote_code": ELSEWHERE,
     "logging_nan_inf_filter": "ftcheck turns it off, so that a NaN loss is seen and stops the training",
 }
 """Field -> why a suite doesn't set it. Some exist in some versions only."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,11 +19,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ftcheck import baselines
+from ftcheck import baselines, inputs, plainfiles
 from ftcheck.errors import DataError, FtcheckError, UsageError, shown
 from ftcheck.keys import hub
 from ftcheck.keys.checkpoints import LEFTOVERS, OTHER_FRAMEWORKS
-from ftcheck.keys.data import CARDS
 from ftcheck.keys.files import FileHashes, file_digest
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def vendor(session: FtSession, cases: Sequence[Case], suites: Sequence[Path], ou
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} is there already: give a new folder")
-    wanted = sorted({path for source in _sources(session, cases, suites) for path in _files(source)})
+    wanted = sorted({path for source in _sources(session, cases, suites) for path in inputs.files(source)})
     if any(out.is_relative_to(suite) for suite in suites if suite.is_dir()):
         raise UsageError(f"{out} is among the suites: give a folder outside of them")
     # Of real paths: what a link leads to is copied, and `..` of a suite is followed as the system does.
@@ -105,11 +105,11 @@ def use(folder: Path, memo: Path) -> None:
     isn't one, DataError for a file that isn't what was vendored.
     """
     try:
-        lock = json.loads((folder / LOCK).read_bytes())
+        lock = plainfiles.json_of(plainfiles.read(folder / LOCK, links=False), finite=True)
         files = {str(name): (int(file["size"]), str(file["blake3"])) for name, file in lock["files"].items()}
         if lock["format"] != FORMAT:
             raise ValueError(f"format {lock['format']}")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(
             f"{shown(folder, 300)} is no folder that `ftcheck vendor` wrote ({type(error).__name__}: "
             f"{shown(error, 200)})"
@@ -120,7 +120,8 @@ def use(folder: Path, memo: Path) -> None:
         if not name.startswith("hub/") or ".." in path.parts:
             continue
         try:
-            whole = path.stat().st_size == size and hashes.digest(path) == digest
+            found = path.lstat()
+            whole = stat.S_ISREG(found.st_mode) and found.st_size == size and hashes.digest(path) == digest
         except OSError:
             whole = False
         if not whole:
@@ -133,8 +134,6 @@ def use(folder: Path, memo: Path) -> None:
 
 def _sources(session: FtSession, cases: Iterable[Case], suites: Iterable[Path]) -> Iterator[Path]:
     """Files and folders of this machine that the cases need."""
-    from ftcheck.finetune import techniques
-
     if session.config.inipath is not None:
         yield session.config.inipath
     for suite in suites:
@@ -144,16 +143,7 @@ def _sources(session: FtSession, cases: Iterable[Case], suites: Iterable[Path]) 
             if above == session.config.rootpath:
                 break
     for case in cases:
-        others = (other for technique in techniques.of(case) for other in technique.checkpoints(case))
-        for checkpoint in (case.checkpoint, *others):
-            yield from (Path(checkpoint.path),) if checkpoint.local else ()
-            if checkpoint.tokenizer is not None and os.path.isabs(checkpoint.tokenizer):
-                yield Path(checkpoint.tokenizer)
-        yield from (Path(path) for paths in case.data.files.values() for path in paths)
-        if case.data.kind == "local":
-            path = Path(case.data.path)
-            yield path
-            yield from (path.parent / card for card in CARDS if path.is_file() and (path.parent / card).is_file())
+        yield from inputs.places(case)
 
 
 def _beside(suite: Path) -> Iterator[Path]:
@@ -163,16 +153,6 @@ def _beside(suite: Path) -> Iterator[Path]:
     folder = baselines.place(suite, "any").parent
     if folder.is_dir():
         yield folder
-
-
-def _files(source: Path) -> Iterator[Path]:
-    """The files of a file or folder; hidden ones and what Python made of its sources are passed over."""
-    if source.is_file():
-        yield source
-        return
-    for place, folders, names in os.walk(source):
-        folders[:] = [name for name in folders if not name.startswith(".") and name != "__pycache__"]
-        yield from (Path(place, name) for name in names if not name.startswith(".") or name in CARDS)
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -200,6 +180,11 @@ def _fetch(session: FtSession, case: Case, cache: Path) -> None:
         if commit is not None:
             folder = _snapshot(path, commit, offline=offline)
             _keep(folder, _repository(cache, path, "model"), revision, commit)
+    code = case.checkpoint.remote_code
+    if code is not None and (code.repository is not None or not case.checkpoint.local):
+        path = code.repository or case.checkpoint.path
+        folder = _snapshot(path, code.revision, offline=offline, only="*.py")
+        _keep(folder, _repository(cache, path, "model"), code.revision, code.revision)
     if found["data_revision"] is not None:
         from ftcheck.finetune.data.opening import open_source
 
@@ -211,7 +196,7 @@ def _fetch(session: FtSession, case: Case, cache: Path) -> None:
         _keep(folder, _repository(cache, case.data.path, "dataset"), case.data.revision, folder.name)
 
 
-def _snapshot(repo: str, commit: str, *, offline: bool) -> Path:
+def _snapshot(repo: str, commit: str, *, offline: bool, only: str | None = None) -> Path:
     from huggingface_hub import snapshot_download
 
     from ftcheck.finetune.data.fetching import translated
@@ -219,7 +204,11 @@ def _snapshot(repo: str, commit: str, *, offline: bool) -> Path:
     with translated(repo, commit, offline):
         return Path(
             snapshot_download(
-                repo, revision=commit, ignore_patterns=[*OTHER_FRAMEWORKS, *LEFTOVERS], local_files_only=offline
+                repo,
+                revision=commit,
+                allow_patterns=only,
+                ignore_patterns=[*OTHER_FRAMEWORKS, *LEFTOVERS],
+                local_files_only=offline,
             )
         )
 
@@ -243,12 +232,15 @@ def _wheels(folder: Path) -> None:
     """The libraries of this environment, in the versions that are installed. Raises FtcheckError where pip can't."""
     pip = ["-m", "pip", "--disable-pip-version-check"]
     listed = _python(*pip, "list", "--format=freeze", "--exclude-editable")
+    if listed.returncode:
+        raise FtcheckError(f"pip could not list what is installed: {_last_line(listed.stderr)}")
     folder.mkdir(parents=True)
     wanted = folder / "requirements.txt"
     wanted.write_text(listed.stdout, encoding="utf-8")
-    done = _python(*pip, "download", "-q", "-d", str(folder), "--no-deps", "-r", str(wanted))
-    if listed.returncode or done.returncode:
-        raise FtcheckError(f"pip could not download the wheels: {_last_line(listed.stderr or done.stderr)}")
+    # Not `download`: some libraries are published as source only, and where there is no network nothing can be built.
+    done = _python(*pip, "wheel", "-q", "-w", str(folder), "--no-deps", "-r", str(wanted))
+    if done.returncode:
+        raise FtcheckError(f"pip could not get the wheels: {_last_line(done.stderr)}")
 
 
 def _notes(cases: Iterable[Case]) -> Iterator[str]:

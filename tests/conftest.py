@@ -2,18 +2,71 @@
 
 from __future__ import annotations
 
+import signal
+import sys
+import sysconfig
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+from _pytest.pytester import SysModulesSnapshot
 
+import ftcheck
+from ftcheck import devices, machine
 from ftcheck.executors import inline
 
 pytest_plugins = ["pytester", "tests.cli.faked"]
 
+LIBRARIES = (
+    str(Path(ftcheck.__file__).parent),
+    *(sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")),
+)
+
+
+def _installed(module: ModuleType) -> bool:
+    """Whether it is a library: its file, or its folder where it is a namespace, lies where those are."""
+    spec = getattr(module, "__spec__", None)
+    places = (spec.origin, *(spec.submodule_search_locations or ())) if spec else ()
+    return any(place is not None and place.startswith(LIBRARIES) for place in places)
+
+
+def pytest_configure() -> None:
+    """Ctrl-C is heard, and by all that tests start, where a shell has these in the background and it would be
+    ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, so that no worker waits for another's at the end: those of real data, and those that
+    train."""
+    marked = {mark: {item.path for item in items if item.get_closest_marker(mark)} for mark in ("real", "e2e")}
+    items.sort(key=lambda item: (item.path not in marked["real"], item.path not in marked["e2e"]))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def libraries_stay() -> Iterator[None]:
+    """pytester forgets what was first imported while a pytest of its ran in this process, and in a test that has it.
+    Of a library that is loaded twice each class is another one, and what it has registered is there already."""
+    forget = SysModulesSnapshot.restore
+
+    def restore(snapshot: SysModulesSnapshot) -> None:
+        libraries = {name: module for name, module in sys.modules.items() if _installed(module)}
+        forget(snapshot)
+        for name, module in libraries.items():
+            sys.modules.setdefault(name, module)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SysModulesSnapshot, "restore", restore)
+        yield
+
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No test reads or writes the user's run store, and none inherits the developer's settings."""
+    """No test reads or writes the user's run store, none inherits the developer's settings, or waits for leases of
+    another."""
     path = tmp_path_factory.mktemp("ftcheck-cache")
     for name in (
         "DEVICE",
@@ -28,10 +81,13 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
         "TENSORBOARD",
         "MLFLOW",
         "REMOTE",
+        "EXECUTOR",
+        "RAY_ADDRESS",
         "VENDOR",
     ):
         monkeypatch.delenv(f"FTCHECK_{name}", raising=False)
     monkeypatch.setenv("FTCHECK_CACHE_DIR", str(path))
+    monkeypatch.setenv("FTCHECK_RUNTIME_DIR", f"{path}-runtime")
     return path
 
 
@@ -40,3 +96,5 @@ def no_fake_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a project's conftest.py, loaded into this process by a command, put in the place of what trains is taken
     away again: real cases run in this process too."""
     monkeypatch.setattr(inline, "InlineExecutor", inline.InlineExecutor)
+    monkeypatch.setattr(devices, "cuda", devices.cuda)
+    monkeypatch.setattr(machine, "cores", machine.cores)

@@ -2,20 +2,25 @@
 
 Its model is right on as many of 100 examples as the case's `learning_rate` says (0.9: 90, give or take one by
 seed); of a seed named by FAKE_COLLAPSED on half of them. What it did is written to the file named by FAKE_LOG, a line
-per stage, so that a test can count. With FAKE_MEET=N a training waits until N are under way at once.
+per stage, so that a test can count. With FAKE_MEET=N a training waits until N are under way at once; with
+FAKE_SIDE_BY_SIDE=FILE it takes a moment and notes there which others are under way. FAKE_GPUS=N of 10 GB each, and
+FAKE_CORES=N, are what the machine has; FAKE_PEAK=BYTES is the memory that a training is said to have had. With
+FAKE_HELD=NAME trainings of the case with that name wait until there is a file of that name beside FAKE_LOG.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from ftcheck import examples
+from ftcheck import devices, examples, machine
+from ftcheck.devices import Device
 from ftcheck.errors import TrainingError
 from ftcheck.executors import Work
 from ftcheck.executors.deadline import deadline
@@ -48,9 +53,11 @@ class FakeExecutor(InlineExecutor):
     def _made_up_training(self, work: Work, store: Store, on_progress: OnProgress) -> None:
         log(f"train {work.job.case.name} {work.job.seed}")
         on_progress(Progress(stage="train", done=1, total=2, epoch=0.5, loss=0.7, learning_rate=1e-4))
-        _meet(work.job.case.name)
-        if os.environ.get("FAKE_FAILURE") == f"kill {work.job.case.name}":
-            os.kill(os.getpid(), signal.SIGKILL)
+        if os.environ.get("FAKE_HELD") == work.job.case.name:
+            _until(Path(os.environ["FAKE_LOG"]).with_name(work.job.case.name).exists, "nobody lets it go")
+        with _side_by_side(work):
+            _meet(work.job.case.name)
+        _end(work.job.case.name)
         if os.environ.get("FAKE_FAILURE") in (f"hang {work.job.case.name}", f"deaf {work.job.case.name}"):
             _hang(deaf="deaf" in os.environ["FAKE_FAILURE"])
         if os.environ.get("FAKE_FAILURE") == "exit":
@@ -73,7 +80,12 @@ class FakeExecutor(InlineExecutor):
                 Trained(
                     meta={"problem_type": "single_label_classification", "labels": list(LABELS)},
                     tuned={},
-                    costs={"train_seconds": 41.0, "parameters": 1000.0, "train_samples_per_second": 0.25},
+                    costs={
+                        "train_seconds": 41.0,
+                        "parameters": 1000.0,
+                        "train_samples_per_second": 0.25,
+                        **({"peak_memory_bytes": float(os.environ["FAKE_PEAK"])} if "FAKE_PEAK" in os.environ else {}),
+                    },
                     log_history=({"step": 1, "loss": 0.7},),
                     environment={"torch": "fake", "threads": os.environ.get("OMP_NUM_THREADS", "")},
                     rows={"train": {"count": 10, "hashes": "t"}},
@@ -123,10 +135,54 @@ def log(line: str) -> None:
             file.write(line + "\n")
 
 
+@contextmanager
+def _side_by_side(work: Work) -> Iterator[None]:
+    """Note which trainings are under way when this one begins: its device, and the names of all."""
+    if "FAKE_SIDE_BY_SIDE" not in os.environ:
+        yield
+        return
+    log = Path(os.environ["FAKE_SIDE_BY_SIDE"])
+    folder = log.with_suffix(".running")
+    folder.mkdir(exist_ok=True)
+    mine = folder / f"{work.job.case.name}-{os.getpid()}"
+    mine.touch()
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES", "-")
+    with log.open("a", encoding="utf-8") as file:
+        file.write(f"{work.job.device} {seen} {','.join(sorted(path.name for path in folder.iterdir()))}\n")
+    yield
+    time.sleep(0.2)
+    mine.unlink()
+
+
+def _end(name: str) -> None:
+    """End the process as code of the user's may do it, where FAKE_FAILURE says so of this case."""
+    way, _, case = os.environ.get("FAKE_FAILURE", "").partition(" ")
+    if case != name:
+        return
+    if way == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if way == "terminate":
+        os.kill(os.getpid(), signal.SIGTERM)
+    if way == "end":
+        os._exit(0)
+    if way == "leave":
+        sys.exit(0)
+    if way == "interrupt":
+        raise KeyboardInterrupt
+    if way == "panic":
+        raise PanicException("index out of bounds")
+
+
+class PanicException(BaseException):
+    """What a library in Rust raises where it panics: no Exception, so that nobody takes it for one of theirs."""
+
+
 def _hang(*, deaf: bool) -> None:
-    """Never end, and catch what can be caught; `deaf`: to the alarm, too, as a library is that hangs in C."""
+    """Never end, and catch what can be caught; `deaf`: to the alarm and to SIGTERM, too, as a library is that hangs in
+    C."""
     if deaf:
         signal.signal(signal.SIGALRM, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     while True:
         with suppress(Exception):
             time.sleep(0.05)
@@ -140,15 +196,27 @@ def _meet(name: str) -> None:
     folder = Path(os.environ["FAKE_LOG"]).with_name("meeting")
     folder.mkdir(exist_ok=True)
     (folder / name).touch()
+    _until(lambda: len(list(folder.iterdir())) >= wanted, f"{name} is the only one that is being trained")
+
+
+def _until(there: Callable[[], bool], otherwise: str) -> None:
     give_up = time.monotonic() + 120
-    while len(list(folder.iterdir())) < wanted:
+    while not there():
         if time.monotonic() > give_up:
-            raise TrainingError(f"{name} is the only one that is being trained")
+            raise TrainingError(otherwise)
         time.sleep(0.02)
 
 
 def install() -> None:
     """Put the fake in the inline executor's place. Called from a conftest.py inside pytester."""
-    from ftcheck.executors import inline
+    from ftcheck.executors import forkserver, inline
 
     inline.InlineExecutor = FakeExecutor  # type: ignore[misc]
+    forkserver.PRELOADED = ()
+    if "FAKE_GPUS" in os.environ:
+        gpus = (Device(kind="cuda", index=n, memory=10**10) for n in range(int(os.environ["FAKE_GPUS"])))
+        found = devices.Cuda(devices=tuple(gpus))
+        devices.cuda = lambda: found  # type: ignore[assignment]
+    if "FAKE_CORES" in os.environ:
+        cores = tuple(range(int(os.environ["FAKE_CORES"])))
+        machine.cores = lambda: cores

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import threading
+from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -44,6 +46,7 @@ class Hub:
     endpoint: str = ""
     failing: bool = False
     """Whether every request is answered by status 500."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
     cut: set[str] = field(default_factory=set)
     """Ends of addresses whose files never come further than half."""
 
@@ -74,7 +77,32 @@ class Hub:
             "HF_HUB_CACHE": str(cache / "hub"),
             "HF_HUB_DISABLE_XET": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
+            "HF_HUB_OFFLINE": "0",  # also where all else is to do without a network
         }
+
+    def take(self, path: str, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        """The same for a POST: what is asked before an upload, a commit, and what is known of some paths."""
+        found = re.fullmatch(r"/api/(models|datasets)/([^/]+/[^/]+)/(preupload|commit|paths-info)/([^/]+)", path)
+        repository = self.repositories.get((found[1], found[2])) if found else None
+        if found is None or repository is None:
+            return _failure(401, "RepoNotFound")
+        commit = repository.refs.get(found[4], found[4])
+        if found[3] == "preupload":
+            asked = [file["path"] for file in json.loads(body)["files"]]
+            modes = [{"path": name, "uploadMode": "regular", "shouldIgnore": False} for name in asked]
+            return 200, {}, json.dumps({"files": modes}).encode()
+        if found[3] == "paths-info":
+            names = parse_qs(body.decode()).get("paths", [])
+            entries = json.loads(_tree(repository.commits[commit], "", recursive=True)[2])
+            return 200, {}, json.dumps([entry for entry in entries if entry["path"] in names]).encode()
+        with self.lock:  # one commit after the other, each on top of the last
+            files = dict(repository.commits[repository.refs[found[4]]])
+            for line in map(json.loads, body.splitlines()):
+                if line["key"] == "file":
+                    files[line["value"]["path"]] = b64decode(line["value"]["content"])
+            made = self.put(repository.kind, repository.id, files, revision=found[4])
+        url = f"{self.endpoint}/{repository.kind}/{repository.id}/commit/{made}"
+        return 200, {}, json.dumps({"success": True, "commitOid": made, "commitUrl": url}).encode()
 
     def answer(self, path: str) -> tuple[int, dict[str, str], bytes]:
         """Status, headers and body for a GET of `path`."""
@@ -171,6 +199,16 @@ def serve() -> Iterator[Hub]:
 
         do_HEAD = do_GET
 
+        def do_POST(self) -> None:
+            hub.requests.append(f"{self.command} {self.path}")
+            body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+            status, headers, answer = hub.take(urlsplit(self.path).path, body)
+            self.send_response(status)
+            for name, value in {"Content-Length": str(len(answer)), **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(answer)
+
         def log_message(self, format: str, *args: object) -> None:
             """Quiet."""
 
@@ -194,10 +232,12 @@ def attach(hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     environment = hub.environment(cache)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_TOKEN"):
+    for name in ("TRANSFORMERS_OFFLINE", "HF_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     # huggingface_hub reads its environment once, when it is imported
     monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
+    if "transformers.utils.hub" in sys.modules:  # its client is made once, for the Hub of that time
+        monkeypatch.setattr(sys.modules["transformers.utils.hub"], "_hf_api", None)
     monkeypatch.setattr(
         constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
     )

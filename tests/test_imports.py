@@ -36,19 +36,27 @@ HEAVY = {
     "torchao",
     "transformers",
 }
-PYTEST_SIDE = {"plugin", "reporting", "session", "collect", "declare", "shared", "validate"}
+PYTEST_SIDE = {"plugin", "reporting", "session", "collect", "declare", "shared", "terminating", "validate"}
 
 MAY_IMPORT: dict[str, set[str]] = {
-    "errors": set(),
-    "spec": {"durations", "errors"},
+    "privacy": set(),
+    "errors": {"privacy"},
+    "spec": {"durations", "errors", "sizes"},
     "durations": {"errors"},
+    "sizes": {"errors"},
+    "machine": set(),
     "history": {"baselines", "errors", "git", "results"},
-    "results": {"breakdown"},
+    "results": {"breakdown", "profile"},
     "breakdown": set(),
+    "profile": set(),
+    "timing": set(),
     "statistics": {"results", "metrics"},
     "gates": {"errors", "evidence", "report", "results", "spec", "statistics"},
-    "baselines": {"arrays", "errors", "results"},
-    "store": {"errors", "keys", "results"},
+    "accepted": {"errors", "plainfiles", "results"},
+    "baselines": {"accepted", "arrays", "errors", "plainfiles", "results", "writing"},
+    "plainfiles": set(),
+    "writing": set(),
+    "store": {"errors", "keys", "plainfiles", "results", "timing"},
     "evidence": {"baselines", "metrics", "results", "spec", "statistics"},
     "importpath": {"errors"},
     "metrics": {"errors", "importpath", "keys", "results"},

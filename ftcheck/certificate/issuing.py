@@ -22,6 +22,7 @@ from ftcheck.certificate import statement as st
 from ftcheck.errors import CertificateError, StoreError, UsageError, shown
 from ftcheck.executors.inline import has_model
 from ftcheck.finetune import techniques
+from ftcheck.writing import replace_whole
 
 if TYPE_CHECKING:
     from ftcheck.results import CaseResult, GateResult, MetricResult
@@ -75,16 +76,7 @@ def issue(
 def write(path: Path, content: bytes) -> None:
     """Write a certificate, whole or not at all. Raises UsageError where that can't be done."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            os.chmod(scratch, 0o644)
-            os.replace(scratch, path)
-        except BaseException:
-            os.unlink(scratch)
-            raise
+        replace_whole(path, content)
     except OSError as error:
         raise UsageError(f"{shown(path)} can't be written: {error.strerror or error}") from None
 

@@ -3,6 +3,7 @@ and nothing that stands in it is ever opened."""
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from ftcheck import plainfiles
 from ftcheck.errors import UsageError, shown
 
 STATEMENT: Final = "https://in-toto.io/Statement/v1"
@@ -182,13 +184,10 @@ def document(content: bytes, where: str) -> dict[str, Any]:
 def read(path: Path) -> bytes:
     """The bytes of a certificate. Raises UsageError where it can't be read or is too large to be one."""
     try:
-        with path.open("rb") as file:
-            content = file.read(LARGEST + 1)
+        return plainfiles.read(path, limit=LARGEST)
     except OSError as error:
-        raise UsageError(f"{shown(path)} can't be read: {error.strerror or error}") from None
-    if len(content) > LARGEST:
-        raise UsageError(f"{shown(path)} is no certificate: it has more than {LARGEST:,} bytes")
-    return content
+        what = "is no certificate" if error.errno == errno.EFBIG else "can't be read"
+        raise UsageError(f"{shown(path)} {what}: {error.strerror or error}") from None
 
 
 def schema() -> dict[str, Any]:

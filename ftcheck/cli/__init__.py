@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from ftcheck import privacy, sizes
 from ftcheck.cli.advise import advise
 from ftcheck.cli.baseline import app as baseline
 from ftcheck.cli.calibrate import bisect, calibrate
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
     from ftcheck.keys import Change
     from ftcheck.store import CaseHistory, Entry, Store
 
-_ASIDE: Final = 160
-"""Columns of a table that goes to no terminal."""
+_COLUMNS: Final = {"stage": "<11", "key": "<12", "size": ">8", "model": ">8", "made (UTC)": "<16", "used": "<9"}
+"""Of `ls`, with their widths. What an entry is comes behind them, as long as it is: so a row is printed as its entry is
+read, however many there are."""
 
 app = typer.Typer(
     name="ftcheck",
@@ -52,25 +54,25 @@ cache.command()(pull)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and exit. A mistake of the user's is one sentence on stderr, never a traceback."""
+    privacy.begin()
     try:
         app(args=arguments, prog_name="ftcheck")
     except SystemExit as end:
         # typer's own code for a command line that can't be followed is 2, which pytest uses for an interrupted run.
         raise SystemExit(USAGE if end.code == 2 else end.code) from None
     except FtcheckError as error:
-        print(f"ftcheck: {error}", file=sys.stderr)
+        print(f"ftcheck: {privacy.hidden(str(error))}", file=sys.stderr)
         raise SystemExit(USAGE if isinstance(error, UsageError) else PROBLEM) from None
 
 
-_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
 _AGE: Final = re.compile(r"(\d+)\s*([hdw])", re.IGNORECASE)
 
 
 def _bytes(text: str) -> int:
-    match = _SIZE.fullmatch(text.strip())
-    if match is None:
-        raise typer.BadParameter(f"{text!r} is no size: write 500MB or 20GB")
-    return int(float(match[1]) * 1000 ** " KMGT".index(match[2].upper() or " "))
+    try:
+        return sizes.in_bytes(text, least=0)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def _age(text: str) -> timedelta:
@@ -142,24 +144,23 @@ def list_entries(cache_dir: CacheDir = None) -> None:
 
     store = open_store(cache_dir)
     known = {key.digest: str(case) for case in store.cases() for run in case.runs for key in run.keys.values()}
-    rows, total = [], 0
-    for item in listed(store):
+    count = total = 0
+    for count, item in enumerate(listed(store), 1):
         entry = item.entry
         total += entry.size
-        rows.append(
-            (
-                item.stage,
-                item.digest[:12],
-                known.get(item.digest) or _described(entry),
-                size(entry.size),
-                size(entry.model_size) if entry.model_size else "",
-                entry.manifest["created"][:16].replace("T", " "),
-                _ago(item.idle),
-            )
+        if count == 1:
+            print(_row([*_COLUMNS, "what"]))
+        cells = (
+            item.stage,
+            item.digest[:12],
+            size(entry.size),
+            size(entry.model_size) if entry.model_size else "",
+            entry.manifest["created"][:16].replace("T", " "),
+            _ago(item.idle),
+            known.get(item.digest) or _described(entry),
         )
-    if rows:
-        _print_table(("stage", "key", "what", "size", "model", "made (UTC)", "used"), rows, right=("size", "model"))
-    print(f"{len(rows):,} entries, {size(total)} in {store.root}")
+        print(_row(cells))
+    print(f"{count:,} entries, {size(total)} in {store.root}")
     _print_warnings(store)
 
 
@@ -290,21 +291,9 @@ def _print_warnings(store: Store) -> None:
         print(f"ftcheck: {warning}", file=sys.stderr)
 
 
-def _print_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str]) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = _ASIDE
-    table = Table(box=SIMPLE_HEAD)
-    for name in header:
-        table.add_column(name, justify="right" if name in right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    console.print(table)
+def _row(cells: Sequence[str]) -> str:
+    aligned = zip(cells, _COLUMNS.values(), strict=False)
+    return "  ".join([*(f"{cell:{align}}" for cell, align in aligned), cells[-1]])
 
 
 def _ago(idle: timedelta) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ftcheck.cli.calibrate import CaseNode, Device, passed_on
-from ftcheck.cli.common import CacheDir
+from ftcheck.cli.common import AllowRemoteCode, CacheDir
 
 if TYPE_CHECKING:
     from ftcheck.advising import Advice
@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from ftcheck.spec import Case
 
 
-def advise(case: CaseNode, device: Device = None, cache_dir: CacheDir = None) -> None:
+def advise(
+    case: CaseNode, device: Device = None, cache_dir: CacheDir = None, allow_remote_code: AllowRemoteCode = False
+) -> None:
     """Say whether fine-tuning is worth it for a case, and what to set, out of its rows and its checkpoint."""
     from functools import partial
 
@@ -26,5 +28,6 @@ def advise(case: CaseNode, device: Device = None, cache_dir: CacheDir = None) ->
         with Aside(found.id).showing() as aside:
             return advising.advise(found, run.job, on_progress=partial(aside.progress, run.job.seed))
 
-    for line in advising.report(with_case(case, passed_on(device, cache_dir), work), case):
+    options = passed_on(device, cache_dir, allow_remote_code=allow_remote_code)
+    for line in advising.report(with_case(case, options, work), case):
         print(line)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ftcheck.cli.common import CacheDir
+from ftcheck.cli.common import AllowRemoteCode, CacheDir
 
 if TYPE_CHECKING:
     from ftcheck.session import FtSession
@@ -23,6 +23,8 @@ def calibrate(
     seeds: Annotated[int, typer.Option("--seeds", min=2, help="How many runs to make, of new seeds.")] = 5,
     device: Device = None,
     cache_dir: CacheDir = None,
+    *,
+    allow_remote_code: AllowRemoteCode = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Report only: write no baseline.")] = False,
 ) -> None:
     """Learn how much seeds alone move a case's metrics, propose margins, and keep the estimate in its baseline."""
@@ -36,7 +38,8 @@ def calibrate(
                 session.pipeline, found, seeds, dry_run=dry_run, on_progress=aside.progress, on_wait=aside.waiting
             )
 
-    for line in calibrating.report(with_case(case, passed_on(device, cache_dir), work), case):
+    options = passed_on(device, cache_dir, allow_remote_code=allow_remote_code)
+    for line in calibrating.report(with_case(case, options, work), case):
         print(line)
 
 
@@ -45,6 +48,7 @@ def bisect(
     metric: Annotated[str | None, typer.Option("--metric", help="Default: the first with a margin.")] = None,
     device: Device = None,
     cache_dir: CacheDir = None,
+    allow_remote_code: AllowRemoteCode = False,
 ) -> None:
     """Say which of the changes since a case's baseline moved it, by putting them back one at a time."""
     from ftcheck import bisecting
@@ -62,11 +66,13 @@ def bisect(
                 on_wait=aside.waiting,
             )
 
-    for line in bisecting.report(with_case(case, passed_on(device, cache_dir), work), case):
+    options = passed_on(device, cache_dir, allow_remote_code=allow_remote_code)
+    for line in bisecting.report(with_case(case, options, work), case):
         print(line)
 
 
-def passed_on(device: str | None, cache_dir: Path | None) -> list[str]:
+def passed_on(device: str | None, cache_dir: Path | None, *, allow_remote_code: bool = False) -> list[str]:
     """The options of pytest that a command's own stand for."""
     found = [] if device is None else [f"--ft-device={device}"]
-    return found if cache_dir is None else [*found, f"--ft-cache-dir={cache_dir}"]
+    found += [] if cache_dir is None else [f"--ft-cache-dir={cache_dir}"]
+    return [*found, "--ft-allow-remote-code"] if allow_remote_code else found

@@ -21,6 +21,11 @@ CacheDir = Annotated[
 ]
 
 
+AllowRemoteCode = Annotated[
+    bool, typer.Option("--allow-remote-code", help="Run code that the suite pins, as --ft-allow-remote-code does.")
+]
+
+
 def open_store(cache_dir: Path | None) -> Store:
     """The run store."""
     from ftcheck.store import Store, default_cache_dir

@@ -1,28 +1,34 @@
 """Fine-tunes in worker processes of this machine, several runs at once.
 
-Each slot is one process, started when there is first work for it and kept, so that libraries are imported once; it is
-pinned to its device, among those that this process may use, and to its share of the cores. Everything here happens in
-the thread that asks for a result: while it waits, it serves all slots.
+Each slot is one process, started when there is first work for it and kept, and forked from one that has imported the
+libraries (`forkserver`) where there may be several; it is pinned to the devices that its lease is for, and to as many
+threads. A thread of its own serves all slots: it gives them work, asks for leases, answers them and takes their
+results, also while a test's body runs. What is meant for the reader (progress, what is waited for) and for the caller's
+store is left with the task, for the thread that asks for its result.
 """
 
 from __future__ import annotations
 
 import math
-import os
+import pickle
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+import threading
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
-from tempfile import TemporaryFile
 from time import monotonic
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from ftcheck.errors import FtcheckError, TrainingError, shown
-from ftcheck.executors.slot import Asking, Done, Failed, Hello, Order, Published, SlotError, Waiting
+from ftcheck.executors import ahead, killed, needs, process
+from ftcheck.executors.ahead import Task
+from ftcheck.executors.forkserver import SUPPORTED, ForkServer
+from ftcheck.executors.leases import POLL_SECONDS, Lease, Leases, Need, Request
+from ftcheck.executors.process import SlotProcess
+from ftcheck.executors.slot import Asking, Done, Failed, Order, Published, SlotError, Waiting
 
 if TYPE_CHECKING:
     from ftcheck.devices import Device
@@ -31,69 +37,32 @@ if TYPE_CHECKING:
     from ftcheck.keys import Key
     from ftcheck.store import Store
 
-LOG_TAIL = 2000
-"""Bytes of what a process that died printed last."""
 GRACE = 60.0
 """Seconds that a slot has to stop what took too long, and to load before it."""
-_THREADS = "OMP_NUM_THREADS"
-_MAIN = "from ftcheck.executors.slot import main; main({})"
+LOOK_AHEAD = 64
+"""Of so many tasks one that has room is looked for, where the first have none."""
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
-class _Task:
-    """Work that was begun. `result` is what `produce` returns or raises."""
-
-    work: Work
-    seconds: float
-    """How long it took before; infinite where nobody knows."""
-    asked: bool = False
-    """Whether somebody waits for it."""
-    slot: _Slot | None = None
-    begun: float = 0.0
-    """When it was given to its slot."""
-    published: list[Published] = field(default_factory=list)
-    """What it has put into the store, and `produce` has not told its caller's store of."""
-    result: Done | FtcheckError | SlotError | None = None
-
-    @property
-    def makes(self) -> set[str]:
-        """The digests that no other task may be making meanwhile."""
-        search = self.work.search
-        return {self.work.train.digest, self.work.predict.digest, *([search.key.digest] if search else [])}
-
-    @property
-    def pending(self) -> bool:
-        return self.result is None
+class _Task(Task):
+    told: deque[Any] = field(default_factory=deque)
+    """Progress and waiting that `produce` has not told its caller of; nothing before somebody asks."""
+    why: str = ""
+    """What it waits for, as it was told last."""
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class _Slot:
-    """One worker process."""
+    """One process, and what it does."""
 
-    number: int
-    device: Device
-    process: subprocess.Popen[bytes]
-    pipe: Connection
-    log: BinaryIO
+    process: SlotProcess
     task: _Task | None = None
-
-    def ended(self) -> tuple[int, str]:
-        """Wait until the process is gone: its exit status, negative for a signal, and the end of what it printed."""
-        self.pipe.close()
-        try:
-            code = self.process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            code = self.process.wait()
-        with self.log as log:
-            size = log.seek(0, os.SEEK_END)
-            log.seek(max(0, size - LOG_TAIL))
-            return code, log.read().decode(errors="replace").strip()
+    lease: Lease | None = None
 
 
 @dataclass(eq=False, kw_only=True)
 class LocalExecutor:
-    """Trains and predicts in `jobs` processes."""
+    """Trains and predicts in at most `jobs` processes at once."""
 
     jobs: int
     devices: Sequence[Device]
@@ -104,110 +73,207 @@ class LocalExecutor:
     _tasks: dict[str, _Task] = field(default_factory=dict)
     """Predict digest -> what was begun, in order."""
     _slots: list[_Slot] = field(default_factory=list)
+    _requests: dict[Need, Request] = field(default_factory=dict)
+    """Places in the queue for parts of the machine: one for all tasks that need the same, whichever comes first."""
+    _changed: threading.Condition = field(default_factory=threading.Condition)
+    """Guards all of this; told of when a task has something for who asked for it."""
+    _thread: threading.Thread | None = None
+    _server: ForkServer | None = None
+    """What slots are made of, where it pays."""
+    _bell: tuple[Connection, Connection] = field(default_factory=lambda: Pipe(duplex=False))
+    """Rung when there is more to do than to hear the slots."""
+    _rung: bool = False
+    _closing: bool = False
+    _broken: BaseException | None = None
+    """Of the thread: raised by who waits for it."""
+    _kills: int | None = field(default_factory=killed.for_memory)
+    """How many processes the kernel has killed for memory."""
+
+    @cached_property
+    def leases(self) -> Leases:
+        return Leases(self.devices)
+
+    @cached_property
+    def threads(self) -> int:
+        """Of a slot's process whose suite doesn't say: its share of the cores."""
+        cores = len(self.leases.cores)
+        return min(cores, needs.said_threads() or max(1, cores // self.jobs))
 
     def begin(self, work: Work, seconds: float | None) -> None:
         """As `Executor.begin`: done when there is room, the longest first; what nobody knows of counts as long."""
-        self._tasks.setdefault(work.predict.digest, _Task(work=work, seconds=math.inf if seconds is None else seconds))
-        self._assign()
+        with self._changed:
+            self._task(work, math.inf if seconds is None else seconds)
+            self._ring()
 
     def begun(self, predict: Key) -> bool:
-        return predict.digest in self._tasks
+        with self._changed:
+            return predict.digest in self._tasks
 
     def produce(
         self, work: Work, store: Store, on_progress: OnProgress, on_wait: Callable[[str], None]
     ) -> frozenset[str]:
         """As `Executor.produce`. A slot's process that dies costs what it was doing, and nothing else."""
-        task = self._tasks.setdefault(work.predict.digest, _Task(work=work, seconds=math.inf))
-        task.asked = True
-        while task.pending:
-            self._assign()
-            self._serve(task, on_progress, on_wait)
-        del self._tasks[work.predict.digest]
-        self._hand_over(task, store)
-        if isinstance(task.result, Done):
-            store.warnings.extend(task.result.warnings)
-            return task.result.made
-        assert isinstance(task.result, Exception)
-        raise task.result
-
-    def _hand_over(self, task: _Task, store: Store) -> None:
-        """Tell the store what was published for a task, and for those before it: nobody may ask for them."""
-        for before in self._tasks.values():
-            if before.makes & set(task.work.after):
-                self._hand_over(before, store)
-        for entry in task.published:
-            store.published(entry.stage, entry.digest)
-        task.published.clear()
+        with self._changed:
+            task = self._task(work, math.inf)
+            task.asked = True
+            self._ring()
+        while (message := self._next(task)) is not None:
+            if isinstance(message, Waiting):
+                on_wait(message.message)
+            else:
+                on_progress(message)
+        with self._changed:
+            del self._tasks[work.predict.digest]
+            return ahead.hand_over(self._tasks, task, store)
 
     def close(self) -> None:
         """End all processes. What they were doing is not published."""
+        with self._changed:
+            self._closing = True
+            if self._thread is not None:
+                self._ring()
+        try:
+            if self._thread is not None:
+                self._thread.join()
+        finally:  # also where Ctrl-C is pressed once more
+            process.end([slot.process for slot in self._slots])
         for slot in self._slots:
-            with suppress(ProcessLookupError):
-                os.killpg(slot.process.pid, signal.SIGTERM)  # and what it started
-        for slot in self._slots:
-            slot.ended()
+            slot.process.ended()
+            self._give_back(slot)
+        if self._server is not None:
+            self._server.close()
+        self._keep(())
         self._slots.clear()
         self._tasks.clear()
+        self._thread, self._server, self._closing = None, None, False
 
-    def _assign(self) -> None:
-        """Give idle slots what is ready, the longest first."""
-        ready = sorted(self._ready(), key=lambda task: (not task.asked, -task.seconds))
-        for task in ready:
-            slot = next((slot for slot in self._slots if slot.task is None), None)
-            if slot is None and len(self._slots) < self.jobs:
-                slot = self._start()
-            if slot is None:
-                return
-            self._send(slot, task)
+    def _next(self, task: _Task) -> Any:
+        """What is to be told of a task, waited for; None once it is over."""
+        with self._changed:
+            self._changed.wait_for(lambda: task.told or not task.pending or self._broken is not None)
+            if self._broken is not None:
+                raise self._broken
+            return task.told.popleft() if task.told else None
 
-    def _ready(self) -> list[_Task]:
-        """Tasks that nothing unfinished stands before: what makes the same, or the model that they start from."""
-        unfinished = [task for task in self._tasks.values() if task.pending]
-        making: set[str] = set()
-        for task in unfinished:
-            if task.slot is not None:
-                making |= task.makes
-        coming = {digest for task in unfinished for digest in task.makes}
-        found = []
-        for task in unfinished:
-            if task.slot is None and not (task.makes & making) and not (set(task.work.after) & coming):
-                found.append(task)
-                making |= task.makes
-        return found
+    def _task(self, work: Work, seconds: float) -> _Task:
+        return self._tasks.setdefault(work.predict.digest, _Task(work=work, seconds=seconds))
 
-    def _send(self, slot: _Slot, task: _Task) -> None:
-        work = task.work
-        job = replace(work.job, device=_within(slot.device))
-        search = work.search and replace(work.search, job=replace(work.search.job, device=job.device))
-        slot.task, task.slot = task, slot
-        task.begun = monotonic()
-        order = Order(
-            job=job,
-            train=work.train,
-            predict=work.predict,
-            redo=work.redo,
-            search=search,
-            timeout=work.timeout,
-        )
+    def _ring(self) -> None:
+        """Have the thread look at the tasks anew; the first time, start it."""
+        if not self._rung:
+            self._rung = True
+            self._bell[1].send_bytes(b"")
+        if self._thread is None:
+            if SUPPORTED and self.jobs > 1:
+                self._server = ForkServer.start()
+            self._thread = threading.Thread(target=self._serve, name="ftcheck-slots", daemon=True)
+            self._thread.start()
+
+    def _serve(self) -> None:
+        """What the thread does, until `close`."""
         try:
-            slot.pipe.send(order)
+            while True:
+                with self._changed:
+                    self._rung = False
+                    if self._closing:
+                        return
+                    waits = self._assign()
+                    timeout = min(self._patience(), POLL_SECONDS if waits else math.inf)
+                    pipes = {slot.process.pipe: slot for slot in self._slots if slot.task is not None}
+                for pipe in wait([*pipes, self._bell[0]], None if timeout == math.inf else timeout):
+                    if pipe is self._bell[0]:
+                        self._bell[0].recv_bytes()
+                    else:
+                        self._hear(pipes[pipe])  # type: ignore[index]
+        except BaseException as error:  # noqa: BLE001  raised by who waits
+            with self._changed:
+                self._broken = error
+                self._changed.notify_all()
+
+    def _assign(self) -> bool:
+        """Give slots what is ready and has room, the longest first. Returns whether something waits for room."""
+        refused: set[Need] = set()
+        for task in ahead.ready(self._tasks)[:LOOK_AHEAD]:
+            if sum(slot.task is not None for slot in self._slots) >= self.jobs:
+                break
+            threads = task.work.job.case.resources.cpus or self.threads
+            try:
+                need = self.leases.within(needs.of(task.work, self.devices[0], threads=threads))
+                lease = None if need in refused else self._lease(need)
+            except FtcheckError as error:
+                self._failed(task, error)
+                continue
+            if lease is not None:
+                self._send(self._slot(lease, threads), task, lease)
+                continue
+            refused.add(need)
+            if task.asked and task.why != self._requests[need].why:
+                task.why = self._requests[need].why
+                self._tell(task, Waiting(message=task.why))
+        self._keep(refused)
+        if refused and all(slot.task is None for slot in self._slots):
+            self._end_idle(len(self._slots))  # they may be what has the memory
+        return bool(refused)
+
+    def _lease(self, need: Need) -> Lease | None:
+        """A part of the machine, if there is room. Raises TrainingError where there never will be."""
+        request = self._requests.pop(need, None) or self.leases.ask(need)
+        lease = request.take()
+        if lease is None:
+            self._requests[need] = request
+        return lease
+
+    def _keep(self, wanted: Collection[Need]) -> None:
+        """Leave the queue but for these needs: what can't be used now isn't kept from others."""
+        for need in [need for need in self._requests if need not in wanted]:
+            self._requests.pop(need).withdraw()
+
+    def _tell(self, task: _Task, message: Any) -> None:
+        if task.asked:
+            task.told.append(message)
+            self._changed.notify_all()
+
+    def _slot(self, lease: Lease, threads: int) -> _Slot:
+        """An idle slot with the lease's devices and so many threads, started where there is none, in another's place
+        if there are `jobs`."""
+        for slot in self._slots:
+            if slot.task is None and (slot.process.devices, slot.process.threads) == (lease.devices, threads):
+                return slot
+        if len(self._slots) >= self.jobs:
+            self._end_idle(1)
+        slot = _Slot(process=SlotProcess.start(lease.devices, threads, self.root, self._server))
+        self._slots.append(slot)
+        return slot
+
+    def _end_idle(self, count: int) -> None:
+        for slot in [slot for slot in self._slots if slot.task is None][:count]:
+            self._slots.remove(slot)
+            slot.process.ended()
+
+    def _send(self, slot: _Slot, task: _Task, lease: Lease) -> None:
+        slot.task, slot.lease = task, lease
+        task.under_way, task.begun = True, monotonic()
+        try:
+            slot.process.send(Order.of(task.work, slot.process.device))
         except OSError:
             self._lost(slot)
+        except (pickle.PicklingError, AttributeError, TypeError) as error:  # nothing was sent yet
+            self._ended(slot, _not_to_be_sent(error))
 
-    def _serve(self, asked: _Task, on_progress: OnProgress, on_wait: Callable[[str], None]) -> None:
-        """Take what slots say until one of them has said something."""
-        patience = self._patience()
-        by_pipe = {slot.pipe: slot for slot in self._slots if slot.task is not None}
-        for pipe in wait(list(by_pipe), patience):
-            slot = by_pipe[pipe]  # type: ignore[index]
-            task = slot.task
-            assert task is not None
-            try:
-                message = slot.pipe.recv()
-            except (EOFError, OSError):
-                self._lost(slot)
-                continue
+    def _hear(self, slot: _Slot) -> None:
+        """Take one message of a slot."""
+        task = slot.task
+        assert task is not None
+        try:
+            message = slot.process.pipe.recv()
+            if isinstance(message, Asking):  # looks at files, which may take long
+                slot.process.send(_refusal(task))
+        except (EOFError, OSError):
+            message = None
+        with self._changed:
             match message:
+                case None:
+                    self._lost(slot)
                 case Done():
                     self._ended(slot, message)
                 case Failed():
@@ -215,100 +281,77 @@ class LocalExecutor:
                 case Published():
                     task.published.append(message)
                 case Asking():
-                    slot.pipe.send(_refusal(task))
-                case Waiting():
-                    if task is asked:
-                        on_wait(message.message)
+                    pass
                 case _:
-                    if task is asked:
-                        on_progress(message)
+                    self._tell(task, message)
 
-    def _patience(self) -> float | None:
-        """Seconds until the first slot has to be stopped from outside, after it was: it doesn't stop by itself."""
-        found = []
+    def _patience(self) -> float:
+        """Seconds until the first slot has to be stopped from outside, after those that don't stop by themselves
+        were."""
+        left = math.inf
         for slot in list(self._slots):
             if slot.task is None or slot.task.work.timeout is None:
                 continue
-            timeout = slot.task.work.timeout
-            left = slot.task.begun + 2 * timeout.seconds + GRACE - monotonic()
-            if left <= 0:
-                task = slot.task
-                with suppress(ProcessLookupError):
-                    os.killpg(slot.process.pid, signal.SIGKILL)
+            task, timeout = slot.task, slot.task.work.timeout
+            now = task.begun + 2 * timeout.seconds + GRACE - monotonic()
+            if now <= 0:
+                slot.process.signal(signal.SIGKILL)
                 self._lost(slot)
                 task.result = timeout.error("from outside, since it didn't stop by itself")
-                return 0.0
-            found.append(left)
-        return min(found, default=None)
+                now = 0.0
+            left = min(left, now)
+        return left
 
     def _ended(self, slot: _Slot, result: Done | FtcheckError | SlotError) -> None:
-        assert slot.task is not None
-        slot.task.result, slot.task.slot = result, None
-        failed = slot.task if not isinstance(result, Done) else None
-        slot.task = None
-        if failed is not None:
-            self._forget(failed)
+        """What a slot was doing is over, and its part of the machine free."""
+        task = slot.task
+        assert task is not None
+        slot.task, task.under_way = None, False
+        self._give_back(slot)
+        if isinstance(result, Done):
+            task.result = result
+            self._changed.notify_all()
+        else:
+            self._failed(task, result)
 
-    def _forget(self, failed: _Task) -> None:
-        """What was to come after a task that failed isn't begun: whoever asks for it meets the failure first."""
-        for digest, task in list(self._tasks.items()):
-            if task.pending and task.slot is None and set(task.work.after) & failed.makes:
-                del self._tasks[digest]
-                self._forget(task)
+    def _failed(self, task: _Task, error: FtcheckError | SlotError) -> None:
+        task.result = error
+        ahead.forget(self._tasks, task)
+        self._changed.notify_all()
 
     def _lost(self, slot: _Slot) -> None:
         """Its process is gone, and what it was doing failed."""
         self._slots.remove(slot)
-        code, said = slot.ended()
-        why = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
-        hint = " (out of memory? lower per_device_train_batch_size, or --ft-jobs)" if code == -signal.SIGKILL else ""
+        code, said = slot.process.ended()
+        before, self._kills = self._kills, killed.for_memory()
+        hint = killed.hint(before, self._kills, self._expected(slot)) if code == -signal.SIGKILL else ""
         last = f"; the last that it printed: {shown(said[-500:], 500)}" if said else ""
-        self._ended(slot, TrainingError(f"the process that trained it is gone: {why}{hint}{last}"))
+        self._ended(slot, TrainingError(f"the process that trained it is gone: {killed.how(code)}{hint}{last}"))
 
-    def _start(self) -> _Slot:
-        number = next(n for n in range(self.jobs) if n not in {slot.number for slot in self._slots})
-        device = self.devices[number % len(self.devices)]
-        ours, theirs = Pipe()
-        log = TemporaryFile()  # noqa: SIM115  lives as long as its slot
-        with theirs:
-            process = subprocess.Popen(  # noqa: S603  this Python, with our own words
-                [sys.executable, "-c", _MAIN.format(theirs.fileno())],
-                env={**os.environ, **self._environment(device)},
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # Ctrl-C is for the parent, which ends its slots
-            )
-        slot = _Slot(number=number, device=device, process=process, pipe=ours, log=log)
-        self._slots.append(slot)
-        with suppress(OSError):  # told when it is sent work
-            ours.send(Hello(root=self.root, path=tuple(sys.path), folder=os.getcwd()))
-        return slot
+    def _expected(self, slot: _Slot) -> int:
+        """Bytes of the host that its run was expected to take; 0: nobody knows."""
+        if slot.task is None or self.devices[0].kind == "cuda":
+            return 0
+        return needs.of(slot.task.work, self.devices[0], threads=self.threads).memory
 
-    def _environment(self, device: Device) -> Mapping[str, str]:
-        """What must stand before torch is imported."""
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        made = {_THREADS: os.environ.get(_THREADS) or str(max(1, cores // self.jobs))}
-        if device.kind == "cuda":
-            made["CUDA_VISIBLE_DEVICES"] = visible(device.index, os.environ.get("CUDA_VISIBLE_DEVICES"))
-        return made
+    @staticmethod
+    def _give_back(slot: _Slot) -> None:
+        if slot.lease is not None:
+            slot.lease.release()
+            slot.lease = None
 
 
-def visible(index: int, given: str | None) -> str:
-    """CUDA_VISIBLE_DEVICES for a process that is to see one of the devices that this one, with `given`, sees."""
-    names = [name.strip() for name in given.split(",")] if given else []
-    return names[index] if index < len(names) else str(index)
-
-
-def _within(device: Device) -> str:
-    """The device by the name that it has where no other is visible."""
-    return "cuda:0" if device.kind == "cuda" else str(device)
+def _not_to_be_sent(error: Exception) -> TrainingError:
+    """What is said of work that names a function which no other process finds."""
+    return TrainingError(
+        f"it can't be handed to another process ({shown(error, 200)}): define its data function with `def` at the top "
+        "of a module, or train with --ft-executor=inline"
+    )
 
 
 def _refusal(task: _Task) -> Failed | None:
     try:
         task.work.refuse_changed()
-    except FtcheckError as error:
+    except Exception as error:  # noqa: BLE001  whatever it is, it is the task's, not the thread's
         return Failed.of(error)
     return None

@@ -1,32 +1,35 @@
 """The process behind one slot of the local executor: takes one piece of work after the other until its parent is gone.
 
-Started in an environment that pins it to its device and its share of
-the cores before torch is imported. What crosses the pipe is pickled: it is private to the two processes, and nothing of
-it is kept.
+Started in an environment that pins it to its device and its share of the cores before torch is imported. What crosses
+the pipe is pickled: it is private to the two processes, and nothing of it is kept.
 """
 
 from __future__ import annotations
 
 import os
+import pickle
 import sys
 import threading
 import traceback
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from ftcheck import errors
+from ftcheck import errors, privacy
+from ftcheck.containing import contained
 from ftcheck.errors import FtcheckError
 
 if TYPE_CHECKING:
-    from ftcheck.executors import SearchWork
+    from ftcheck.executors import SearchWork, Work
     from ftcheck.executors.deadline import Timeout
-    from ftcheck.finetune import Job, Progress
+    from ftcheck.executors.launching import Elsewhere
+    from ftcheck.finetune import Job, OnProgress, Progress
     from ftcheck.keys import Key
-    from ftcheck.store import Stage
+    from ftcheck.store import Stage, Store
 
 PROGRESS_SECONDS = 0.2
 """Between two words on where a stage stands."""
@@ -53,6 +56,19 @@ class Order:
     redo: bool
     search: SearchWork | None
     timeout: Timeout | None
+
+    @classmethod
+    def of(cls, work: Work, device: str) -> Order:
+        """The work, to be done on what the other process calls `device`."""
+        search = work.search
+        return cls(
+            job=replace(work.job, device=device),
+            train=work.train,
+            predict=work.predict,
+            redo=work.redo,
+            search=search and replace(search, job=replace(search.job, device=device)),
+            timeout=work.timeout,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,49 +141,85 @@ class Failed:
 
 def main(descriptor: int) -> None:
     """Work until the parent closes the pipe, which is open as `descriptor`, or dies."""
+    privacy.begin()
     pipe = Connection(descriptor)
-    inbox: SimpleQueue[Any] = SimpleQueue()
-    threading.Thread(target=_receive, args=(pipe, inbox), daemon=True).start()
-    hello: Hello = inbox.get()
+    hello: Hello = pipe.recv()
     sys.path[:] = hello.path
     os.chdir(hello.folder)
+    inbox: SimpleQueue[bytes] = SimpleQueue()
+    threading.Thread(target=_receive, args=(pipe, inbox), daemon=True).start()
     while True:
-        order: Order = inbox.get()
-        pipe.send(_follow(order, hello.root, pipe, inbox))
+        pipe.send(_follow(hello.root, pipe, inbox))
 
 
-def _receive(pipe: Connection, inbox: SimpleQueue[Any]) -> None:
-    """What the parent says, in order. Without a parent nobody wants the result: half-made work is never published."""
+def _receive(pipe: Connection, inbox: SimpleQueue[bytes]) -> None:
+    """What the parent says, in order. Without a parent nobody wants the result: half-made work is never published.
+
+    Bytes: unpickling an order imports what its suite names, which may fail, and takes the main thread.
+    """
     try:
         while True:
-            inbox.put(pipe.recv())
+            inbox.put(pipe.recv_bytes())
     except (EOFError, OSError):
         os._exit(1)
 
 
-def _follow(order: Order, root: Path, pipe: Connection, inbox: SimpleQueue[Any]) -> Done | Failed:
-    from ftcheck.executors import Work, inline
-    from ftcheck.store import Store
-
+def telling_progress(say: Callable[[Any], None]) -> OnProgress:
+    """Tells where a stage stands, now and then."""
     said = 0.0
 
     def on_progress(progress: Progress) -> None:
         nonlocal said
         if monotonic() - said >= PROGRESS_SECONDS:
             said = monotonic()
-            pipe.send(progress)
+            say(progress)
 
-    def refuse_changed() -> None:
-        pipe.send(Asking())
-        answer: Failed | None = inbox.get()
-        if answer is not None:
-            raise answer.error()
+    return on_progress
+
+
+def telling_store(root: Path, pipe: Connection) -> Store:
+    """The run store at `root`; what is published there is told to the parent."""
+    from ftcheck.store import Store
 
     class TellingStore(Store):
         def published(self, stage: Stage, digest: str) -> None:
             pipe.send(Published(stage=stage, digest=digest))
 
-    store = TellingStore(root)
+    return TellingStore(root)
+
+
+def _follow(root: Path, pipe: Connection, inbox: SimpleQueue[bytes]) -> Done | Failed:
+    """Follow the next order."""
+
+    def refuse_changed() -> None:
+        pipe.send(Asking())
+        answer: Failed | None = pickle.loads(inbox.get())  # noqa: S301  of this process's parent
+        if answer is not None:
+            raise answer.error()
+
+    received = inbox.get()
+    try:
+        with contained(interrupts=True):
+            order: Order = pickle.loads(received)  # noqa: S301  of this process's parent
+    except Exception as error:  # noqa: BLE001  whatever a module of the user's raises, the parent raises it
+        return Failed.of(error)
+    return bring(order, telling_store(root, pipe), pipe.send, refuse_changed)
+
+
+def bring(
+    order: Order,
+    store: Store,
+    say: Callable[[Any], None],
+    refuse_changed: Callable[[], None],
+    *,
+    only_search: bool = False,
+    elsewhere: Elsewhere | None = None,
+) -> Done | Failed:
+    """Bring what is ordered into `store` (or only what must be found before), in this process. `say` is told where it
+    stands, now and then. `elsewhere`: as in `Work`."""
+    from ftcheck.executors import Work, inline, searching
+
+    on_progress = telling_progress(say)
     work = Work(
         job=order.job,
         train=order.train,
@@ -176,11 +228,19 @@ def _follow(order: Order, root: Path, pipe: Connection, inbox: SimpleQueue[Any])
         search=order.search,
         timeout=order.timeout,
         refuse_changed=refuse_changed,
+        elsewhere=elsewhere,
     )
+
+    def on_wait(message: str) -> None:
+        say(Waiting(message=message))
+
+    made: frozenset[str] = frozenset()
     try:
-        made = inline.InlineExecutor().produce(
-            work, store, on_progress, lambda message: pipe.send(Waiting(message=message))
-        )
+        with contained(interrupts=True):
+            if only_search:
+                searching.informed(work, store, on_progress, on_wait)
+            else:
+                made = inline.InlineExecutor().produce(work, store, on_progress, on_wait)
     except Exception as error:  # noqa: BLE001  whatever it is, the parent raises it
         return Failed.of(error)
     return Done(made=made, warnings=tuple(store.warnings))

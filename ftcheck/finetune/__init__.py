@@ -33,6 +33,8 @@ class Job:
     limit: int | None = None
     """`--ft-limit N`: at most N rows of every role."""
     offline: bool = False
+    allow_remote_code: bool = False
+    """`--ft-allow-remote-code`: code that the suite pins may run."""
     checkpoint_revision: str | None = None
     """The resolved commit where the checkpoint is on the Hub: load exactly this."""
     tokenizer_revision: str | None = None
@@ -49,6 +51,8 @@ class Job:
     """Which part of the training rows is judged instead of being trained on, counted from 0."""
     found: Mapping[str, Found] = field(default_factory=dict)
     """Technique -> what its search found; `case.training` has the values."""
+    profile: bool = False
+    """Whether the device's limit is measured. No result depends on it."""
     tensorboard: str | None = None
     """The folder that the Trainer writes events to. No result depends on it."""
 
@@ -80,6 +84,18 @@ def unshared(components: Mapping[str, Any], make: Callable[[], Arrays]) -> Array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """Where the time and the memory of a stage went."""
+
+    seconds: Mapping[str, float]
+    """Phase -> seconds, without the phases within it."""
+    peak_bytes: Mapping[str, int]
+    """Phase -> the most memory in use meanwhile, as `peak_memory_bytes` counts it."""
+    work: Mapping[str, Any] | None
+    """What the model did, as `finetune.work.Work` has it; None where it did nothing, or nobody counted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
     """What a training left behind besides the model."""
 
@@ -87,7 +103,8 @@ class Trained:
     tuned: Mapping[str, Any]
     costs: Mapping[str, float]
     """train_seconds and train_samples_per_second (neither without training), peak_memory_bytes (on the GPU; elsewhere
-    resident in this process, libraries included), parameters, trainable_parameters, model_bytes (of the weights)."""
+    resident in this process, libraries included; of several processes in the one that took most), parameters,
+    trainable_parameters, model_bytes (of the weights)."""
     log_history: tuple[Mapping[str, Any], ...]
     environment: Mapping[str, Any]
     """Library versions, threads, device name, driver: recorded, not all of it in the key."""
@@ -95,6 +112,7 @@ class Trained:
     """Role -> {"count": N, "hashes": digest of the rows' own hashes}."""
     first_losses: tuple[float, ...] = ()
     """Of the training's first steps: whether two trainings part from the start."""
+    spent: Spent | None = None
     row_hashes: tuple[str, ...] = ()
     """Of the training rows, in order: how many differ between two trainings."""
     records: Mapping[str, Any] = field(default_factory=dict)
@@ -113,5 +131,6 @@ class Predicted:
     costs: Mapping[str, float]
     """eval_seconds, eval_samples_per_second; without training also parameters, trainable_parameters, model_bytes."""
     rows: Mapping[str, Any]
+    spent: Spent | None = None
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = field(default=())

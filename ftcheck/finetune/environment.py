@@ -9,6 +9,9 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from ftcheck.errors import chain
+from ftcheck.finetune import allocator
+
 LIBRARIES = ("torch", "transformers", "datasets", "accelerate", "tokenizers", "numpy")
 
 
@@ -54,6 +57,12 @@ class PeakMemory:
         except OSError:  # not Linux, or a sandbox that forbids it: the mark stays what it was
             return
 
+    def lap(self) -> int:
+        """The most since `start` or the last lap; the next one begins."""
+        found = self.bytes()
+        self.start()
+        return found
+
     def bytes(self) -> int:
         if self._device.startswith("cuda"):
             import torch
@@ -79,6 +88,17 @@ def give_back(device: str) -> None:
         torch.cuda.empty_cache()
     elif device == "mps":
         torch.mps.empty_cache()
+    else:
+        allocator.trim()
+
+
+def let_go(error: BaseException) -> None:
+    """Empty the frames that an error's traceback keeps: a model in them, or a data loader with its processes, would
+    live as long as anyone remembers the error. Lines are still told; frames that still run stay as they are."""
+    from traceback import clear_frames
+
+    for link in chain(error):
+        clear_frames(link.__traceback__)
 
 
 def _cpu() -> str:

@@ -1,15 +1,18 @@
-"""Loads models and tokenizers: float32, safetensors only, no remote code, one clear error for what can't be used."""
+"""Loads models and tokenizers: float32, safetensors only, code of theirs only where it is trusted (`own_code`), one
+clear error for what can't be used."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ftcheck.errors import CheckpointError, shown
-from ftcheck.finetune import Job
+from ftcheck.errors import CheckpointError, chain, shown
+from ftcheck.finetune import Job, own_code
+from ftcheck.finetune.memory import out_of_memory
+from ftcheck.finetune.own_code import Code
 from ftcheck.keys.hub import remember
 from ftcheck.spec import Checkpoint
 from ftcheck.tasks import Meta, Task
@@ -30,16 +33,23 @@ class Source:
     path: str
     shown: str
     arguments: Mapping[str, Any]
+    code: Code | None = None
+    """Of its own, that the suite trusts."""
+    kept: bool = False
+    """Whether it was trained here: its code is where its checkpoint's is."""
+    other: bool = False
+    """Whether it isn't the case's own: it can't bring code."""
 
     @classmethod
     def of_model(cls, job: Job) -> Source:
         """The case's checkpoint. Raises CheckpointError for a folder that isn't one."""
         checkpoint = job.case.checkpoint
+        code = Code.of(checkpoint, job)
         if STARTS_FROM in job.parents:
-            return cls.folder(str(job.parents[STARTS_FROM]))
+            return cls.folder(str(job.parents[STARTS_FROM]), code, kept=True)
         if checkpoint.local:
-            return cls.folder(checkpoint.path)
-        return cls._hub(checkpoint.path, job.checkpoint_revision or checkpoint.revision, job)
+            return cls.folder(checkpoint.path, code)
+        return cls._hub(checkpoint.path, job.checkpoint_revision or checkpoint.revision, job, code)
 
     @classmethod
     def of_tokenizer(cls, job: Job) -> Source:
@@ -48,19 +58,25 @@ class Source:
         path = checkpoint.tokenizer
         if path is None or path == checkpoint.path:
             return cls.of_model(job)
+        code = Code.of(checkpoint, job)
         if Path(path).is_absolute():
-            return cls(path=path, shown=f"tokenizer {path}", arguments={"local_files_only": True})
-        return cls._hub(path, job.tokenizer_revision, job)
+            return cls(path=path, shown=f"tokenizer {path}", arguments={"local_files_only": True}, code=code)
+        return cls._hub(path, job.tokenizer_revision, job, code)
 
     @classmethod
     def of_other(cls, checkpoint: Checkpoint, job: Job) -> Source:
         """A model that a technique names. Raises CheckpointError for a folder that isn't one."""
         if checkpoint.local:
-            return cls.folder(checkpoint.path)
-        return cls._hub(checkpoint.path, job.revisions.get(checkpoint.path), job)
+            return replace(cls.folder(checkpoint.path), other=True)
+        return replace(cls._hub(checkpoint.path, job.revisions.get(checkpoint.path), job), other=True)
 
     @classmethod
-    def folder(cls, path: str) -> Source:
+    def trained(cls, path: Path, job: Job) -> Source:
+        """What `FineTuning.save` left. Raises CheckpointError for a folder that isn't that."""
+        return cls.folder(str(path), Code.of(job.case.checkpoint, job), kept=True)
+
+    @classmethod
+    def folder(cls, path: str, code: Code | None = None, *, kept: bool = False) -> Source:
         """A model's folder. Raises CheckpointError where it is no checkpoint, or has pickled weights only."""
         folder = Path(path)
         if not folder.is_dir():
@@ -72,16 +88,30 @@ class Source:
             if pickles:
                 raise CheckpointError(_only_pickles(path, pickles[0]))
             raise CheckpointError(f"checkpoint {path}: there are no weights in it (model.safetensors)")
-        return cls(path=path, shown=f"checkpoint {path}", arguments={"local_files_only": True})
+        return cls(path=path, shown=f"checkpoint {path}", arguments={"local_files_only": True}, code=code, kept=kept)
 
     @classmethod
-    def _hub(cls, path: str, revision: str | None, job: Job) -> Source:
+    def _hub(cls, path: str, revision: str | None, job: Job, code: Code | None = None) -> Source:
         at = f"@{revision[:12]}" if revision else ""
         return cls(
             path=path,
             shown=f"checkpoint {path}{at}",
             arguments={"revision": revision or "main", "local_files_only": job.offline},
+            code=code,
         )
+
+    def own_class(self, kind: str, settings: Mapping[str, Any]) -> type[Any] | None:
+        """The class of its own that `settings` (config.json's, or the tokenizer's) name for `kind`; None: one of
+        transformers' serves. Raises CheckpointError for code that isn't to run."""
+        auto_map = settings.get("auto_map")
+        if isinstance(auto_map, list | tuple):  # an older form, of tokenizers
+            auto_map = {"AutoTokenizer": auto_map}
+        if not isinstance(auto_map, Mapping):
+            return None
+        try:
+            return own_code.class_named(auto_map, kind, self.path, self.code, kept=self.kept)
+        except CheckpointError as error:
+            raise CheckpointError(f"{self.shown}: {error}") from error.__cause__
 
 
 def load(
@@ -97,7 +127,7 @@ def load(
 
     `more` goes to `from_pretrained` besides the task's own arguments. Raises CheckpointError.
     """
-    source = Source.of_model(job) if directory is None else Source.folder(str(directory))
+    source = Source.of_model(job) if directory is None else Source.trained(directory, job)
     of_tokenizer = Source.of_tokenizer(job) if directory is None else source
     tokenizer, notes = load_tokenizer(of_tokenizer, task, load_config(source))
     model, found = load_model(source, task, meta, tokenizer, training=training, more=more or {})
@@ -118,18 +148,28 @@ def _remember(job: Job) -> None:
 
 def load_config(source: Source) -> Any:
     """The checkpoint's config. Raises CheckpointError."""
-    from transformers import AutoConfig
+    from transformers import AutoConfig, PreTrainedConfig
 
     with _translated(source):
+        if source.code is not None:
+            settings, _ = PreTrainedConfig.get_config_dict(source.path, **source.arguments)
+            own = source.own_class("AutoConfig", settings)
+            if own is not None:
+                return own.from_pretrained(source.path, **source.arguments)
         return AutoConfig.from_pretrained(source.path, trust_remote_code=False, **source.arguments)
 
 
 def load_tokenizer(source: Source, task: Task, config: Any) -> tuple[Any, list[str]]:
     """The tokenizer, with a padding token, and notes. Raises CheckpointError for one that doesn't fit the task."""
     from transformers import AutoTokenizer
+    from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
     with _translated(source):
-        tokenizer = AutoTokenizer.from_pretrained(
+        kind: Any = AutoTokenizer
+        if source.code is not None:
+            settings = get_tokenizer_config(source.path, **source.arguments)
+            kind = source.own_class("AutoTokenizer", settings) or AutoTokenizer
+        tokenizer = kind.from_pretrained(
             source.path, trust_remote_code=False, **source.arguments, **task.tokenizer_kwargs
         )
     if not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):
@@ -163,7 +203,13 @@ def _give_padding(tokenizer: Any, config: Any, source: Source) -> list[str]:
 
 def load_kept_tokenizer(job: Job, task: Task, directory: Path) -> Any:
     """The tokenizer that `FineTuning.save` left beside what a technique keeps. Raises CheckpointError."""
-    source = Source(path=str(directory), shown=f"checkpoint {directory}", arguments={"local_files_only": True})
+    source = Source(
+        path=str(directory),
+        shown=f"checkpoint {directory}",
+        arguments={"local_files_only": True},
+        code=Code.of(job.case.checkpoint, job),
+        kept=True,
+    )
     return load_tokenizer(source, task, load_config(Source.of_model(job)))[0]
 
 
@@ -176,10 +222,9 @@ def load_model(
     Raises CheckpointError.
     """
     import torch
-    import transformers
 
     with _translated(source):
-        model, info = getattr(transformers, task.auto_class).from_pretrained(
+        model, info = model_class(source, task.auto_class).from_pretrained(
             source.path,
             dtype=torch.float32,
             use_safetensors=True,
@@ -191,6 +236,36 @@ def load_model(
     notes = _judge(model, info, source, task, training=training)
     _agree(model, tokenizer, source)
     return model, notes
+
+
+def model_class(source: Source, auto_class: str) -> Any:
+    """What makes the source's model: a class of its own where it is trusted, else transformers' Auto class.
+
+    Raises CheckpointError where its own code has no class for that.
+    """
+    import transformers
+    from transformers.models.auto.auto_factory import add_generation_mixin_to_remote_model
+
+    if source.code is None:
+        return getattr(transformers, auto_class)
+    settings = load_config(source).to_dict()
+    own = source.own_class(auto_class, settings)
+    if own is not None:
+        return add_generation_mixin_to_remote_model(own)
+    auto_map = settings.get("auto_map") or {}
+    if "AutoConfig" in auto_map:
+        has = shown(", ".join(sorted(map(str, auto_map))))
+        raise CheckpointError(f"{source.shown}: its own code has no {auto_class} (it has {has})")
+    return getattr(transformers, auto_class)
+
+
+def without_weights(source: Source, auto_class: str) -> Any:
+    """The source's model on torch's meta device. Raises as `load_config`, and what making it raises."""
+    import torch
+
+    kind, config = model_class(source, auto_class), load_config(source)
+    with torch.device("meta"):
+        return kind.from_config(config) if hasattr(kind, "from_config") else kind(config)
 
 
 def _judge(model: Any, info: Mapping[str, Any], source: Source, task: Task, *, training: bool) -> list[str]:
@@ -240,7 +315,7 @@ def _agree(model: Any, tokenizer: Any, source: Source) -> None:
             f"{source.shown}: the tokenizer knows {len(tokenizer):,} tokens, but the model embeds {embedded:,}: "
             "they don't belong together"
         )
-    if model.config.pad_token_id is None:
+    if getattr(model.config, "pad_token_id", None) is None:
         model.config.pad_token_id = tokenizer.pad_token_id
     if tokenizer.padding_side == "left" and _positions(model) is not None:
         # Counted from the left, padding included: a text's positions, and so its answer, would depend on its batch.
@@ -302,15 +377,15 @@ def _translated(source: Source) -> Iterator[None]:
     except SafetensorError as error:
         raise CheckpointError(f"{source.shown}: its weights are damaged or cut off ({error}): get it again") from error
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError, AttributeError) as error:
+        if out_of_memory(error):
+            raise
         raise CheckpointError(f"{source.shown}: {_why(error, source)}") from error
 
 
 def _why(error: Exception, source: Source) -> str:
     causes: dict[str, BaseException] = {}
-    link: BaseException | None = error
-    while link is not None:
+    for link in chain(error):
         causes |= {kind.__name__: link for kind in type(link).__mro__}
-        link = link.__cause__ or link.__context__
     text = str(error)
     reasons = {
         "GatedRepoError": "access to it is restricted: accept its terms on its page and log in (`hf auth login`)",
@@ -324,7 +399,7 @@ def _why(error: Exception, source: Source) -> str:
     if "TransportError" in causes:  # of the Hub client's HTTP library
         return f"its download broke off ({shown(causes['TransportError'], 200)}): run again"
     if "trust_remote_code" in text or "custom code" in text:
-        return "it brings its own Python code, and ftcheck runs no code out of a checkpoint"
+        return own_code.OTHERS if source.other else own_code.refusal(source.path, source.arguments.get("revision"))
     if "safetensors" in text and ("no file named" in text or "does not appear to have" in text):
         return "it has no safetensors weights, and ftcheck never unpickles: convert them with save_pretrained"
     if "Unrecognized configuration class" in text:

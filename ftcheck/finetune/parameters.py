@@ -98,3 +98,13 @@ def _layer(name: str, stacks: Sequence[str]) -> tuple[str, str] | None:
         if name.startswith(f"{stack}."):
             return stack.rpartition(".")[0], name[len(stack) + 1 :].partition(".")[0]
     return None
+
+
+def sizes(model: Any) -> dict[str, float]:
+    """Parameters, those that training changes, and the bytes of all weights as they are saved."""
+    parameters = list(model.parameters())
+    return {
+        "parameters": float(sum(map(count, parameters))),
+        "trainable_parameters": float(sum(count(p) for p in parameters if p.requires_grad)),
+        "model_bytes": float(bytes_of(model)),
+    }

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from logging import ERROR, getLogger
 
+from ftcheck.privacy import hidden
+
 MOST = 20
 """Warnings kept of one stage."""
 
@@ -42,7 +44,7 @@ def quiet() -> Iterator[list[str]]:
                 warnings.simplefilter("ignore", internal)
             yield kept
     finally:
-        texts = dict.fromkeys(f"{warning.category.__name__}: {warning.message}" for warning in caught)
+        texts = dict.fromkeys(hidden(f"{warning.category.__name__}: {warning.message}") for warning in caught)
         kept.extend(list(texts)[:MOST])
         logging.set_verbosity(verbosity)
         for name, level in levels.items():

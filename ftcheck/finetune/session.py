@@ -4,27 +4,40 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from ftcheck import metrics, tasks
-from ftcheck.errors import CheckpointError, DataError, TrainingError, shown
-from ftcheck.finetune import Job, OnProgress, Predicted, Progress, Share, Trained, unshared
-from ftcheck.finetune.applying import Applied
-from ftcheck.finetune.environment import PeakMemory, describe, give_back
+from ftcheck import metrics, tasks, timing
+from ftcheck.errors import CheckpointError, DataError, FtcheckError, OutOfMemoryError, TrainingError, shown
+from ftcheck.finetune import (
+    Job,
+    OnProgress,
+    Predicted,
+    Progress,
+    Share,
+    Spent,
+    Trained,
+    allocator,
+    memory,
+    together,
+    unshared,
+)
+from ftcheck.finetune.answering import Answering, silent
+from ftcheck.finetune.environment import PeakMemory, describe, give_back, let_go
 from ftcheck.finetune.judged import identified
+from ftcheck.finetune.parameters import sizes
 from ftcheck.finetune.quiet import own_environment, own_randomness, quiet
 
 if TYPE_CHECKING:
     from ftcheck.finetune.data import Loaded, RoleRows, Stream
-    from ftcheck.finetune.predict import Answers
     from ftcheck.finetune.techniques import Context
     from ftcheck.finetune.trainer import Evaluate
-    from ftcheck.tasks import Meta, Rows, Where
+    from ftcheck.finetune.work import Tokens
+    from ftcheck.tasks import Rows, Where
     from ftcheck.tasks.features import EncodedRows
 
 BESIDE = "ftcheck.json"
@@ -35,21 +48,17 @@ OnScores = Callable[[Mapping[str, float], int], None]
 """(loss and metrics on the tune rows, global step)."""
 
 
-def silent(progress: Progress) -> None:
-    """Nobody is told."""
-
-
 def unheard(scores: Mapping[str, float], step: int) -> None:
     """Nobody is told."""
 
 
-class FineTuning:
+class FineTuning(Answering):
     """Makes one run. A context manager: on exit the model's memory is given back.
 
     `train()`, then `save()` and `predict()`; or `load()`, then `predict()`; or for `training: false` `predict()` alone.
     `loaded` is for rows that are there already; else they come from the case's data when they are needed. `on_scores`
     is told of each look at the tune rows while training, and may raise to stop it. `share` keeps what is the same for
-    several runs.
+    several runs. `unfinished` is a folder of this run's, for checkpoints that a training goes on from.
     """
 
     def __init__(
@@ -60,22 +69,12 @@ class FineTuning:
         loaded: Loaded | None = None,
         on_scores: OnScores = unheard,
         share: Share = unshared,
+        unfinished: Path | None = None,
     ) -> None:
-        self.job = job
-        self.task = tasks.get(job.case.task)
-        self.model: Any = None
-        self.tokenizer: Any = None
-        self.meta: Meta = {}
-        self.tuned: dict[str, Any] = {}
-        self._on_progress = on_progress
+        super().__init__(job, on_progress, share)
         self._on_scores = on_scores
         self._loaded = loaded
-        self._notes: list[str] = []
-        self._records: dict[str, Any] = {}
-        self.applied = Applied(job, self.task, note=self._notes.append, record=self._records.__setitem__, share=share)
-        self._answering: Any = None
-        self._reference: dict[str, Sequence[Any]] = {}
-        """Stage -> the outputs of the model that the training started from."""
+        self._unfinished = unfinished
 
     def __enter__(self) -> Self:
         return self
@@ -84,24 +83,43 @@ class FineTuning:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.model = self.tokenizer = self._loaded = self._answering = None
+        if isinstance(error, FtcheckError | SystemExit):  # another one's frames are of use to who looks for the bug
+            let_go(error)
         give_back(self.job.device)
 
     def train(self) -> Trained:
         """Fine-tune the case's checkpoint on its training rows, and tune on its tune rows what the task tunes.
 
-        With `training: false` the checkpoint is loaded as it is. Raises FtcheckError: DataError, CheckpointError,
-        TrainingError.
+        With `training: false` the checkpoint is loaded as it is. Where memory runs out and the case says so
+        (`on_oom: halve_batch`), all is begun anew with smaller batches. Raises FtcheckError: DataError,
+        CheckpointError, TrainingError.
         """
+        asked = self.job
+        while True:
+            try:
+                return self._train(asked)
+            except OutOfMemoryError:
+                smaller = memory.smaller(self.job)
+                if smaller is None or self.job.case.on_oom == "fail":
+                    raise
+            # Out here the error is gone, and what its traceback held of the model and its gradients.
+            self._begin(smaller)
+            give_back(self.job.device)
+
+    def _train(self, asked: Job) -> Trained:
+        """One try. `asked`: the job as the case has it, which this one may have smaller batches than."""
         from ftcheck.finetune import trainer
 
-        memory = PeakMemory(self.job.device)
-        with self._stage() as warnings:
-            memory.start()
+        with timing.recording() as recorder, self._stage() as warnings:
+            recorder.watch(PeakMemory(self.job.device))
             rows = self._rows()
             self._notes.extend(note for note in rows.notes if note not in rows.judged_notes)
             for name, found in self.job.found.items():
                 self._notes.extend(found.notes)
                 self._records[name] = dict(found.record)
+            if self.job is not asked:
+                self._records["on_oom"], note = memory.told(asked, self.job)
+                self._notes.append(note)
             self._start(rows)
             outcome = None
             if self.job.case.training is not None:
@@ -109,17 +127,23 @@ class FineTuning:
                 features = (
                     self._training_features(rows, context) if rows.stream is None else self._streamed(rows.stream)
                 )
-                outcome = trainer.train(
-                    context,
-                    self.applied.techniques,
-                    self.model,
-                    features,
-                    evaluate=self._told(self._evaluation(rows)),
-                    on_progress=self._on_progress,
-                )
+                evaluate = self._told(self._evaluation(rows))
+                with timing.phase("train"):
+                    outcome = trainer.train(
+                        context,
+                        self.applied.techniques,
+                        self.model,
+                        features,
+                        evaluate=evaluate,
+                        on_progress=self._on_progress,
+                        unfinished=self._unfinished,
+                    )
                 self.model = self.applied.finish(self.model, context)
-            self._tune(rows)
-            costs = {**self._sizes(), "peak_memory_bytes": float(memory.bytes())}
+            if together.is_first():
+                self._tune(rows)
+            recorder.turn()
+            most = together.most(float(max(recorder.peak_bytes.values())))
+            costs = {**sizes(self.model), "peak_memory_bytes": most}
             if outcome is not None:
                 costs["train_seconds"] = outcome.seconds
                 costs["train_samples_per_second"] = outcome.samples_per_second
@@ -128,9 +152,10 @@ class FineTuning:
             tuned=self.tuned,
             costs=costs,
             log_history=outcome.log_history if outcome is not None else (),
-            environment=describe(self.job.device),
+            environment={**describe(self.job.device), **together.described()},
             rows={role: counts for role, counts in rows.rows.items() if role != "eval"},
             first_losses=outcome.first_losses if outcome is not None else (),
+            spent=self._spent(recorder, outcome.tokens if outcome is not None else None, trains=True),
             row_hashes=tuple(rows.roles["train"].hashes) if "train" in rows.roles and rows.stream is None else (),
             records=self._records,
             notes=tuple(dict.fromkeys(self._notes)),
@@ -167,7 +192,7 @@ class FineTuning:
             self.meta, self.tuned = beside["meta"], beside["tuned"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"{directory / BESIDE}: can't be read: {error}") from error
-        with self._stage():
+        with self._stage(), memory.loading(self.job):
             keeper = self.applied.keeper
             if keeper is None:
                 self.model, self.tokenizer, _ = models.load(self.job, self.task, self.meta, directory)
@@ -181,7 +206,8 @@ class FineTuning:
 
         Raises FtcheckError: DataError, CheckpointError, TrainingError (out of memory).
         """
-        with self._stage() as warnings:
+        with timing.recording() as recorder, self._stage() as warnings:
+            recorder.watch(PeakMemory(self.job.device))
             before = len(self._notes)
             if self.model is None and self.job.case.training is not None:
                 raise RuntimeError("predict() needs train() or load() first")
@@ -196,7 +222,8 @@ class FineTuning:
             features, prompts = self._encode(rows.roles["eval"], "eval"), self._prompts(rows, "eval")
             self.answering(features)
             start = time.perf_counter()
-            answers = self._run(self._answering, features, prompts, "predict")
+            with timing.phase("predict"):
+                answers = self._run(self._answering, features, prompts, "predict")
             seconds = time.perf_counter() - start
             self._notes.extend(f"eval: {note}" for note in answers.notes)
             records = identified(
@@ -204,7 +231,7 @@ class FineTuning:
             )
             costs = {"eval_seconds": seconds, "eval_samples_per_second": len(records) / max(seconds, 1e-9)}
             if self.job.case.training is None:  # there is no training's entry that has them
-                costs |= self._sizes()
+                costs |= sizes(self.model)
             if self.applied.compares:
                 costs["parity_difference"] = self._difference(features)
             costs |= self.applied.costs(self._answering, self._context(rows, features))
@@ -214,28 +241,48 @@ class FineTuning:
             tuned=self.tuned,
             costs=costs,
             rows={"eval": rows.rows["eval"]},
+            spent=self._spent(recorder, answers.tokens, trains=False),
             notes=tuple(dict.fromkeys(self._notes[before:])),
             warnings=tuple(warnings),
         )
 
     @contextmanager
     def _stage(self) -> Iterator[list[str]]:
-        """Quiet, in an environment of its own, random streams put back; what the device runs out of is explained."""
-        from ftcheck.finetune.model import length_option
-        from ftcheck.finetune.predict import BATCH_SIZE, out_of_memory
+        """Quiet, in an environment of its own, random streams put back; what the machine runs out of is explained."""
+        with timing.phase("import"), quiet():  # here, where it is seen, rather than wherever they are wanted first
+            import datasets  # noqa: F401
+            from transformers import AutoModel, Trainer  # noqa: F401
+        device, fewer = self.job.device, "use fewer (data.limit), or data.streaming: true"
+        with (
+            quiet() as warnings,
+            own_environment(device),
+            own_randomness(device),
+            allocator.keeping(device),
+            memory.explained(device, "reading and encoding the rows", fewer),
+        ):
+            yield warnings
 
-        with quiet() as warnings, own_environment(self.job.device), own_randomness(self.job.device):
-            try:
-                yield warnings
-            except (MemoryError, RuntimeError) as error:
-                if not out_of_memory(error):
-                    raise
-                size = self._batch_size(BATCH_SIZE)
-                raise TrainingError(
-                    f"out of memory on {self.job.device}, predicting with per_device_eval_batch_size {size}: lower it "
-                    f"under `training`, or lower {length_option(self.job.case.task_options)}"
-                ) from error
+    def _spent(self, recorder: timing.Recorder, tokens: Tokens | None, *, trains: bool) -> Spent:
+        """Where a stage's time went, and what came of it."""
+        from ftcheck.finetune import work
 
+        found = None
+        if tokens is not None and tokens.places:
+            job = self.job
+            found = work.work(
+                self.model if trains else self._answering,
+                tokens,
+                trains=trains,
+                per_token=self.task.per_token,
+                limit=work.limit(job.device, job.precision) if job.profile else None,
+            )
+        return Spent(
+            seconds=dict(recorder.seconds),
+            peak_bytes=dict(recorder.peak_bytes),
+            work=None if found is None else asdict(found),
+        )
+
+    @timing.phase("data")
     def _rows(self) -> Loaded:
         """The rows of all roles, loaded once: also whoever only predicts must know which rows were trained on."""
         if self._loaded is None:
@@ -267,13 +314,14 @@ class FineTuning:
             self._check(rows, rows.roles, says=("train", "tune"))
         set_seed(job.seed)
         context = self._context(rows)
-        self.model, self.tokenizer, notes = models.load(
-            job, self.task, self.meta, training=training, more=self.applied.model_kwargs(context)
-        )
-        self._notes.extend(notes)
-        if training:
-            self.model = self.applied.adapt(self.model, self._context(rows))
-        self.model.to(job.device)
+        with timing.phase("model"), memory.loading(job):
+            self.model, self.tokenizer, notes = models.load(
+                job, self.task, self.meta, training=training, more=self.applied.model_kwargs(context)
+            )
+            self._notes.extend(notes)
+            if training:
+                self.model = self.applied.adapt(self.model, self._context(rows))
+            self.model.to(job.device)
         if training:
             self.meta |= self.task.probe(self.model, self.meta, job.case.task_options)
         else:  # after the checkpoint proved to have classes of its own
@@ -305,39 +353,10 @@ class FineTuning:
             if role in says:
                 self._notes.extend(notes)
 
-    def _context(self, rows: Loaded | None, features: EncodedRows | None = None) -> Context:
-        """What techniques are told of the run as it stands."""
-        return self.applied.context(self.meta, self.tokenizer, rows, features)
-
     def _training_features(self, rows: Loaded, context: Context) -> EncodedRows:
         """The training rows, encoded, as techniques have them."""
         found = self.applied.rows(rows.roles["train"], context)
         return self.applied.features(self._encode(found, "train"), found, context)
-
-    def answering(self, features: EncodedRows | None = None) -> Any:
-        """The model that answers, which techniques may make out of the one that is kept."""
-        if self._answering is None:
-            self._answering = self.applied.judged(self.model, self._context(None, features))
-        return self._answering
-
-    def _in_training(self, features: EncodedRows | None) -> Any:
-        """The model that answers where a training is to be found again by its key, which knows nothing of what becomes
-        of the model afterwards."""
-        if self.job.case.training is None:
-            return self.answering(features)
-        return self.applied.judged(self.model, self._context(None, features), in_training=True)
-
-    def _encode(self, found: RoleRows, role: str) -> EncodedRows:
-        features = self.task.encode(
-            found.dataset,
-            self.tokenizer,
-            self.meta,
-            self.job.case.task_options,
-            training=role == "train",
-            where=found.place,
-        )
-        self._notes.extend(f"{role}: {note}" for note in features.notes)
-        return features
 
     def _streamed(self, stream: Stream) -> Any:
         """The features of the training rows as the Trainer asks for them. The notes of the first rows stand for all."""
@@ -361,6 +380,7 @@ class FineTuning:
         lookup = tasks.lookup(case)
         names = [name for name in case.metrics if not lookup.is_cost(name)]
 
+        @timing.phase("evaluate")
         def evaluate(model: Any, step: int) -> dict[str, float]:
             answers = self._run(model, features, prompts, "evaluate")
             tuned = self.tuned
@@ -399,79 +419,3 @@ class FineTuning:
         self.tuned = self.task.tune(answers.arrays, features, dataset, options)
         found = ", ".join(f"{name} {value:.4g}" for name, value in self.tuned.items())
         self._notes.append(f"tuned on {len(dataset):,} tune rows: {found}")
-
-    def _prompts(self, rows: Loaded, role: str) -> EncodedRows | None:
-        found = rows.roles[role]
-        prompts = self.task.prompts(
-            found.dataset, self.tokenizer, self.meta, self.job.case.task_options, where=found.place
-        )
-        self._notes.extend(f"{role}: {note}" for note in (prompts.notes if prompts is not None else ()))
-        return prompts
-
-    def _run(self, model: Any, features: EncodedRows, prompts: EncodedRows | None, stage: str) -> Answers:
-        from ftcheck.finetune import predict
-
-        def on_batch(done: int, total: int) -> None:
-            self._on_progress(Progress(stage=stage, done=done, total=total))  # type: ignore[arg-type]
-
-        def answered(model: Any) -> Answers:
-            return predict.answer(
-                model,
-                self.tokenizer,
-                self.task,
-                features,
-                prompts,
-                meta=self.meta,
-                job=self.job,
-                batch_size=self._batch_size(predict.BATCH_SIZE),
-                on_batch=on_batch,
-            )
-
-        answers = answered(model)
-        if not self.task.wants_reference(self.job.case.task_options):
-            return answers
-        if stage not in self._reference:  # the rows of a stage are the same whenever it comes
-            base = self._context(None).load_base().to(self.job.device)
-            self._reference[stage] = answered(base).arrays
-        return replace(answers, arrays=[*answers.arrays, *self._reference[stage]])
-
-    def _difference(self, features: EncodedRows) -> float:
-        """How far the outputs of the model that answers lie from those of the kept one, at most."""
-        from ftcheck.finetune import predict
-
-        return predict.difference(
-            self.model,
-            self._answering,
-            features,
-            self.task.collator(self.tokenizer, None),
-            self.task,
-            device=self.job.device,
-            precision=self.job.precision,
-            batch_size=self._batch_size(predict.BATCH_SIZE),
-        )
-
-    def _decode(self, answers: Answers, features: EncodedRows, dataset: Rows, tuned: Mapping[str, Any]) -> Any:
-        return self.task.decode(
-            answers.arrays,
-            features,
-            dataset,
-            meta=self.meta,
-            options=self.job.case.task_options,
-            tuned=tuned,
-            texts=answers.texts,
-        )
-
-    def _batch_size(self, default: int) -> int:
-        given = {**self.task.training_defaults, **(self.job.case.training or {})}
-        return int(given.get("per_device_eval_batch_size", default))
-
-    def _sizes(self) -> dict[str, float]:
-        """Parameters, those that training changes, and the bytes of all weights as they are saved."""
-        from ftcheck.finetune.parameters import bytes_of, count
-
-        parameters = list(self.model.parameters())
-        return {
-            "parameters": float(sum(map(count, parameters))),
-            "trainable_parameters": float(sum(count(p) for p in parameters if p.requires_grad)),
-            "model_bytes": float(bytes_of(self.model)),
-        }

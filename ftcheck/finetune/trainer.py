@@ -5,6 +5,8 @@
 - Evaluation during training is ours (`predict.run`), in the features' own order whatever the training's sampler, and
   leaves the random numbers alone, so that looking doesn't change the weights.
 - A loss that isn't finite stops the training at once.
+- Where several processes train together, the items are those of all of them, the first one evaluates for all, and each
+  draws random numbers of its own.
 """
 
 from __future__ import annotations
@@ -13,30 +15,24 @@ import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
-from ftcheck import tasks
 from ftcheck.errors import FtcheckError, TechniqueError, TrainingError, shown
-from ftcheck.finetune import Job, OnProgress, Progress
-from ftcheck.finetune.model import length_option
-from ftcheck.finetune.predict import BATCH_SIZE, out_of_memory
+from ftcheck.finetune import Job, OnProgress, Progress, memory, parts, resuming, together, workers
+from ftcheck.finetune.arguments import training_arguments
 from ftcheck.finetune.techniques import Technique, TrainerBase, user_code
+from ftcheck.finetune.techniques.libraries import HALVES_NOTHING
+from ftcheck.finetune.work import Tokens
 from ftcheck.tasks import Task
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ftcheck.finetune.techniques import Context, Loss, Optimized
     from ftcheck.tasks.features import EncodedRows
-
-DEFAULTS: Mapping[str, Any] = {
-    "report_to": "none",
-    "logging_steps": 0.05,
-    "per_device_eval_batch_size": BATCH_SIZE,
-    "dataloader_pin_memory": False,
-}
-"""TrainingArguments fields whose defaults are ours: pinning pays off only for batches larger than token ids."""
 
 TRACED_STEPS = 20
 """Steps whose losses are kept: two trainings that part from the start do so within them."""
@@ -54,6 +50,8 @@ class Outcome:
     log_history: tuple[dict[str, Any], ...]
     first_losses: tuple[float, ...]
     """Of the first TRACED_STEPS optimizer steps."""
+    tokens: Tokens | None = None
+    """What the model read; None where nobody counted."""
 
 
 def train(
@@ -64,16 +62,20 @@ def train(
     *,
     evaluate: Evaluate | None,
     on_progress: OnProgress,
+    unfinished: Path | None = None,
 ) -> Outcome:
     """Train `model` in place on `features`, which are a torch IterableDataset where rows are streamed; afterwards it is
-    in evaluation mode, with the plain forward it came with.
+    in evaluation mode, with the plain forward it came with. In `unfinished` lies what a training that was broken off
+    left, to be gone on with.
 
     Raises TrainingError: arguments that the Trainer refuses, a loss that isn't finite, out of memory.
     """
     job, task = context.job, context.task
     multiple = 8 if job.device.startswith("cuda") and job.precision != "fp32" else None
     collator = task.collator(context.tokenizer, multiple)
-    with tempfile.TemporaryDirectory(prefix="ftcheck-") as folder, _translated(job):
+    with _folder() as folder, _translated(job), ExitStack() as surroundings:
+        for technique in techniques:
+            surroundings.enter_context(technique.during(context))
         for technique in techniques:
             outcome = technique.train(
                 model, features, context, collator=collator, evaluate=evaluate, on_progress=on_progress
@@ -82,8 +84,13 @@ def train(
                 _refuse_broken(model)
                 model.eval()
                 return outcome
+        for technique in techniques:
+            collator = technique.collator(collator, model)
         base = next(filter(None, (technique.trainer() for technique in techniques)), TrainerBase())
-        args = arguments(job, task, folder, techniques=techniques, context=context, base=base)
+        if base.inputs is not None and job.case.on_oom != "fail":
+            raise TechniqueError(f"the trainer {HALVES_NOTHING}")
+        goes_on = resuming.resuming(unfinished, context, techniques, collator, features)
+        args = training_arguments(job, task, folder, techniques=techniques, context=context, base=base, goes_on=goes_on)
         if not job.case.data.streaming:
             _refuse_dropping_all(args, len(features))
         own_code = [path for technique in techniques for path in technique.own_code()]
@@ -93,7 +100,10 @@ def train(
             else:
                 given = dict(base.inputs(model, context))
             made = (technique.optimizers(model, args, context) for technique in techniques)
-            trainer = _trainer_class(base.kind, reads_rows=base.inputs is not None)(
+            kind = _trainer_class(base.kind, reads_rows=base.inputs is not None)
+            if goes_on is not None:
+                kind = partial(resuming.trainer_class(kind), resuming=goes_on)
+            trainer = kind(
                 args=args,
                 # Never asked for, but the Trainer wants to know that there is one.
                 eval_dataset=given["train_dataset"] if evaluate is not None else None,
@@ -106,11 +116,11 @@ def train(
                 **base.options,
             )
             _add_early_stopping(trainer, job)
-            if job.tensorboard is not None:
+            if job.tensorboard is not None and together.is_first():
                 trainer.add_callback(_events(job.tensorboard))
             start = time.perf_counter()
             trainer.train()
-            seconds = time.perf_counter() - start
+            seconds = time.perf_counter() - start + (goes_on.seconds if goes_on is not None else 0.0)
         # In bf16 and fp16 accelerate leaves its autocast wrapper on the model.
         trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
         if base.finish is not None:
@@ -120,8 +130,20 @@ def train(
     history = tuple(_plain(entry) for entry in trainer.state.log_history)
     samples = next((e["train_samples_per_second"] for e in reversed(history) if "train_samples_per_second" in e), 0.0)
     return Outcome(
-        seconds=seconds, samples_per_second=samples, log_history=history, first_losses=tuple(trainer.first_losses)
+        seconds=seconds,
+        samples_per_second=samples,
+        log_history=history,
+        first_losses=tuple(trainer.first_losses),
+        tokens=getattr(trainer, "tokens", None),
     )
+
+
+@contextmanager
+def _folder() -> Iterator[str]:
+    """A temporary folder, the same one for all processes of a machine: what the first one saves, the others load."""
+    with ExitStack() as stack:
+        yield together.agreed_here(lambda: stack.enter_context(tempfile.TemporaryDirectory(prefix="ftcheck-")))
+        together.wait()
 
 
 def composed_loss(context: Context, model: Any, label_smoothing: float) -> Loss:
@@ -136,87 +158,12 @@ def composed_loss(context: Context, model: Any, label_smoothing: float) -> Loss:
     return loss
 
 
-def arguments(
-    job: Job,
-    task: Task,
-    folder: str,
-    *,
-    techniques: Sequence[Technique] = (),
-    context: Context | None = None,
-    base: TrainerBase | None = None,
-) -> Any:
-    """The TrainingArguments of a job. Raises whatever transformers raises for values it can't take."""
-    import torch
-    from transformers import TrainingArguments
-
-    base = base or TrainerBase()
-    kind: Any = base.arguments or TrainingArguments
-
-    class Arguments(kind):  # type: ignore[misc]
-        """On the job's one device, where the Trainer would take cuda:0, or all GPUs at once."""
-
-        @property
-        def device(self) -> Any:
-            assert super().device is not None  # sets up accelerate's state on first use
-            return torch.device(job.device)
-
-        @property
-        def n_gpu(self) -> int:
-            return 0 if job.device == "cpu" else 1
-
-    given = {**DEFAULTS, **task.training_defaults, **(job.case.training or {})}
-    given["report_to"] = _trackers(given["report_to"], job)
-    for technique in techniques:
-        assert context is not None
-        given |= technique.arguments(given, context)
-    if not given.get("load_best_model_at_end"):
-        given["save_strategy"] = "no"
-    if job.case.data.streaming:
-        # Else accelerate would put batches together anew, which takes nothing but tensors.
-        given["accelerator_config"] = {"dispatch_batches": False, **(given.get("accelerator_config") or {})}
-    best = given.get("metric_for_best_model")
-    if best is not None and "greater_is_better" not in given:
-        given["greater_is_better"] = best != "eval_loss" and _greater_is_better(best.removeprefix("eval_"), job)
-    if base.inputs is None:
-        given["remove_unused_columns"] = False
-    made = Arguments(
-        **given,
-        **base.fields,
-        output_dir=folder,
-        seed=job.seed,
-        use_cpu=job.device == "cpu",
-        bf16=job.precision == "bf16",
-        fp16=job.precision == "fp16",
-        disable_tqdm=True,
-        logging_nan_inf_filter=False,
-        save_only_model=True,
-    )
-    if made.device.type == "cuda":
-        torch.cuda.set_device(made.device)
-    return made
-
-
 def _events(folder: str) -> Any:
     """The Trainer's callback for TensorBoard, which writes to `folder`."""
     from torch.utils.tensorboard import SummaryWriter
     from transformers.integrations import TensorBoardCallback
 
     return TensorBoardCallback(SummaryWriter(folder))
-
-
-def _trackers(asked: str | Sequence[str] | None, job: Job) -> list[str]:
-    """`report_to` as it is handed on: TensorBoard has its folder from --ft-tensorboard where that is given."""
-    names = [asked] if isinstance(asked, str) else list(asked or ())
-    if job.tensorboard is None:
-        return names
-    from transformers.integrations import get_available_reporting_integrations
-
-    names = get_available_reporting_integrations() if "all" in names else names
-    return [name for name in names if name != "tensorboard"]
-
-
-def _greater_is_better(name: str, job: Job) -> bool:
-    return name != "loss" and tasks.lookup(job.case).describe(name).greater_is_better
 
 
 @cache
@@ -227,7 +174,7 @@ def _trainer_class(base: type | None, *, reads_rows: bool) -> Any:
     that reads rows by itself is only watched: batches, loss and what accumulates are its own.
     """
     import torch
-    from transformers import PrinterCallback, Trainer, TrainerCallback
+    from transformers import PrinterCallback, Trainer, TrainerCallback, set_seed
     from transformers.trainer_optimizer import is_optimizer_factory
 
     kind: Any = base or Trainer
@@ -240,7 +187,12 @@ def _trainer_class(base: type | None, *, reads_rows: bool) -> Any:
             self.trainer = trainer
             self.on_progress = on_progress
 
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if not together.is_first():  # the order of rows, which is the same for all, is settled by now
+                set_seed(together.own_seed(args.seed))
+
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            self.trainer.step_loss = together.total(self.trainer.step_loss) / together.size()
             if state.global_step <= TRACED_STEPS:
                 self.trainer.first_losses.append(self.trainer.step_loss)
             self.on_progress(
@@ -274,12 +226,14 @@ def _trainer_class(base: type | None, *, reads_rows: bool) -> Any:
                     self.add_callback(callback)
             self.score = score
             self.step_loss = 0.0
+            self.loss_before: float | None = None
+            """Of the optimizer step before this one."""
             self.first_losses: list[float] = []
             self.remove_callback(PrinterCallback)
             self.add_callback(Reporter(self, on_progress))
 
         def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> tuple[list[Any], Any]:
-            self.step_loss = 0.0
+            self.loss_before, self.step_loss = self.step_loss if self.state.global_step else None, 0.0
             found: tuple[list[Any], Any] = super().get_batch_samples(epoch_iterator, num_batches, device)
             return found
 
@@ -320,25 +274,21 @@ def _trainer_class(base: type | None, *, reads_rows: bool) -> Any:
             loss = super().training_step(model, inputs, num_items_in_batch)
             value = float(loss)
             if not math.isfinite(value):
-                epoch = f"{self.state.epoch:.2f}" if self.state.epoch else "0"
-                raise TrainingError(
-                    f"the loss is {value} at step {self.state.global_step + 1} of {self.state.max_steps} "
-                    f"(epoch {epoch}): nothing of this training is kept; lower training.learning_rate or "
-                    "max_grad_norm, or train in another precision"
-                )
+                raise _not_finite(value, self.state, self.loss_before, model, self.args)
             self.step_loss += value
             return loss
 
         def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
             """The weights for `load_best_model_at_end`, without the pickled arguments that the Trainer adds."""
-            self.model.save_pretrained(output_dir)
+            if together.is_first_here():
+                self.model.save_pretrained(output_dir)
 
         def evaluate(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> dict[str, float]:
             """Loss and metrics on the tune split, logged; draws no random numbers."""
             assert self.score is not None
             on_gpu = self.args.device.type == "cuda"
             with torch.random.fork_rng(devices=[self.args.device] if on_gpu else []):
-                scores = self.score(self.state.global_step)
+                scores = together.agreed(partial(self.score, self.state.global_step))
             found = {f"{metric_key_prefix}_{name}": value for name, value in scores.items()}
             self.log(found)
             self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, found)
@@ -350,6 +300,7 @@ def _trainer_class(base: type | None, *, reads_rows: bool) -> Any:
         def __init__(self, *, task: Task, context: Context, **kwargs: Any) -> None:
             super().__init__(context=context, **kwargs)
             self.task = task
+            self.tokens = Tokens()
             names = (name for technique in self.techniques for name in technique.targets)
             self.targets = (*task.targets, *names)
             self.own_loss = composed_loss(context, self.model, self.args.label_smoothing_factor)
@@ -358,14 +309,31 @@ def _trainer_class(base: type | None, *, reads_rows: bool) -> Any:
             self.model_accepts_loss_kwargs = True
 
         def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> tuple[list[Any], Any]:
-            """The batches of one optimizer step, and how many items they have together."""
+            """The batches of one optimizer step, and how many items they have together, in all processes."""
             batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-            return batches, sum(self.task.items(batch) for batch in batches)
+            items = sum(self.task.items(part) for batch in batches for part in parts.of(batch))
+            return batches, together.total(items)
+
+        def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
+            losses = []
+            for part in parts.of(inputs):
+                self.tokens.count(part)
+                losses.append(super().training_step(model, part, num_items_in_batch))
+            return sum(losses[1:], losses[0])
+
+        def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+            """The Trainer's own; one that would draw from numbers that each process has of its own gets some that all
+            have."""
+            sampler = super()._get_train_sampler(train_dataset)
+            if together.size() > 1 and getattr(sampler, "generator", self) is None:
+                sampler.generator = torch.Generator().manual_seed(self.args.seed)
+            return sampler
 
         def compute_loss(
             self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:
-            """The batch's part of the mean loss over all items of the optimizer step."""
+            """The batch's part of the mean loss over all items of the optimizer step; times the number of processes,
+            over which gradients and logged losses are averaged."""
             given = dict(inputs)
             targets = {name: given.pop(name) for name in self.targets}
             items = self.task.items(targets) if num_items_in_batch is None else num_items_in_batch
@@ -373,7 +341,7 @@ def _trainer_class(base: type | None, *, reads_rows: bool) -> Any:
                 mean = super().compute_loss(model, dict(inputs))
                 return mean * (self.task.items(targets) / max(items, 1))
             output = self.task.forward(model, given, targets)
-            loss = self.own_loss(output, targets, given) / max(items, 1)
+            loss = self.own_loss(output, targets, given) / max(items, 1) * together.size()
             return (loss, output) if return_outputs else loss
 
     return Watched if reads_rows else OurTrainer
@@ -411,39 +379,58 @@ def _add_early_stopping(trainer: Any, job: Job) -> None:
 
 def _refuse_dropping_all(args: Any, rows: int) -> None:
     """The Trainer would complain of something else, or with `max_steps` train nothing without a word."""
-    if args.dataloader_drop_last and rows < args.train_batch_size:
+    batch = args.train_batch_size * together.size()
+    if args.dataloader_drop_last and rows < batch:
+        each = f" in each of {together.size()} processes" if together.size() > 1 else ""
         raise TrainingError(
             f"training.dataloader_drop_last drops all {rows:,} training rows: a batch is {args.train_batch_size:,} "
-            "(per_device_train_batch_size)"
+            f"(per_device_train_batch_size){each}"
         )
+
+
+def _not_finite(loss: float, state: Any, before: float | None, model: Any, args: Any) -> TrainingError:
+    """What is said of a loss that isn't finite: where, what came before, and what to set."""
+    step = f"the loss is {loss} at step {state.global_step + 1} of {state.max_steps} (epoch {state.epoch or 0:.2f})"
+    kept = "nothing of this training is kept"
+    if before is not None:
+        return TrainingError(f"{step}, after {before:.4g} at the step before: {kept}; {_calmer(args)}")
+    broken = _broken(model)
+    if broken is not None:
+        return TrainingError(f"{step}: weights were no numbers before it ({broken}): look at the checkpoint")
+    return TrainingError(
+        f"{step}, of weights that are numbers: {kept}; look at the rows and their labels, or try precision: fp32"
+    )
+
+
+def _calmer(args: Any) -> str:
+    """What to set where a training diverges."""
+    clipped = "or max_grad_norm" if args.max_grad_norm else "or leave out max_grad_norm: 0, which clips nothing"
+    return f"lower training.learning_rate (it is {args.learning_rate:g}) {clipped}, or train in another precision"
+
+
+def _broken(model: Any) -> str | None:
+    """The name of a weight that is no number; None where all are."""
+    return next((name for name, weight in model.named_parameters() if not bool(weight.isfinite().all())), None)
 
 
 def _refuse_broken(model: Any) -> None:
     """The last step may break weights after the last loss was seen."""
-    for name, parameter in model.named_parameters():
-        if not bool(parameter.isfinite().all()):
-            raise TrainingError(
-                f"the training left weights that are no numbers ({name}): nothing of it is kept; lower "
-                "training.learning_rate or max_grad_norm, or train in another precision"
-            )
+    broken = _broken(model)
+    if broken is not None:
+        raise TrainingError(
+            f"the training left weights that are no numbers ({broken}): nothing of it is kept; lower "
+            "training.learning_rate or max_grad_norm, or train in another precision"
+        )
 
 
 @contextmanager
 def _translated(job: Job) -> Iterator[None]:
     """What the Trainer and its optimizers raise for a user's mistake, in one sentence."""
     try:
-        yield
+        with memory.training(job), workers.explained():
+            yield
     except FtcheckError:
         raise
-    except (MemoryError, RuntimeError) as error:
-        if not out_of_memory(error):
-            raise
-        size = (job.case.training or {}).get("per_device_train_batch_size", 8)
-        raise TrainingError(
-            f"out of memory on {job.device}, training with per_device_train_batch_size {size}: halve it and double "
-            "gradient_accumulation_steps (the result is the same), set activation_checkpointing: true, or lower "
-            f"{length_option(job.case.task_options)}"
-        ) from error
     except (ImportError, ValueError, TypeError, KeyError, AssertionError) as error:
         text = error.args[0] if isinstance(error, KeyError) and error.args else error
         raise TrainingError(f"the Trainer refuses this training: {shown(text, 400)}") from error

@@ -8,7 +8,7 @@ from typing import Any, Final
 NEVER: Final = frozenset(
     {
         # where things are written, and what is written beside the model
-        *("output_dir", "save_only_model", "save_on_each_node", "enable_jit_checkpoint"),
+        *("output_dir", "save_only_model", "save_total_limit", "save_on_each_node", "enable_jit_checkpoint"),
         # what is said, and to whom
         *("log_level", "log_level_replica", "log_on_each_node", "disable_tqdm", "report_to", "run_name", "project"),
         *("trackio_space_id", "trackio_bucket_id", "trackio_static_space_id"),
@@ -33,11 +33,14 @@ NEVER: Final = frozenset(
 BY_EVALUATION: Final = frozenset(
     {
         *("per_device_eval_batch_size", "eval_accumulation_steps", "prediction_loss_only", "batch_eval_metrics"),
-        *("logging_strategy", "logging_steps", "save_strategy", "save_steps", "save_total_limit"),
+        *("logging_strategy", "logging_steps"),
     }
 )
 """Arguments that act only through evaluation during training: on when it happens (`eval_steps` defaults to
-`logging_steps`), on its scores in the last digits (batch sizes), on which checkpoint there is to go back to."""
+`logging_steps`), on its scores in the last digits (batch sizes)."""
+
+BY_BEST: Final = frozenset({"save_strategy", "save_steps"})
+"""Arguments that act only through `load_best_model_at_end`: on which checkpoint there is to go back to."""
 
 PREDICTION: Final = frozenset({"per_device_eval_batch_size", "eval_accumulation_steps"})
 """Arguments that change predictions in the last digits, so they are in the predict key."""
@@ -46,6 +49,8 @@ PREDICTION: Final = frozenset({"per_device_eval_batch_size", "eval_accumulation_
 def for_training(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Those of `arguments` that the trained model depends on."""
     ignored = NEVER if evaluates(arguments) else NEVER | BY_EVALUATION
+    if not arguments.get("load_best_model_at_end"):
+        ignored |= BY_BEST
     return {name: value for name, value in arguments.items() if name not in ignored}
 
 

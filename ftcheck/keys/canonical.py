@@ -42,7 +42,13 @@ class Key:
     def of(cls, components: Mapping[str, object]) -> Key:
         """The key of `components`. Raises IdentityError where one of them can't be written as canonical JSON."""
         plain = plain_json(components)
-        return cls(digest=hashlib.sha256(_dumped(plain)).hexdigest(), components=plain)
+        return cls(digest=digest_of(plain), components=plain)
+
+
+def digest_of(plain: Json) -> str:
+    """The SHA-256 (hex) of components that `plain_json` made, or that were read from what it made. Raises IdentityError
+    for a number that JSON has none for."""
+    return hashlib.sha256(_dumped(plain)).hexdigest()
 
 
 def canonical(value: object, name: str = "") -> bytes:

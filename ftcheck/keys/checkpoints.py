@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from ftcheck import plainfiles
 from ftcheck.errors import CheckpointError, shown
 
 TOKENIZER_FILES: Final = (
@@ -151,7 +151,7 @@ def _check_weights(folder: Path, names: tuple[str, ...]) -> None:
 
 def _shards(index: Path) -> set[str]:
     try:
-        return {str(name) for name in json.loads(index.read_bytes())["weight_map"].values()}
+        return {str(name) for name in plainfiles.json_of(plainfiles.read(index))["weight_map"].values()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"{shown(index)} is no index of weights ({type(error).__name__}): copy the checkpoint again"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Final
 
+from ftcheck import plainfiles
 from ftcheck.errors import DataError, shown
 from ftcheck.keys.canonical import canonical
 from ftcheck.keys.roles import expression, splits_read
@@ -145,7 +145,7 @@ def _saved_splits(path: Path) -> dict[str, str] | None:
     if not index.is_file():
         return {"train": "."} if (path / "state.json").is_file() else None
     try:
-        names = json.loads(index.read_bytes())["splits"]
+        names = plainfiles.json_of(plainfiles.read(index))["splits"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{shown(index)} is damaged ({type(error).__name__}): save the DatasetDict again") from None
     if not isinstance(names, list) or not all(isinstance(name, str) and PurePath(name).name == name for name in names):

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from blake3 import blake3
+from filelock import FileLock
 
+from ftcheck import plainfiles
 from ftcheck.errors import IdentityError, shown
 from ftcheck.keys.canonical import canonical
 
@@ -20,13 +21,16 @@ RACY_NS: Final = 2_000_000_000
 """A file that changed less than this before it was hashed could change again within the same time stamp, unnoticed
 (git's "racy" problem; FAT counts in steps of 2 s), so such a hash is never remembered."""
 
+LARGE: Final = 16 * 1024**2
+"""Bytes from which on a file is worth waiting for another process that reads it."""
+
 _CHUNK: Final = 4 * 1024 * 1024
 
 
 def file_digest(path: Path) -> str:
     """blake3 (hex) of a file's bytes. Raises OSError."""
     hasher = blake3(max_threads=blake3.AUTO)
-    with path.open("rb", buffering=0) as file:
+    with plainfiles.opened(path) as file:
         while chunk := file.read(_CHUNK):
             hasher.update(chunk)
     return str(hasher.hexdigest())
@@ -47,33 +51,48 @@ class FileHashes:
 
     def digest(self, path: Path) -> str:
         """blake3 (hex) of the file's content. Raises OSError, or IdentityError where it changes while it is read."""
-        place = os.path.realpath(path)
-        state = _state(path)
+        place, state = os.path.realpath(path), _state(path)
         known = self._known.get(place) or self._read(place)
         if known is None or known[0] != state:
-            began = self._clock()
-            known = (state, file_digest(path))
-            if _state(path) != state:
-                raise IdentityError(
-                    f"{shown(path)} changed while it was read: wait until it is written, then run again"
-                )
-            if max(state[1], state[2]) + RACY_NS >= began:
-                return known[1]
-            self._write(place, *known)
+            with self._alone(place, state[0]):
+                known = self._read(place)
+                if known is None or known[0] != state:
+                    return self._hashed(path, place, state)
         self._known[place] = known
         return known[1]
+
+    def _hashed(self, path: Path, place: str, state: list[int]) -> str:
+        """Read the file, and remember its hash where that can be."""
+        began, digest = self._clock(), file_digest(path)
+        if _state(path) != state:
+            raise IdentityError(f"{shown(path)} changed while it was read: wait until it is written, then run again")
+        if max(state[1], state[2]) + RACY_NS < began:
+            self._write(place, state, digest)
+            self._known[place] = (state, digest)
+        return digest
+
+    @contextmanager
+    def _alone(self, place: str, size: int) -> Iterator[None]:
+        """Let one process at a time hash a large file: the others find its memo then. Where no lock can be made, each
+        reads the file."""
+        with ExitStack() as stack:
+            if size >= LARGE:
+                with suppress(OSError, NotImplementedError):  # a file system without locks
+                    self._dir.mkdir(parents=True, exist_ok=True)
+                    stack.enter_context(FileLock(self._memo(place).with_suffix(".lock")))
+            yield
 
     def _memo(self, place: str) -> Path:
         return self._dir / f"{blake3(os.fsencode(place)).hexdigest()[:32]}.json"
 
     def _read(self, place: str) -> tuple[list[int], str] | None:
         try:
-            memo = json.loads(self._memo(place).read_bytes())
+            memo = plainfiles.json_of(plainfiles.read(self._memo(place), links=False))
             body = memo["memo"]
             if memo["check"] != _check(body) or body["path"] != place:
                 return None
             return list(body["state"]), str(body["blake3"])
-        except (OSError, ValueError, KeyError, TypeError, RecursionError, IdentityError):
+        except (OSError, ValueError, KeyError, TypeError, IdentityError):
             # Whatever stands there is no memo: the file is hashed again, and the memo replaced.
             return None
 
@@ -90,6 +109,24 @@ class FileHashes:
             except BaseException:
                 Path(temporary).unlink(missing_ok=True)
                 raise
+
+
+def forget_gone(memo_dir: Path, *, dry_run: bool = False) -> int:
+    """Delete the memos of files that are gone, and what is no memo. Returns the bytes freed, or with `dry_run` those
+    that would be."""
+    freed = 0
+    for memo in memo_dir.glob("*.json"):
+        with suppress(OSError):  # another process forgets too
+            size = memo.stat().st_size
+            try:
+                kept = os.path.exists(plainfiles.json_of(plainfiles.read(memo, links=False))["memo"]["path"])
+            except (ValueError, KeyError, TypeError, RecursionError):
+                kept = False
+            if not kept:
+                freed += size
+                if not dry_run:
+                    memo.unlink()
+    return freed
 
 
 def _state(path: Path) -> list[int]:

@@ -9,7 +9,11 @@ from pathlib import Path
 from typing import Final, Literal
 from uuid import uuid4
 
+from blake3 import blake3
+from filelock import FileLock
+
 from ftcheck.errors import CheckpointError, DataError, FtcheckError, shown
+from ftcheck.writing import appear
 
 RepoType = Literal["model", "dataset"]
 
@@ -28,7 +32,7 @@ def cache_dir() -> Path:
     """Where huggingface_hub keeps repositories, found as its `constants` module finds it, without importing it."""
     home = os.environ.get("HF_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
     place = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE") or os.path.join(home, "hub")
-    return Path(os.path.expandvars(place)).expanduser()
+    return Path(os.path.expanduser(os.path.expandvars(place)))
 
 
 def resolve(repo_id: str, repo_type: RepoType, revision: str | None, *, offline: bool) -> str:
@@ -42,6 +46,23 @@ def resolve(repo_id: str, repo_type: RepoType, revision: str | None, *, offline:
     if offline or offline_by_environment():
         return _cached(repo_id, repo_type, revision or "main")
     return _asked(repo_id, repo_type, revision)
+
+
+def resolve_once(folder: Path, repo_id: str, repo_type: RepoType, revision: str | None, *, offline: bool) -> str:
+    """What `resolve` says to whichever process that shares `folder` asks first: the others mean the same commit. Raises
+    as `resolve` does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    name = blake3(f"{repo_type} {repo_id}@{revision}".encode()).hexdigest()[:32]
+    known = folder / name
+    with FileLock(folder / f"{name}.lock"):
+        if not known.exists():
+            appear(known, resolve(repo_id, repo_type, revision, offline=offline))
+    return known.read_text("ascii")
+
+
+def snapshot(repo_id: str, commit: str) -> Path:
+    """Where the local Hub cache has a model's files at a commit, as far as they were fetched."""
+    return _repository(repo_id, "model") / "snapshots" / commit
 
 
 def remember(repo_id: str, repo_type: RepoType, revision: str | None, commit: str) -> None:
@@ -74,7 +95,8 @@ def _cached(repo_id: str, repo_type: RepoType, revision: str) -> str:
     if not _COMMIT.fullmatch(commit) or not (repository / "snapshots" / commit).is_dir():
         raise _ERRORS[repo_type](
             f"{_named(repo_id, repo_type)} (revision {shown(revision)}) is not in the local Hub cache {cache_dir()} "
-            "and --ft-offline (or HF_HUB_OFFLINE) forbids fetching it; run once online, or give the path of a copy"
+            "and this run goes to no network (--ft-offline, --ft-vendor or HF_HUB_OFFLINE): run once online, or give "
+            "the path of a copy"
         )
     return commit
 

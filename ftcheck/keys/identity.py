@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftcheck.errors import CheckpointError, IdentityError, shown
-from ftcheck.keys import code, hub
+from ftcheck.keys import code, hub, own_code
 from ftcheck.keys.checkpoints import checkpoint_files, tokenizer_files
 from ftcheck.keys.data import Rows, called_rows, data_identity, local_rows
 from ftcheck.keys.files import FileHashes
@@ -22,41 +24,55 @@ if TYPE_CHECKING:
 class Identifier:
     """Finds what inputs are, once a session: one per process.
 
-    A Hub name is resolved once and means the same commit for the whole session. A local file is hashed again when
-    `stat` says that it changed, so a key made once more after a training shows whether its inputs were left alone.
-    `commits` may be handed to another process (builtins only), so that all processes mean the same commits.
+    A Hub name is resolved once and means the same commit for the whole session, in all processes that are given the
+    same folder to `share`. A local file is hashed again when `stat` says that it changed, so a key made once more after
+    a training shows whether its inputs were left alone. `commits` may be handed to another machine, so that it means
+    the same ones.
     """
 
-    def __init__(self, memo_dir: Path, offline: bool = False, commits: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        memo_dir: Path,
+        offline: bool = False,
+        share: Path | None = None,
+        commits: Mapping[str, str] | None = None,
+    ) -> None:
         self.commits: dict[str, str] = dict(commits or {})
         """What was resolved so far: "model NAME@REVISION" -> commit."""
+        self._share = share
         self._offline = offline
         self._hashes = FileHashes(memo_dir)
         self._called: dict[object, Rows] = {}
         self._code: dict[object, dict[str, str]] = {}
         self._versions: dict[str, dict[str, str]] = {}
-        self._seen: dict[tuple[object, ...], tuple[object, dict[str, Json]]] | None = None
+        self._looks = threading.local()
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """Within this block every input is looked at once: for keys that are made together, such as those of seeds."""
+        """Within this block every input is looked at once: for keys that are made together, such as those of seeds. Of
+        other threads each looks for itself."""
         if self._seen is not None:
             yield
             return
-        self._seen = {}
+        self._looks.seen = {}
         try:
             yield
         finally:
-            self._seen = None
+            self._looks.seen = None
+
+    @property
+    def _seen(self) -> dict[tuple[object, ...], tuple[object, dict[str, Json]]] | None:
+        return getattr(self._looks, "seen", None)
 
     def _once(self, kind: str, subject: object, roles: tuple[str, ...], look: Callable[[], dict[str, Json]]) -> Any:
-        if self._seen is None:
+        seen = self._seen
+        if seen is None:
             return look()
         asked = (kind, id(subject) if kind == "data" else subject, roles)
-        if asked not in self._seen:
+        if asked not in seen:
             # The subject is kept beside its identity, so that its id() stays its own.
-            self._seen[asked] = subject, look()
-        return self._seen[asked][1]
+            seen[asked] = subject, look()
+        return seen[asked][1]
 
     def checkpoint(self, checkpoint: Checkpoint) -> dict[str, Json]:
         """The model: its files' hashes, or its commit on the Hub. Raises CheckpointError."""
@@ -65,9 +81,9 @@ class Identifier:
 
     def _checkpoint(self, checkpoint: Checkpoint) -> dict[str, Json]:
         if not checkpoint.local:
-            return self._on_hub(checkpoint.path, checkpoint.revision)
+            return {**self._on_hub(checkpoint.path, checkpoint.revision), **_code(checkpoint)}
         folder = Path(checkpoint.path)
-        return {"files": self._hashed(folder, checkpoint_files(folder).model)}
+        return {"files": self._hashed(folder, checkpoint_files(folder).model), **_code(checkpoint)}
 
     def tokenizer(self, checkpoint: Checkpoint) -> dict[str, Json]:
         """The tokenizer, apart from the model: a changed key tells which of them changed. Raises CheckpointError."""
@@ -152,7 +168,8 @@ class Identifier:
     def _commit(self, repo_type: hub.RepoType, repo_id: str, revision: str | None) -> str:
         name = f"{repo_type} {repo_id}@{revision or 'main'}"
         if name not in self.commits:
-            self.commits[name] = hub.resolve(repo_id, repo_type, revision, offline=self._offline)
+            ask = hub.resolve if self._share is None else partial(hub.resolve_once, self._share)
+            self.commits[name] = ask(repo_id, repo_type, revision, offline=self._offline)
         return self.commits[name]
 
     def _hashed(self, folder: Path, names: Collection[str]) -> dict[str, Json]:
@@ -160,6 +177,16 @@ class Identifier:
             return {name: self._hashes.digest(folder / name) for name in names}
         except OSError as error:
             raise CheckpointError(f"{shown(error.filename or folder)} can't be read: {error.strerror}") from None
+
+
+def _code(checkpoint: Checkpoint) -> dict[str, Json]:
+    """The checkpoint's own code that may run. Raises CheckpointError for a folder whose code isn't what is trusted."""
+    code = checkpoint.remote_code
+    if code is None:
+        return {}
+    if checkpoint.local and code.repository is None:
+        own_code.check(Path(checkpoint.path), code.revision)
+    return {"remote_code": {"revision": code.revision, "repository": code.repository}}
 
 
 def _tokenizer_place(checkpoint: Checkpoint) -> tuple[str, bool, str | None]:

@@ -75,6 +75,10 @@ def train_key(
             # A smoke run learns its classes from all rows, since a handful of training rows hasn't all of them.
             "data": identifier.data(case.data, TRAINING_ROLES if limit is None else ROLES),
         }
+        if case.resources.processes > 1:  # each takes a batch of its own
+            components["processes"] = case.resources.processes
+        if case.on_oom != "fail":  # what is trained then depends on the memory that there is
+            components["on_oom"] = case.on_oom
     elif _scored(case):
         components["data"] = identifier.data(case.data, ("tune",))
     if "data" in components:

@@ -56,7 +56,7 @@ def _script(name: str, folder: Path) -> Path:
     place = name.removeprefix(PREFIX)
     if not place.startswith(_LOCAL):
         return _cached_script(name, place)
-    path = Path(os.path.abspath(folder / Path(place).expanduser()))
+    path = Path(os.path.abspath(folder / os.path.expanduser(place)))
     script = path / f"{path.name}.py" if path.is_dir() else path
     if script.suffix != ".py" or not script.is_file():
         raise MetricError(

@@ -78,7 +78,9 @@ def _brier(probabilities: FloatArray, gold: Ids, positive: int) -> FloatArray:
     """[Σ_c (p_c - [c is gold])², 1]; of two classes only the positive one's, which is half of that."""
     import numpy as np
 
-    squared = (probabilities - np.eye(probabilities.shape[1])[gold]) ** 2
+    apart = probabilities.copy()  # from the right class's probability: no table of classes × classes
+    apart[np.arange(len(gold)), gold] -= 1.0
+    squared = apart**2
     return _with_count(squared[:, positive] if squared.shape[1] == 2 else squared.sum(axis=1))
 
 
@@ -116,18 +118,16 @@ def _of_area(area: Area, probabilities: FloatArray, gold: Ids, positive: int) ->
     import numpy as np
 
     classes = [positive] if probabilities.shape[1] == 2 else range(probabilities.shape[1])
-    areas = [area(probabilities[:, label], gold == label) for label in classes]
-    found = np.array([value for value, _ in areas])
-    without = np.array([rest for _, rest in areas]).reshape(len(found), len(gold))
-    return leave_one_out.statistics(float(_mean_of_numbers(found)), _mean_of_numbers(without))
-
-
-def _mean_of_numbers(values: FloatArray) -> FloatArray:
-    """The mean over the first axis of what is a number; NaN where nothing is."""
-    import numpy as np
-
-    known = np.isfinite(values)
-    return counts.ratio(np.where(known, values, 0).sum(axis=0), known.sum(axis=0).astype(float), empty=float("nan"))
+    found, total, known = [], np.zeros(len(gold)), np.zeros(len(gold))
+    for label in classes:  # one after the other: a table of classes × examples may be large
+        value, without = area(probabilities[:, label], gold == label)
+        finite = np.isfinite(without)
+        total += np.where(finite, without, 0.0)
+        known += finite
+        found.append(value)
+    values = np.where(np.isfinite(found), found, 0.0).sum()
+    mean = float(counts.ratio(values, np.isfinite(found).sum(dtype=float), empty=float("nan")))
+    return leave_one_out.statistics(mean, counts.ratio(total, known, empty=float("nan")))
 
 
 def roc_area(scores: FloatArray, positives: npt.NDArray[np.bool_]) -> tuple[float, FloatArray]:

@@ -247,13 +247,14 @@ def _case(result: CaseResult) -> list[str]:
 
 def _check(card: str, evaluated: Sequence[EvalResult]) -> None:
     """Raise UsageError unless the Hub's own reader finds all these results in the card."""
+    import yaml
     from huggingface_hub import ModelCard
     from huggingface_hub.repocard_data import model_index_to_eval_results
 
     try:
         data = ModelCard(card).data
         read = data.eval_results or model_index_to_eval_results(data.to_dict()["model-index"])[1]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         raise UsageError(f"the card's metadata is none that the Hub reads: {shown(error, 300)}") from None
     missing = [entry for entry in evaluated if entry not in read]
     if missing:

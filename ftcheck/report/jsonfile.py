@@ -7,12 +7,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ftcheck
+from ftcheck import plainfiles
 from ftcheck.report.files import write_whole
 from ftcheck.results import SCHEMA_VERSION, CaseResult
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 
 def write(path: str | Path, results: Sequence[CaseResult], *, complete: bool, missing: Sequence[str] = ()) -> None:
@@ -47,9 +52,7 @@ def written(path: str | Path, lines: Sequence[str], *, complete: bool, missing: 
 
 def schema() -> dict[str, Any]:
     """JSON Schema (draft 2020-12) of a results file. Where a number is NaN or infinite, the file has null."""
-    from pydantic import TypeAdapter
-
-    case = TypeAdapter(CaseResult).json_schema(ref_template="#/$defs/{model}")
+    case = _adapter().json_schema(ref_template="#/$defs/{model}")
     definitions = case.pop("$defs")
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -120,7 +123,18 @@ def load(path: Path) -> Document:
     from ftcheck.errors import UsageError, shown
 
     try:
-        document = json.loads(path.read_bytes())
+        content = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{shown(path)} can't be read: {error.strerror or error}") from None
+    return parse(content, path)
+
+
+def parse(content: bytes, path: Path) -> Document:
+    """What stands in the results file at `path`. Raises UsageError for one that is none."""
+    from ftcheck.errors import UsageError, shown
+
+    try:
+        document = plainfiles.json_of(content, finite=True)
         version = document["schema"]
         if version not in READABLE:
             raise UsageError(
@@ -128,40 +142,67 @@ def load(path: Path) -> Document:
                 f"{READABLE[0]} to {READABLE[-1]}: write it anew (--ft-json)"
             )
         return Document(
-            results=[CaseResult.from_json(_numbers(result)) for result in document["results"]],
+            results=[_result(result) for result in document["results"]],
             complete=bool(document["complete"]),
             missing=tuple(str(nodeid) for nodeid in document.get("missing", ())),
             created=str(document["created"]),
             version=str(document["ftcheck"]),
         )
-    except OSError as error:
-        raise UsageError(f"{shown(path)} can't be read: {error.strerror or error}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(
             f"{shown(path)} is no results file (--ft-json writes them): {type(error).__name__}: {shown(error)}"
         ) from None
 
 
-def _numbers(result: dict[str, Any]) -> dict[str, Any]:
-    """A result with NaN where the file has null because JSON has none."""
+def _result(value: Any) -> CaseResult:
+    """Raises ValueError where `value` is none: each field must have its type. A number that is null was NaN or infinite
+    (JSON has neither) and becomes NaN."""
+    from pydantic import ValidationError
 
-    def filled(found: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
-        return {**found, **{name: math.nan for name in names if found.get(name) is None}}
-
-    def measured(found: dict[str, Any]) -> dict[str, Any]:
-        return {**filled(found, ("value",)), "per_seed": [math.nan if v is None else v for v in found["per_seed"]]}
-
-    metrics = [measured(m) for m in result["metrics"]]
-    history = [
-        {**point, "values": {name: measured(value) for name, value in point["values"].items()}}
-        for point in result.get("history", ())
-    ]
-    gates = [
-        {**filled(g, ("value",)), "comparison": g.get("comparison") and filled(g["comparison"], _COMPARED)}
-        for g in result["gates"]
-    ]
-    return {**result, "metrics": metrics, "gates": gates, "history": history}
+    try:
+        result = _adapter().validate_python(value)
+    except ValidationError as error:
+        for found in error.errors(include_url=False):
+            *path, last = found["loc"] or ("",)
+            if found["type"] != "float_type" or found["input"] is not None:
+                raise ValueError(f"{'.'.join(map(str, found['loc']))}: {found['msg']}") from None
+            part = value
+            for key in path:
+                part = part[key]
+            part[last] = math.nan
+        result = _adapter().validate_python(value)
+    _check(result)
+    return result
 
 
-_COMPARED = ("reference", "value", "difference", "low", "high", "p_value", "p_worse")
-"""Numbers of a comparison that may be NaN."""
+def _check(result: CaseResult) -> None:
+    """Raise ValueError where what reports put side by side doesn't fit together."""
+    names = {metric.name for metric in result.metrics}
+    for metric in result.metrics:
+        if len(metric.per_seed) != len(result.seeds):
+            raise ValueError(f"{metric.name} has {len(metric.per_seed)} values for {len(result.seeds)} seeds")
+    for gate in result.gates:
+        if gate.comparison is not None and gate.metric not in names:
+            raise ValueError(f"a gate compares {gate.metric}, which isn't among the metrics")
+    found = result.breakdown
+    if found is not None and found.confusion is not None:
+        confusion, wide = found.confusion, len(found.confusion.classes) + 1
+        for table in (confusion.now, confusion.then or confusion.now):
+            if len(table) != wide - 1 or any(len(row) != wide for row in table):
+                raise ValueError("the confusion matrix isn't one of its classes")
+    if found is not None and found.power is not None:
+        power, rows, (examples, seeds) = found.power, found.power.detectable, found.power.now
+        if (
+            examples not in power.examples
+            or seeds not in power.seeds
+            or len(rows) != len(power.seeds)
+            or any(len(row) != len(power.examples) for row in rows)
+        ):
+            raise ValueError("the power curve isn't one of its seeds and examples")
+
+
+@cache
+def _adapter() -> TypeAdapter[CaseResult]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(CaseResult)

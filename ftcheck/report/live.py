@@ -3,7 +3,7 @@ line for each finished case. pytest-xdist's workers send their rows to the proce
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -66,7 +66,7 @@ class Live:
             if kept and kept[-1] is report:
                 kept.pop()
         said = report.ft_progress
-        if self._quiet or "case" not in said:
+        if self._quiet:
             return
         worker = report.node.gateway.id
         case_id = f"[{worker}] {said['case']}"
@@ -147,10 +147,8 @@ class Relay:
     """Stands for Live in one of xdist's workers: sends rows to the process that has the terminal, each in a report like
     that of a setup that passed, which says nothing to anybody else."""
 
-    def __init__(self, config: pytest.Config, planned: Sequence[str]) -> None:
+    def __init__(self, config: pytest.Config) -> None:
         self._config = config
-        self._planned = list(planned)
-        """Sent with the first row: the process with the terminal collects nothing."""
         self._often = RELAYED if config.workerinput["ft_transient"] else None  # type: ignore[attr-defined]
         self._case = ""
         self._item: pytest.Item | None = None
@@ -161,8 +159,6 @@ class Relay:
         """Progress belongs to `case_id` until the block ends."""
         self._case, self._item = case_id, item
         self._pace, self._speed = pace.Pace(self._often), pace.Speed()
-        if self._planned:
-            self._send()
         yield self
 
     def progress(self, seed: int, progress: Progress) -> None:
@@ -177,7 +173,6 @@ class Relay:
 
     def _send(self, **said: Any) -> None:
         assert self._item is not None
-        planned, self._planned = self._planned, []
         report = pytest.TestReport(
             nodeid=self._item.nodeid,
             location=self._item.location,
@@ -185,6 +180,6 @@ class Relay:
             outcome="passed",
             longrepr=None,
             when="setup",
-            ft_progress={"planned": planned, **said},
+            ft_progress=said,
         )
         self._config.hook.pytest_runtest_logreport(report=report)

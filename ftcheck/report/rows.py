@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -60,14 +61,12 @@ def frame(results: Sequence[CaseResult]) -> pandas.DataFrame:
 
 
 def _metric(metric: MetricResult, result: CaseResult) -> dict[str, Any]:
-    import statistics
-
     gates = [gate for gate in result.gates if gate.metric == metric.name]
     compared = next((g.comparison for g in gates if g.bound == "max_regression" and not g.part), None)
     found: dict[str, Any] = {
         "metric": metric.name,
         "value": metric.value,
-        "standard_deviation": statistics.stdev(metric.per_seed) if len(metric.per_seed) > 1 else None,
+        "standard_deviation": _deviation(metric.per_seed),
         "greater_is_better": metric.greater_is_better,
         "gate": min((gate.verdict for gate in gates), key=WORST_FIRST.index, default=None),
     }
@@ -83,3 +82,12 @@ def _metric(metric: MetricResult, result: CaseResult) -> dict[str, Any]:
             "detects": compared.detectable,
         }
     return found
+
+
+def _deviation(values: Sequence[float]) -> float | None:
+    """The standard deviation of a metric over its seeds; NaN where one of them has none, None of a single one."""
+    import statistics
+
+    if len(values) < 2:
+        return None
+    return statistics.stdev(values) if all(map(math.isfinite, values)) else math.nan

@@ -117,11 +117,14 @@ def _compared(result: CaseResult) -> list[str]:
     return list(dict.fromkeys(texts))
 
 
-def incomparable(result: CaseResult) -> str:
-    """The screen for a case that can't be compared: an error, never a pass."""
+def unjudged(result: CaseResult) -> str:
+    """The screen for a case that was measured and has no verdict: it can't be compared, or --ft-verify found its runs
+    to be others."""
+    if result.verdict == "error":
+        return f"{result.case_id}: {result.error}"
     texts = [gate.message for gate in result.gates if gate.verdict == "incomparable"]
     advice = "If the change is meant, accept the result with --ft-update."
-    return "\n".join([f"{result.case_id}: can't be compared", *dict.fromkeys(texts), *_why(result), advice])
+    return _screen([f"{result.case_id}: can't be compared", *dict.fromkeys(texts), *_why(result), advice])
 
 
 def _why(result: CaseResult) -> list[str]:
@@ -161,7 +164,7 @@ def failure(result: CaseResult, invoked_in: Path, root: Path) -> str:
             sure = "" if example.score is None else f" ({example.score:.2f})"
             parts.append(f"  row {example.index}: {_text(example.input, 150)}")
             parts.append(f"    expected {_quoted(example.gold)}, got {_quoted(example.predicted)}{sure}")
-    return "\n".join([*parts, "", f"reproduce: {reproduce(result, invoked_in, root)}"])
+    return _screen([*parts, "", f"reproduce: {reproduce(result, invoked_in, root)}"])
 
 
 def reproduce(result: CaseResult, invoked_in: Path, root: Path) -> str:
@@ -178,6 +181,11 @@ def first_line(text: str) -> str:
 
 def _quoted(text: str) -> str:
     return _text(text, 80) if text else "nothing"
+
+
+def _screen(parts: Sequence[str]) -> str:
+    """Lines as they may be printed, wherever what is in them came from."""
+    return "\n".join(shown(line, 2000) for part in parts for line in part.split("\n"))
 
 
 def _text(text: str, columns: int) -> str:
@@ -236,10 +244,10 @@ def _rows(result: CaseResult, *, detects: bool = True) -> list[tuple[str, str, s
 
 def _gate_cell(gate: GateResult, *, detects: bool) -> str:
     """`≥ 0.9`, `≤ 0.01 worse (detects 0.023)`."""
-    found = gate.comparison
+    found, demand = gate.comparison, shown(gate.demand, 80)
     if not detects or found is None or found.detectable is None:
-        return gate.demand
-    return f"{gate.demand} (detects {numbers.at_least(found.detectable)})"
+        return demand
+    return f"{demand} (detects {numbers.at_least(found.detectable)})"
 
 
 def _part_rows(gates: Sequence[GateResult], metric: MetricResult, *, detects: bool) -> list[tuple[str, str, str]]:

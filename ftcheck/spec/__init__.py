@@ -13,6 +13,8 @@ from ftcheck.spec.case import (
     Margin,
     Mark,
     Precision,
+    RemoteCode,
+    Resources,
     Slices,
 )
 from ftcheck.spec.catalogue import Catalogue, Facts, TaskFacts, TechniqueFacts
@@ -39,6 +41,8 @@ __all__ = [
     "Margin",
     "Mark",
     "Precision",
+    "RemoteCode",
+    "Resources",
     "Slices",
     "Source",
     "TaskFacts",

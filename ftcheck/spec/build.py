@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,8 +13,19 @@ from typing import Any
 from pydantic import ValidationError
 
 from ftcheck.errors import TaskError, one_of, shown
-from ftcheck.spec import streaming
-from ftcheck.spec.case import EVAL_SPLITS, READERS, Checkpoint, Data, EarlyStopping, Gate, Margin, Mark, Slices
+from ftcheck.spec import processes, streaming
+from ftcheck.spec.case import (
+    EVAL_SPLITS,
+    READERS,
+    Checkpoint,
+    Data,
+    EarlyStopping,
+    Gate,
+    Margin,
+    Mark,
+    RemoteCode,
+    Slices,
+)
 from ftcheck.spec.catalogue import Catalogue, Facts, TaskFacts
 from ftcheck.spec.declaration import KeyPath
 from ftcheck.spec.fields import (
@@ -24,15 +36,10 @@ from ftcheck.spec.fields import (
     DataFields,
     GateFields,
     SeedRangeFields,
-    problems,
-    said,
 )
+from ftcheck.spec.marks import read_mark
+from ftcheck.spec.mistakes import problems
 from ftcheck.spec.places import files, place, split_problem
-
-_NOT_MARKS = {
-    "parametrize": "use `matrix`",
-    "usefixtures": "a suite's cases take no fixtures; write the case as a test function",
-}
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,14 @@ class Builder:
             tokenizer, _ = self._model_place(tokenizer, ("checkpoint", "tokenizer"), given)
         if local and given.revision is not None:
             self.report(("checkpoint", "revision"), "a local checkpoint has no revision; leave it out")
-        return Checkpoint(path=path, local=local, revision=given.revision, tokenizer=tokenizer)
+        code = given.trust_remote_code
+        return Checkpoint(
+            path=path,
+            local=local,
+            revision=given.revision,
+            tokenizer=tokenizer,
+            remote_code=RemoteCode(revision=code.revision, repository=code.repository) if code else None,
+        )
 
     def _model_place(self, text: str, key: KeyPath, given: CheckpointFields) -> tuple[str, bool]:
         try:
@@ -77,7 +91,7 @@ class Builder:
         except ValueError as error:
             self.report(key, str(error))
             return text, True
-        if local and not Path(path).is_dir():
+        if local and not os.path.isdir(path):
             self.report(key, f"{shown(path, 300)} is a file; a checkpoint is a folder with config.json and weights")
         return path, local
 
@@ -105,7 +119,7 @@ class Builder:
             data = self._placed_data(given.path, given)
         if data is None:
             return None
-        single = data.kind == "local" and Path(data.path).is_file()
+        single = data.kind == "local" and os.path.isfile(data.path)
         self._check_splits(given, frozenset({"train"} if single else data.files))
         shared = {name: getattr(given, name) for name in ("splits", "holdout", "limit", "streaming", "shuffle_buffer")}
         return replace(data, columns=self._columns(given), **shared)
@@ -233,9 +247,12 @@ class Builder:
             tunes="tune" in fields.data.splits or "tune" in fields.data.holdout,
             seeds=seeds.min if isinstance(seeds, SeedRangeFields) else len(seeds),
             early_stopping=fields.early_stopping is not None,
+            halves=fields.on_oom == "halve_batch",
             folder=self.folder,
             judges="eval" in {*fields.data.splits, *fields.data.holdout, *fields.data.limit},
             metrics=tuple(name for name in metrics if name not in self.catalogue.costs),
+            processes=processes.count(fields),
+            own_code=fields.checkpoint.trust_remote_code is not None,
         )
         for path, message in self.catalogue.technique_problems(facts):
             self.report(path, message)
@@ -361,10 +378,17 @@ class Builder:
         found = []
         for index, given in enumerate(self.fields.marks):
             try:
-                found.append(_mark(given))
+                found.append(read_mark(given))
             except ValueError as error:
                 self.report(("marks", index), str(error))
         return tuple(found)
+
+    def check_on_oom(self) -> None:
+        """Smaller batches must come to the same examples a step."""
+        given = {} if self.fields.training is False else self.fields.training
+        if self.fields.on_oom == "halve_batch" and given.get("dataloader_drop_last"):
+            message = "drops fewer rows where on_oom: halve_batch makes batches smaller; leave one of them out"
+            self.report(("training", "dataloader_drop_last"), message)
 
     def check_tuning(self, metrics: tuple[str, ...]) -> None:
         """What looks at scores during training needs rows that are not judged, and a metric that the case has."""
@@ -417,6 +441,12 @@ class Builder:
         for name, message in streaming.training_problems(given_or_default):
             self.report(("training", name) if name in self.fields.training else at, message)
 
+    def check_processes(self) -> None:
+        """What doesn't go with a training in several processes, and what goes with nothing else."""
+        if not self.incomplete & {"training", "task", "resources", "on_oom"}:
+            for path, message in processes.problems(self.fields, self.task.training_defaults if self.task else {}):
+                self.report(path, message)
+
     def _check_best_metric(self, name: Any, metrics: tuple[str, ...]) -> None:
         if not isinstance(name, str) or self.task is None:
             return
@@ -449,31 +479,3 @@ def _margin(given: float | str | None) -> Margin | None:
 def _compares(gate: BoundsFields) -> bool:
     named = any(getattr(gate, name) is not None for name in _DEMANDS[2:])
     return named or (isinstance(gate, GateFields) and gate.slices is not None and _compares(gate.slices))
-
-
-def _mark(given: str | Mapping[str, Any]) -> Mark:
-    """`slow`, `{skip: reason}`, `{xfail: {reason: ..., strict: true}}`, `{timeout: 600}`. Raises ValueError."""
-    if isinstance(given, str):
-        name, value = given, None
-    elif len(given) == 1:
-        ((name, value),) = given.items()
-    else:
-        raise ValueError(f"expected a mark's name, or one name and its arguments, got {said(given)}")
-    if not name.isidentifier():
-        raise ValueError(f"{shown(name, 60)!r} is no name of a mark")
-    if name in _NOT_MARKS:
-        raise ValueError(f"the mark {name} is not for suite files: {_NOT_MARKS[name]}")
-    if name in ("skip", "xfail") and not isinstance(value, dict):
-        if not isinstance(value, str) or not value.strip():
-            raise ValueError(f"a reason is needed: {{{name}: why}}")
-        return Mark(name=name, kwargs={"reason": value})
-    if name in ("skip", "xfail", "skipif") and not (isinstance(value, dict) and value.get("reason")):
-        raise ValueError(f"a reason is needed: {{{name}: {{reason: why}}}}")
-    match value:
-        case None:
-            return Mark(name=name)
-        case dict():
-            return Mark(name=name, kwargs=value)
-        case list():
-            return Mark(name=name, args=tuple(value))
-    return Mark(name=name, args=(value,))

@@ -15,6 +15,16 @@ SHUFFLE_BUFFER = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteCode:
+    """Code that comes with a checkpoint."""
+
+    revision: str
+    """A commit of 40 hexadecimal digits; of a local folder, what `keys.own_code.revision` says of it."""
+    repository: str | None = None
+    """The Hub id where it is, if not with the checkpoint."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
     """A model to start from: a Hub id (`local` is False) or the absolute path of a local folder."""
 
@@ -23,6 +33,8 @@ class Checkpoint:
     revision: str | None = None
     tokenizer: str | None = None
     """Where the tokenizer comes from, if not from `path`: a Hub id or the absolute path of a folder."""
+    remote_code: RemoteCode | None = None
+    """The Python code that may run to make its classes; None: none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +139,26 @@ class EarlyStopping:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """What one run of a case asks of the machine."""
+
+    gpus: float | None = None
+    """A part of one device, below 1; or of how many it takes all: from 2 on, that many processes train the run
+    together. None: of one device, what its memory needs."""
+    nodes: int = 1
+    """Over how many machines its processes are spread, as many on each."""
+    memory: int | None = None
+    """Bytes, of the device's memory; on a CPU, of the machine's. None: estimated."""
+    cpus: int | None = None
+    """Cores, for each process. None: an equal share."""
+
+    @property
+    def processes(self) -> int:
+        """How many train one run together."""
+        return max(1, int(self.gpus or 1))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
     """A pytest mark: `pytest.mark.NAME(*args, **kwargs)`."""
 
@@ -174,6 +206,10 @@ class Case:
     metrics: tuple[str, ...] = ()
     """All metrics to compute, in the order shown: the task's defaults, then `metrics:`, then what gates name."""
     gates: tuple[Gate, ...] = ()
+    resources: Resources = field(default_factory=Resources)
+    on_oom: Literal["fail", "halve_batch"] = "fail"
+    """What a training that runs out of the device's memory does: `halve_batch` begins anew with half the batch, and
+    twice the accumulation."""
     timeout: float | None = None
     """Seconds that the training of a run may take, and its predicting."""
     keep_model: Literal["all", "first", "none"] = "all"

@@ -52,6 +52,12 @@ class Facts:
     metrics: tuple[str, ...]
     """Those that can be computed from examples: costs can't choose anything."""
     early_stopping: bool = False
+    processes: int = 1
+    """How many train one run together."""
+    halves: bool = False
+    """`on_oom: halve_batch`."""
+    own_code: bool = False
+    """`checkpoint.trust_remote_code`."""
 
 
 class TechniqueFacts(Protocol):

@@ -12,11 +12,12 @@ from pydantic import ValidationError
 
 from ftcheck.errors import Location, SuiteError, SuiteErrors, one_of, shown
 from ftcheck.spec.build import Builder
-from ftcheck.spec.case import Case
+from ftcheck.spec.case import Case, Resources
 from ftcheck.spec.catalogue import Catalogue
 from ftcheck.spec.declaration import Declaration, KeyPath, Source
-from ftcheck.spec.fields import CaseFields, keys_of, problems
+from ftcheck.spec.fields import CaseFields, keys_of
 from ftcheck.spec.matrix import apply, case_id, combinations, id_problem
+from ftcheck.spec.mistakes import problems
 
 
 def expand(declarations: Sequence[Declaration], catalogue: Catalogue) -> list[Case]:
@@ -127,6 +128,8 @@ class _Expansion:
         checkpoint, data, metrics = build.checkpoint(), build.data(), build.metrics()
         build.check_tuning(metrics)
         build.check_streaming()
+        build.check_processes()
+        build.check_on_oom()
         options, training, gates, marks = build.task_options, build.training(), build.gates(), build.marks()
         techniques = build.techniques(of_techniques, metrics)
         gates = build.demanded(gates, techniques)
@@ -155,6 +158,8 @@ class _Expansion:
             cluster=fields.cluster,
             metrics=metrics,
             gates=gates,
+            resources=Resources(**fields.resources.model_dump()),
+            on_oom=fields.on_oom,
             timeout=fields.timeout,
             keep_model=fields.keep_model,
             marks=marks,
@@ -162,7 +167,13 @@ class _Expansion:
         )
 
 
-_REQUIRED = {("checkpoint", "path"), ("task", "name"), ("data", "path"), ("early_stopping", "patience")}
+_REQUIRED = {
+    ("checkpoint", "path"),
+    ("checkpoint", "trust_remote_code", "revision"),
+    ("task", "name"),
+    ("data", "path"),
+    ("early_stopping", "patience"),
+}
 _STAND_INS: Mapping[str, Any] = {"checkpoint": ".", "task": "", "data": list}
 """For a required field that is wrong itself, so that the others can still be checked; nothing more is said of it."""
 

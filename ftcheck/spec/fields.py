@@ -6,18 +6,18 @@ What depends on the rest of ftcheck or on files (tasks, metrics, training fields
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable
 from types import FunctionType
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 from pydantic.json_schema import SkipJsonSchema
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_core import PydanticCustomError
 
-from ftcheck import durations
-from ftcheck.errors import one_of, shown
+from ftcheck import durations, sizes
+from ftcheck.errors import shown
 from ftcheck.spec.case import SHUFFLE_BUFFER, Precision
-from ftcheck.spec.declaration import KeyPath
+from ftcheck.spec.trust import TrustedCode
 
 MAX_SEEDS = 1000
 FIRST_SEED = 42
@@ -26,9 +26,10 @@ _Role = Literal["train", "tune", "eval"]
 
 
 class Fields(BaseModel):
-    """Strict: text is no number, and an unknown key is an error."""
+    """Strict: text is no number, and an unknown key is an error. A validator of its own is made only of what is
+    validated by itself (`CaseFields`, when the first case comes): each takes milliseconds."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, defer_build=True)
 
 
 def _short_for(key: str, short: type | tuple[type, ...] = str) -> Callable[[Any], Any]:
@@ -59,6 +60,21 @@ def _seconds(value: Any) -> Any:
         return None if value is None else durations.seconds(value)
     except ValueError as error:
         raise PydanticCustomError("duration", "{expected}", {"expected": str(error).partition(", got")[0]}) from None
+
+
+def _bytes(value: Any) -> Any:
+    """A size -> bytes."""
+    try:
+        return None if value is None else sizes.in_bytes(value)
+    except ValueError as error:
+        raise PydanticCustomError("size", "{expected}", {"expected": str(error).partition(", got")[0]}) from None
+
+
+def _devices(value: Any) -> Any:
+    """A part of one device, or a whole number of them."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and value > 1 and value != int(value):
+        raise PydanticCustomError("devices", "expected a part of one device (0.25), or how many (2)")
+    return value
 
 
 def _seed_list(value: Any) -> Any:
@@ -114,12 +130,13 @@ class CheckpointFields(Fields):
     tokenizer: Annotated[
         str | None, Field(description="Where the tokenizer comes from, if not from the checkpoint.")
     ] = None
+    trust_remote_code: TrustedCode = None
 
 
 class TaskFields(BaseModel):
     """The task's own options are checked by the task's model."""
 
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True, defer_build=True)
 
     name: Annotated[_Named, Field(description="The task.")]
 
@@ -234,6 +251,34 @@ class EarlyStoppingFields(Fields):
     threshold: Annotated[float, Field(ge=0, description="By how much a better score must be better.")] = 0.0
 
 
+class ResourcesFields(Fields):
+    gpus: Annotated[
+        float | None,
+        BeforeValidator(_devices),
+        Field(
+            gt=0,
+            description="A part of one device (0.25: four runs at once on one), or how many one run is trained on, "
+            "by a process each.",
+        ),
+    ] = None
+    nodes: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="Over how many machines of a Ray cluster (--ft-executor=ray) these devices are spread, as many "
+            "on each.",
+        ),
+    ] = 1
+    memory: Annotated[
+        int | None,
+        BeforeValidator(_bytes, json_schema_input_type=str | int | None),
+        Field(
+            description="What a run needs of its device's memory, of the machine's on a CPU: 8GB. Default: estimated."
+        ),
+    ] = None
+    cpus: Annotated[int | None, Field(ge=1, description="Cores for each process. Default: an equal share.")] = None
+
+
 class SeedRangeFields(Fields):
     min: Annotated[int, Field(ge=1, le=MAX_SEEDS, description="Runs that are made in any case.")]
     max: Annotated[int, Field(ge=2, le=MAX_SEEDS, description="The most, however undecided the gates are.")]
@@ -302,6 +347,16 @@ class CaseFields(Fields):
         BeforeValidator(_import_paths),
         Field(description="Metric -> what it must reach: {min: ..., max: ...}. null removes a default."),
     ] = Field(default_factory=dict)
+    resources: Annotated[
+        ResourcesFields, Field(description="What one run asks of the machine: {gpus: 0.25, memory: 8GB, cpus: 2}.")
+    ] = Field(default_factory=ResourcesFields)
+    on_oom: Annotated[
+        Literal["fail", "halve_batch"],
+        Field(
+            description="What a training that runs out of memory does: halve_batch begins it anew with half the batch "
+            "and twice the gradient_accumulation_steps."
+        ),
+    ] = "fail"
     timeout: Annotated[
         float | None,
         BeforeValidator(_seconds, json_schema_input_type=str | float | None),
@@ -320,129 +375,3 @@ class CaseFields(Fields):
 def keys_of(techniques: Iterable[str]) -> tuple[str, ...]:
     """All that a case may say, where these techniques are known."""
     return (*CaseFields.model_fields, *techniques)
-
-
-_MODELS: Mapping[KeyPath, type[BaseModel]] = {
-    (): CaseFields,
-    ("checkpoint",): CheckpointFields,
-    ("task",): TaskFields,
-    ("data",): DataFields,
-    ("early_stopping",): EarlyStoppingFields,
-    ("seeds",): SeedRangeFields,
-}
-_GATE_MODELS: Mapping[int, type[BaseModel]] = {2: GateFields, 3: SlicesFields}
-"""By the length of the path to it: gates.accuracy, gates.accuracy.slices."""
-_EXPECTED = {
-    "string_type": "text",
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
-    "float_type": "a number",
-    "finite_number": "a finite number",
-    "bool_type": "true or false",
-    "dict_type": "a mapping",
-    "model_type": "a mapping",
-    "list_type": "a list",
-    "callable_type": "a function",
-}
-_BOUNDS = {
-    "greater_than": "a number above {gt}",
-    "greater_than_equal": "a number of at least {ge}",
-    "less_than": "a number below {lt}",
-    "less_than_equal": "a number of at most {le}",
-    "too_short": "a list of {min_length} or more",
-    "string_too_short": "a text that isn't empty",
-}
-
-
-def problems(
-    error: ValidationError, raw: Mapping[str, Any], model: type[BaseModel] | None = None
-) -> Iterator[tuple[KeyPath, str]]:
-    """(path of the value in `raw`, what is wrong with it) for each mistake that pydantic found, once per path.
-
-    `model` names the known keys of the top level where it isn't CaseFields.
-    """
-    seen: set[KeyPath] = set()
-    for details in error.errors(include_url=False):
-        path = _path_in(raw, details)
-        if path not in seen:
-            seen.add(path)
-            yield path, _sentence(details, path, model)
-
-
-def _path_in(raw: Any, details: ErrorDetails) -> KeyPath:
-    """pydantic's location without the tags of unions and dictionary keys, which are no part of the value."""
-    path: list[str | int] = []
-    value = raw
-    for part in details["loc"]:
-        if part in value if isinstance(value, Mapping) else isinstance(value, list) and isinstance(part, int):
-            value = value[part]
-        elif details["type"] == "missing" and part == details["loc"][-1]:
-            value = None
-        else:
-            continue
-        path.append(part)
-    return tuple(path)
-
-
-def _sentence(details: ErrorDetails, path: KeyPath, model: type[BaseModel] | None) -> str:
-    kind = details["type"]
-    if kind == "extra_forbidden":
-        return _unknown_key(path, model)
-    if kind in ("missing", "complete"):
-        return "is missing" if kind == "missing" else details["msg"]
-    if kind == "literal_error":
-        return _not_listed(details)
-    if path[:1] == ("gates",) and len(path) == 2:
-        return f"expected bounds, such as {{min: 0.9}}, got {said(details['input'])}"
-    return f"{_expectation(details)}, got {said(details['input'])}"
-
-
-def _expectation(details: ErrorDetails) -> str:
-    kind, context = details["type"], details.get("ctx", {})
-    if kind in _BOUNDS:
-        return f"expected {_BOUNDS[kind].format(**context)}"
-    return f"expected {_EXPECTED[kind]}" if kind in _EXPECTED else details["msg"]
-
-
-def _not_listed(details: ErrorDetails) -> str:
-    """`expected` is pydantic's listing: 'a', 'b' or 'c'."""
-    choices = str(details.get("ctx", {})["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
-    if details["loc"][-1] == "[key]":
-        return f"no such key; known: {', '.join(choices)}"
-    return f"expected one of {', '.join(choices)}, got {said(details['input'])}"
-
-
-def _unknown_key(path: KeyPath, model: type[BaseModel] | None) -> str:
-    name = str(path[-1])
-    if path[0] == "gates" and model is None:
-        return f"no such key; {one_of(name, _GATE_MODELS[len(path) - 1].model_fields)}"
-    known = _below(model, path[:-1]) if model else _MODELS[path[:-1]]
-    return f"no such key; {one_of(name, known.model_fields)}"
-
-
-def _below(model: type[BaseModel], path: KeyPath) -> type[BaseModel]:
-    """The model of a group of options within `model`: `generation` of a task, which may be null, or one of a list."""
-    for name in path:
-        if isinstance(name, str) and name in model.model_fields:  # else an index, or a key of a mapping of models
-            model = next(part for part in _parts(model.model_fields[name].annotation) if hasattr(part, "model_fields"))
-    return model
-
-
-def _parts(annotation: Any) -> Iterator[Any]:
-    """A type, and those that it is made of."""
-    yield annotation
-    for part in get_args(annotation):
-        yield from _parts(part)
-
-
-def said(value: Any) -> str:
-    """A wrong value as an error names it: what it is and of which kind, since `'3'` and `3` look alike in YAML."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, str):
-        return f"{shown(value, 60)!r} (text)"
-    if isinstance(value, dict | list):
-        kind = "mapping" if isinstance(value, dict) else "list"
-        return f"a {kind}" if value else f"an empty {kind}"
-    text = shown(repr(value), 60)
-    return text if isinstance(value, int | float) else f"{text} ({type(value).__name__})"

@@ -19,7 +19,7 @@ from typing import Any
 
 from ftcheck.errors import one_of, shown
 from ftcheck.spec.declaration import KeyPath, Source
-from ftcheck.spec.fields import said
+from ftcheck.spec.mistakes import said
 
 MAX_COMBINATIONS = 10_000
 MAX_ID_BYTES = 200
@@ -233,7 +233,7 @@ def shown_value(path: str, value: Any, text: str | None, folder: Path) -> str | 
 
 def looks_local(text: str, folder: Path) -> bool:
     """Whether `text` means a path on this machine: it starts like one, or there is one, seen from `folder`."""
-    return text.startswith((".", "/", "~")) or os.path.isabs(text) or (folder / text).exists()
+    return text.startswith((".", "/", "~")) or os.path.isabs(text) or os.path.exists(folder / text)
 
 
 def case_id(name: str, parameters: tuple[str, ...]) -> str:

@@ -26,24 +26,29 @@ def place(text: str, folder: Path, what: str) -> tuple[str, bool]:
     """
     if looks_local(text, folder):
         path = absolute(text, folder)
-        if not path.exists():
+        if not os.path.exists(path):  # pathlib's raises for a name that is too long
             raise ValueError(missing(path))
         return str(path), True
-    if _HUB_ID.fullmatch(text) and ".." not in text and "--" not in text and Path(text).suffix not in DATA_SUFFIXES:
+    if is_hub_id(text) and Path(text).suffix not in DATA_SUFFIXES:
         return text, False
     path = absolute(text, folder)
     raise ValueError(f"neither {what} on the Hub (org/name) nor a local path: {missing(path)}")
 
 
+def is_hub_id(text: str) -> bool:
+    """Whether `text` is written as the Hub's names are: `org/name`, or `name`."""
+    return bool(_HUB_ID.fullmatch(text)) and ".." not in text and "--" not in text
+
+
 def absolute(text: str, folder: Path) -> Path:
     """`text` as an absolute path without `..`, seen from `folder`; `~` is the home folder."""
-    return Path(os.path.abspath(folder / Path(text).expanduser()))
+    return Path(os.path.abspath(folder / os.path.expanduser(text)))
 
 
 def missing(path: Path) -> str:
     """That `path` does not exist, and what is there that has a near name."""
     existing = path.parent
-    while not existing.exists() and existing != existing.parent:
+    while not os.path.exists(existing) and existing != existing.parent:
         existing = existing.parent
     wanted = path.relative_to(existing).parts[0]
     try:
@@ -65,9 +70,9 @@ def files(text: str, folder: Path) -> list[str]:
     if "://" in text:
         raise ValueError("only files on this machine can be read; their content is part of a result's identity")
     path = absolute(text, folder)
-    if path.is_file():
+    if os.path.isfile(path):
         return [str(path)]
-    if path.is_dir():
+    if os.path.isdir(path):
         raise ValueError(f"{shown(path, 300)} is a folder; name its files, e.g. {shown(text, 60)}/*")
     if not glob.has_magic(text):
         raise ValueError(missing(path))

@@ -17,7 +17,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 class SuiteFields(BaseModel):
     """The top level of a suite file."""
 
-    model_config = ConfigDict(extra="forbid", title="ftcheck suite")
+    model_config = ConfigDict(extra="forbid", title="ftcheck suite", defer_build=True)
 
     defaults: Annotated[CaseFields | None, Field(description="What holds for every case that doesn't say otherwise.")]
     cases: Annotated[

@@ -24,6 +24,7 @@ from ftcheck.statistics.jackknife import (
     influence,
     too_few,
     units,
+    upper_tail,
 )
 from ftcheck.statistics.seeds import SeedNoise, pooled
 
@@ -80,6 +81,9 @@ class Noise:
         """One-sided p of "not worse": the 1 - q at which the lower bound d - h(q) is 0; at least SMALLEST_P."""
         if difference <= 0:
             return 0.5 if difference == 0 else 1 - self.tail(-difference)
+        if self.nu == 0 or self.a + self.b == 0:  # h(q) is a quantile times a constant: no search
+            sd = math.sqrt(self.v_e + self.c * (PRIOR_FACTOR * self.prior_sd) ** 2)
+            return min(max(upper_tail(difference / sd, self.nu_e) if sd else 0.0, SMALLEST_P), 0.5)
         low, high = math.log(SMALLEST_P), math.log(0.5)
         for _ in range(50):
             middle = (low + high) / 2

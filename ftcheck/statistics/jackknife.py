@@ -37,6 +37,13 @@ def quantile(q: float, nu: float) -> float:
     return float(ndtri(q) if math.isinf(nu) else stdtrit(nu, q))
 
 
+def upper_tail(x: float, nu: float) -> float:
+    """P(T > x): what `quantile` is the inverse of, from above."""
+    from scipy.special import ndtr, stdtr
+
+    return float(ndtr(-x) if math.isinf(nu) else stdtr(nu, -x))
+
+
 def influence(rows: FloatArray, aggregate: Aggregate) -> FloatArray:
     """What each example adds to the metric: (n, c) statistics -> (n,), centred; NaN or infinite where f(T - X_i) is.
 

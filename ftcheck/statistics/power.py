@@ -53,12 +53,17 @@ class Plan:
     """One-sided, as in `compare`."""
 
     @cached_property
+    def width(self) -> float:
+        """h without an estimate of the seeds' noise (nu = 0)."""
+        # σ is assumed here (or c = 0): the comparison will allow for PRIOR_FACTOR times it.
+        v_e = self.a + (self.d + PRIOR_FACTOR**2 * self.sigma2) * self.c
+        return half_width(self.confidence, v_e=v_e, nu_e=self.nu_e, a=0.0, b=0.0, nu=0)
+
+    @cached_property
     def _widths(self) -> FloatArray:
         """h at the middle of each of 400 equally likely values of the pooled variance."""
         if self.nu == 0:
-            # σ is assumed here (or c = 0): the comparison will allow for PRIOR_FACTOR times it.
-            v_e = self.a + (self.d + PRIOR_FACTOR**2 * self.sigma2) * self.c
-            return np.array([half_width(self.confidence, v_e=v_e, nu_e=self.nu_e, a=0.0, b=0.0, nu=0)])
+            return np.array([self.width])
         b = (self.d + self.sigma2) * self.c / self.nu * _chi2(self.nu)
         z, t = quantile(self.confidence, self.nu_e), quantile(self.confidence, self.nu)
         with np.errstate(invalid="ignore"):
@@ -159,6 +164,9 @@ def detectable(
     planned: Plan, margin: float, *, power: float = POWER, proven: bool = False, halvings: int = _HALVINGS
 ) -> float:
     """The minimum detectable regression: the smallest that fails at `margin` with probability `power`."""
+    if planned.nu == 0:  # one half-width: no search
+        needed = margin + planned.width if proven else max(margin, planned.width)
+        return max(margin, needed + quantile(power, math.inf) * planned.sd)
 
     def enough(worse: float) -> bool:
         return planned.fails(worse, margin, proven=proven) >= power
@@ -168,6 +176,8 @@ def detectable(
 
 def provable(planned: Plan, *, power: float = POWER) -> float:
     """The smallest provable margin: the smallest that an equal candidate passes with probability `power`."""
+    if planned.nu == 0:
+        return max(0.0, planned.width + quantile(power, math.inf) * planned.sd)
     return _root(lambda margin: planned.passes(0.0, margin) >= power, 0.0, planned.reach)
 
 

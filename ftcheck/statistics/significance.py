@@ -102,8 +102,11 @@ def seed_permutation(
         dealt = np.fromiter(itertools.chain.from_iterable(itertools.combinations(range(n), k)), np.intp, ways * k)
         return float((values[dealt.reshape(ways, k)].sum(axis=1) <= as_low).mean())
     rng = np.random.default_rng(seed)
-    drawn = rng.permuted(np.tile(values, (_MOST_PERMUTATIONS, 1)), axis=1)[:, :k].sum(axis=1)
-    return (int((drawn <= as_low).sum()) + 1) / (_MOST_PERMUTATIONS + 1)
+    found = 0
+    for size in _chunks(_MOST_PERMUTATIONS):  # they draw what all at once would, of 100 seeds a side without 640 MB
+        drawn = rng.permuted(np.tile(values, (size, 1)), axis=1)[:, :k].sum(axis=1)
+        found += int((drawn <= as_low).sum())
+    return (found + 1) / (_MOST_PERMUTATIONS + 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

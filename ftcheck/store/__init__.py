@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ftcheck.errors import UsageError
 from ftcheck.store.cases import CaseHistory, CaseRun
 from ftcheck.store.entry import STAGES, Entry, Stage, StoreCorruptionError
 from ftcheck.store.mirrored import MirroredStore
@@ -34,10 +35,22 @@ __all__ = [
 
 
 def default_cache_dir() -> Path:
-    """FTCHECK_CACHE_DIR, else the platform's user cache directory."""
+    """FTCHECK_CACHE_DIR, else the platform's user cache directory. Raises UsageError where that is below the home of a
+    user that has none."""
     chosen = os.environ.get("FTCHECK_CACHE_DIR")
-    if chosen:
-        return Path(chosen).expanduser().absolute()
+    try:
+        found = Path(chosen).expanduser() if chosen else _of_platform()
+    except RuntimeError:
+        found = Path("~")
+    if str(found).startswith("~"):  # what older versions of platformdirs give
+        raise UsageError(
+            "there is no place for the run store: this user's home folder isn't known (HOME isn't set, and the system "
+            "has none); give --ft-cache-dir, or set FTCHECK_CACHE_DIR or HOME"
+        )
+    return found.absolute()
+
+
+def _of_platform() -> Path:
     from platformdirs import user_cache_path
 
     return user_cache_path("ftcheck", appauthor=False)

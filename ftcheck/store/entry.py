@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -15,8 +14,9 @@ from typing import Final, Literal, NoReturn, get_args
 
 from blake3 import blake3
 
+from ftcheck import plainfiles
 from ftcheck.errors import FtcheckError, IdentityError, StoreError, shown
-from ftcheck.keys.canonical import Key, canonical
+from ftcheck.keys.canonical import Key, digest_of
 from ftcheck.keys.files import file_digest
 from ftcheck.results import Json
 
@@ -24,10 +24,14 @@ Stage = Literal["searches", "answers", "runs", "predictions", "scores"]
 STAGES: Final[tuple[Stage, ...]] = get_args(Stage)
 FORMAT: Final = 1
 MANIFEST: Final = "manifest.json"
+MANIFEST_LIMIT: Final = 64 * 1024**2
+"""Bytes that a manifest may have: it is read before anything vouches for its size."""
 LARGE: Final = "model/"
 """Files below this folder are hashed when they are asked for, all others whenever their entry is opened."""
 
 DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+_NEVER: Final = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".py", ".pyc", ".so")
+"""What no entry has: pickles and code. An entry from elsewhere that has some isn't taken."""
 
 
 class StoreCorruptionError(StoreError):
@@ -153,7 +157,7 @@ def write_manifest(folder: Path, manifest: Mapping[str, object], scratch: Path) 
 
 def open_manifest(folder: Path, stage: Stage, digest: str) -> dict[str, Json]:
     """The manifest of the entry in `folder`, which must be the one of `digest`. Raises DamageError, OSError."""
-    return checked_manifest(_regular(folder / MANIFEST).read_bytes(), stage, digest)
+    return checked_manifest(_content(folder / MANIFEST, MANIFEST_LIMIT), stage, digest)
 
 
 def checked_manifest(text: bytes, stage: Stage, digest: str) -> dict[str, Json]:
@@ -162,7 +166,7 @@ def checked_manifest(text: bytes, stage: Stage, digest: str) -> dict[str, Json]:
     if manifest["checksum"] != _checksum({name: value for name, value in manifest.items() if name != "checksum"}):
         raise DamageError(f"{MANIFEST} fails its checksum")
     try:
-        components = hashlib.sha256(canonical(manifest["components"])).hexdigest()
+        components = digest_of(manifest["components"])
     except IdentityError as error:
         raise DamageError(f"{MANIFEST}: {error}") from None
     if not manifest["stage"] == stage or not manifest["key"] == components == digest:
@@ -193,9 +197,16 @@ def check_files(folder: Path, manifest: Mapping[str, Json], hashed: Callable[[st
             raise DamageError(f"{shown(name)} fails its checksum")
 
 
+def refuse_code(files: Iterable[str]) -> None:
+    """Raise DamageError where an entry from elsewhere names a pickle or code."""
+    for name in files:
+        if name.lower().endswith(_NEVER):
+            raise DamageError(f"{shown(name)} is a pickle or code, which no entry has")
+
+
 def read_verified(folder: Path, name: str, manifest: Mapping[str, Json]) -> bytes:
     """The bytes of one file, which are exactly those that were published. Raises DamageError, OSError."""
-    content = _regular(folder / name).read_bytes()
+    content = _content(folder / name)
     if blake3(content).hexdigest() != manifest["files"][name]["blake3"]:
         raise DamageError(f"{shown(name)} fails its checksum")
     return content
@@ -231,16 +242,19 @@ def _flushed(path: Path) -> dict[str, Json]:
     return {"size": path.stat().st_size, "blake3": file_digest(path)}
 
 
-def _regular(path: Path) -> Path:
-    if not stat.S_ISREG(path.lstat().st_mode):
+def _content(path: Path, limit: int | None = None) -> bytes:
+    found = path.lstat()
+    if not stat.S_ISREG(found.st_mode):
         raise DamageError(f"{shown(path.name)} is no plain file")
-    return path
+    if limit is not None and found.st_size > limit:
+        raise DamageError(f"{shown(path.name)} is too large")
+    return plainfiles.read(path, limit=found.st_size, links=False)
 
 
 def _parsed(text: bytes) -> dict[str, Json]:
     try:
-        manifest = json.loads(text)
-    except (ValueError, RecursionError):
+        manifest = plainfiles.json_of(text)
+    except ValueError:
         raise DamageError(f"{MANIFEST} is no JSON") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise DamageError(f"{MANIFEST} is not of format {FORMAT}")

@@ -13,6 +13,8 @@ from time import time
 
 from filelock import Timeout
 
+from ftcheck.keys.files import forget_gone
+from ftcheck.store.cases import forget_without
 from ftcheck.store.entry import LARGE, MANIFEST, STAGES, Entry, Stage, write_manifest
 from ftcheck.store.runs import Store
 
@@ -29,7 +31,25 @@ class Listed:
     @property
     def idle(self) -> timedelta:
         """How long ago it was last used (known to the hour)."""
-        return timedelta(seconds=max(0.0, time() - self.used))
+        return _since(self.used)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class _Known:
+    """What pruning remembers of an entry: there may be hundreds of thousands, and a manifest is large."""
+
+    used: float
+    stage: Stage
+    digest: str
+    size: int
+    model_size: int
+    made_from: str
+    """The key of the predictions that scores are of."""
+
+    @classmethod
+    def of(cls, item: Listed) -> _Known:
+        entry, made_from = item.entry, str(item.entry.components.get("predict", ""))
+        return cls(item.used, item.stage, item.digest, entry.size, entry.model_size, made_from)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,24 +90,28 @@ def prune(
 
     With `models`, only their models are taken (all of them, where no bound is given); predictions and statistics, which
     are all that a verdict needs, stay. What `named` (digests) names is left whole, and the scores of its predictions.
-    Entries in quarantine are deleted in any case, and what nobody went on with for `older_than`. A `dry_run` changes
-    nothing, and says what would be done. Raises StoreError.
+    Entries in quarantine are deleted in any case, what is remembered of files that are gone and of cases of which the
+    store has nothing any more, and what nobody went on with for `older_than`. A `dry_run` changes nothing, and says
+    what would be done. Raises StoreError.
     """
     if not dry_run:
         store.check_writable()
+        store.locks.sweep()
     done = Pruned(freed=_emptied(store.root / "quarantine", dry_run=dry_run))
+    done += Pruned(freed=forget_gone(store.root / "memo", dry_run=dry_run))
     if older_than is not None:
         done += Pruned(freed=_abandoned(store, older_than, dry_run=dry_run))
-    found = sorted(listed(store), key=lambda item: item.used)
-    total = sum(item.entry.size for item in found)
+    found = sorted(map(_Known.of, listed(store)))
+    total = sum(item.size for item in found)
+    left = {item.digest for item in found}
     for item in found:
-        freed = item.entry.model_size if models else item.entry.size
-        too_old = older_than is not None and item.idle > older_than
+        freed = item.model_size if models else item.size
+        too_old = older_than is not None and _since(item.used) > older_than
         too_much = max_size is not None and total > max_size
         everything = models and older_than is None and max_size is None
         if not (too_old or too_much or everything) or (models and not freed):
             continue
-        if item.digest in named or item.entry.components.get("predict") in named:
+        if item.digest in named or item.made_from in named:
             done += Pruned(named=1)
             continue
         if dry_run:
@@ -96,7 +120,9 @@ def prune(
             taken = _take(store, item, models=models, freed=freed)
         total -= taken.freed
         done += taken
-    return done
+        if taken.entries:
+            left.discard(item.digest)
+    return done + Pruned(freed=forget_without(store.root / "cases", left, dry_run=dry_run))
 
 
 def remove_model(store: Store, stage: Stage, digest: str) -> None:
@@ -111,13 +137,17 @@ def remove_model(store: Store, stage: Stage, digest: str) -> None:
     store.discard(entry.path / LARGE)
 
 
-def _take(store: Store, item: Listed, *, models: bool, freed: int) -> Pruned:
+def _since(moment: float) -> timedelta:
+    return timedelta(seconds=max(0.0, time() - moment))
+
+
+def _take(store: Store, item: _Known, *, models: bool, freed: int) -> Pruned:
     try:
         with store.lock(item.stage, item.digest, wait=False):
             if models:
                 remove_model(store, item.stage, item.digest)
                 return Pruned(models=1, freed=freed)
-            store.discard(item.entry.path)
+            store.discard(store.place(item.stage, item.digest))
             return Pruned(entries=1, freed=freed)
     except Timeout:
         return Pruned(busy=1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,15 +19,24 @@ from urllib.parse import unquote
 from ftcheck.errors import FtcheckError, MissingExtraError, StoreError, UsageError, shown
 from ftcheck.keys.files import file_digest
 from ftcheck.results import Json
-from ftcheck.store.entry import DIGEST, LARGE, MANIFEST, DamageError, Entry, Stage, checked_manifest, write_manifest
+from ftcheck.store.entry import (
+    DIGEST,
+    LARGE,
+    MANIFEST,
+    MANIFEST_LIMIT,
+    DamageError,
+    Entry,
+    Stage,
+    checked_manifest,
+    refuse_code,
+    write_manifest,
+)
 from ftcheck.store.together import Meter, together
 
 T = TypeVar("T")
 OnMoved = Callable[[int, int], None]
 """Told how many bytes of how many were moved so far."""
 
-MANIFEST_LIMIT: Final = 64 * 1024**2
-"""Bytes that a manifest may have: it is read before anything vouches for its size."""
 CHUNK: Final = 16 * 1024**2
 THREADS: Final = 8
 SLOWEST: Final = 500_000
@@ -46,8 +55,6 @@ _LIBRARIES: Final = {
 """Scheme -> the library that fsspec needs for it, and the extra that brings it."""
 _WHOLE: Final = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "hf", "memory"})
 """Schemes under which a file appears when all of it is there. Under others it grows under a name of its own first."""
-_NEVER: Final = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".py", ".pyc", ".so")
-"""What no entry has: pickles and code. An entry from elsewhere that has some isn't taken."""
 
 
 class RemoteError(StoreError):
@@ -87,7 +94,7 @@ class Remote:
         if manifest is None:
             return False
         files = {name: record for name, record in manifest["files"].items() if model or not name.startswith(LARGE)}
-        _refuse_code(files)
+        refuse_code(files)
         total = sum(record["size"] for record in files.values())
         with _local(folder):
             if total > _free(folder):
@@ -167,9 +174,12 @@ class Remote:
 
         def read(_: Meter) -> bytes:
             filesystem, root = self._filesystem()
-            if filesystem.info(f"{root}/{path}")["size"] > MANIFEST_LIMIT:
+            # No more than that, whatever the listing says: behind a link may be a device.
+            with filesystem.open(f"{root}/{path}", "rb", cache_type="none") as file:
+                content = bytes(file.read(MANIFEST_LIMIT + 1))
+            if len(content) > MANIFEST_LIMIT:
                 raise DamageError(f"{MANIFEST} is too large")
-            return bytes(filesystem.cat_file(f"{root}/{path}"))
+            return content
 
         try:
             (content,) = self._ask([read])
@@ -375,12 +385,6 @@ def _secrets(url: str) -> set[str]:
     user = rest.rpartition("@")[0]
     found = {user, user.partition(":")[2], rest.partition("?")[2], rest.partition("#")[2]}
     return {text for secret in found for text in (secret, unquote(secret)) if text}
-
-
-def _refuse_code(files: Mapping[str, Json]) -> None:
-    for name in files:
-        if name.lower().endswith(_NEVER):
-            raise DamageError(f"{shown(name)} is a pickle or code, which no entry has")
 
 
 def _free(folder: Path) -> int:

@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Final, NoReturn
 
 from filelock import FileLock, Timeout
 
+from ftcheck import timing
 from ftcheck.errors import StoreError, shown
 from ftcheck.keys.canonical import Key
 from ftcheck.store import cases
@@ -33,8 +34,10 @@ from ftcheck.store.entry import (
     flush_folder,
     open_manifest,
     reading,
+    refuse_code,
     seal,
 )
+from ftcheck.store.locking import Locks
 
 OnWait = Callable[[str], None]
 
@@ -46,10 +49,13 @@ _DOING: Final[Mapping[Stage, str]] = {
     "scores": "scoring",
 }
 _PROBE_BYTES: Final = 64 * 1024
-_POLL_SECONDS: Final = 0.2
 _TOUCH_SECONDS: Final = 3600.0
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_REFUSED: Final = (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EIO, errno.ELOOP, errno.ENAMETOOLONG)
+_REFUSED: Final = (
+    *(errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EIO, errno.ELOOP, errno.ENAMETOOLONG),
+    *(errno.EBUSY, errno.ESTALE, errno.EXDEV),  # of network file systems
+    errno.ENOENT,  # the store was deleted under us
+)
 _TAG: Final = "Signature: 8a477f597d28d172789f06886806bc55\n# ftcheck's run store; see https://bford.info/cachedir/\n"
 
 
@@ -75,9 +81,10 @@ class Store:
         self.warnings: list[str] = []
         self.on_fetch: Callable[[str], None] = lambda message: None
         """Told how far a transfer from elsewhere is that somebody waits for."""
-        self._locks: dict[str, FileLock] = {}
+        self.locks = Locks(root / "locks")
         self._cleaned = False
 
+    @timing.phase("store")
     def get(self, stage: Stage, digest: str, *, used: bool = True, model: bool = False) -> Entry | None:
         """The entry of a key; None where there is none. Raises StoreError where the store can't be read.
 
@@ -124,19 +131,13 @@ class Store:
         if self.read_only:
             yield
             return
-        lock = self._filelock(f"{stage}-{digest}")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            if not wait:
-                raise
+
+        def waits() -> None:
             if on_wait is not None:
                 on_wait(f"waiting for another process that is {_DOING[stage]} the same (key {digest[:12]})")
-            lock.acquire(poll_interval=_POLL_SECONDS)
-        try:
+
+        with self._locked(f"{stage}-{digest}", wait=wait, on_wait=waits):
             yield
-        finally:
-            lock.release()
 
     @contextmanager
     def publish(self, stage: Stage, key: Key, *, replace: bool = False) -> Iterator[Publication]:
@@ -155,6 +156,20 @@ class Store:
             self._install(path, stage, key.digest, replace=replace)
         self.published(stage, key.digest)
 
+    def take(self, stage: Stage, digest: str, fill: Callable[[Path], None]) -> None:
+        """Make an entry that was published elsewhere one of this store: `fill` puts all of it, with its manifest, into
+        the folder that it is given. Raises DamageError where any byte isn't what was published, StoreError."""
+        with self._temporary() as path:
+            folder = path / "entry"
+            folder.mkdir()
+            with self._translated():
+                fill(folder)
+            manifest = open_manifest(folder, stage, digest)
+            refuse_code(manifest["files"])
+            check_files(folder, manifest, hashed=lambda _: True)
+            self._install(folder, stage, digest, replace=True)
+        self.published(stage, digest)
+
     def published(self, stage: Stage, digest: str) -> None:
         """Take note that an entry was published here, by this store or by that of another process that works for this
         one."""
@@ -171,14 +186,19 @@ class Store:
         return self._folder(f"unfinished/{stage}-{digest}")
 
     def record_case(self, suite: str, case_id: str, keys: Mapping[str, Key]) -> None:
-        """Remember a case's keys by name, for `ftcheck cache why`. Where that can't be written, `warnings` says so."""
+        """Remember a case's keys by name, for `ftcheck cache why`, with the moment since when they are so.
+
+        Where that can't be written, `warnings` says so.
+        """
         if self.read_only:
             return
         name = cases.file_name(suite, case_id)
+        if cases.ends_with(self.root / "cases" / name, keys):
+            return  # as in most sessions: nothing to lock or to write
         run = cases.CaseRun(datetime.now(UTC).isoformat(timespec="seconds"), keys)
         try:
             path = self._folder("cases") / name
-            with self._translated(), self._filelock(f"case-{name}"):
+            with self._locked(f"case-{name}"), self._translated():
                 known = cases.read(path) or cases.CaseHistory(suite, case_id, ())
                 scratch = self._folder("tmp") / f"{secrets.token_hex(8)}.new"
                 scratch.write_text(json.dumps(known.with_run(run).to_json()), encoding="ascii")
@@ -272,40 +292,40 @@ class Store:
     ) -> Entry | None:
         """Move a damaged entry to `quarantine/` and warn; the entry, where it only looked so while it was changed."""
         what = named(stage, digest)
-        try:
-            lock = None if self.read_only else self._filelock(f"{stage}-{digest}")
-        except StoreError:
-            lock = None
-        if lock is None:
-            self.warnings.append(f"{what} is damaged ({damage}) and is not used; the store is read-only, so it stays")
-            return None
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            return None  # its holder is replacing, pruning or setting it aside, and whoever wants it waits for that
-        try:
-            entry = self._opened(path, stage, digest)
-            if entry is not None and everything:
-                with reading(path):
-                    check_files(path, entry.manifest, hashed=lambda _: True)
-            return entry
-        except DamageError as confirmed:
-            aside = self._folder("quarantine") / f"{stage}-{digest}-{secrets.token_hex(4)}"
-            with self._translated():
-                path.rename(aside)
-            self.warnings.append(
-                f"{what} was damaged ({confirmed}) and is set aside in {aside}; it is made again when needed"
-            )
-            return None
-        finally:
-            lock.release()
+        with ExitStack() as stack:
+            try:
+                if self.read_only:
+                    raise self._unwritable("it was opened read-only")
+                stack.enter_context(self._locked(f"{stage}-{digest}", wait=False))
+            except StoreError:
+                self.warnings.append(
+                    f"{what} is damaged ({damage}) and is not used; the store is read-only, so it stays"
+                )
+                return None
+            except Timeout:
+                return None  # its holder is replacing, pruning or setting it aside, and whoever wants it waits for that
+            try:
+                entry = self._opened(path, stage, digest)
+                if entry is not None and everything:
+                    with reading(path):
+                        check_files(path, entry.manifest, hashed=lambda _: True)
+                return entry
+            except DamageError as confirmed:
+                aside = self._folder("quarantine") / f"{stage}-{digest}-{secrets.token_hex(4)}"
+                with self._translated():
+                    path.rename(aside)
+                self.warnings.append(
+                    f"{what} was damaged ({confirmed}) and is set aside in {aside}; it is made again when needed"
+                )
+                return None
 
-    def _filelock(self, name: str) -> FileLock:
-        """The one lock object of a name in this store, so that its holder can enter it again."""
-        path = self._folder("locks") / f"{name}.lock"
-        # filelock tries a file that it may not make for ever, taking that for contention: find out first.
-        with self._translated(), path.open("ab"):
-            return self._locks.setdefault(name, FileLock(path))
+    @contextmanager
+    def _locked(self, name: str, *, wait: bool = True, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
+        """Hold a lock of this store. Raises StoreError where none can be made, Timeout."""
+        with ExitStack() as stack:
+            with self._translated():
+                stack.enter_context(self.locks.hold(name, wait=wait, on_wait=on_wait))
+            yield
 
     def _folder(self, name: str) -> Path:
         path = self.root / name
@@ -332,7 +352,13 @@ class Store:
             lock.unlink(missing_ok=True)
 
     def _clean(self, parent: Path) -> None:
-        """Delete what processes left in `tmp/` that are gone: folders whose lock nobody holds, trash, scratch files."""
+        """Delete what processes left in `tmp/` that are gone: folders whose lock nobody holds, trash, scratch files; in
+        `memo/`, too; and what is remembered of more cases than one may have."""
+        cases.forget_oldest(self.root / "cases")
+        for memo in (self.root / "memo").glob("*.tmp"):
+            with suppress(FileNotFoundError):
+                if time() - memo.lstat().st_mtime > _TOUCH_SECONDS:
+                    memo.unlink()
         for name in _names(parent):
             path = parent / name
             if path.suffix == ".trash":
@@ -364,7 +390,8 @@ class Store:
             return
         manifest = path / "manifest.json"
         with suppress(OSError):  # only a hint: a store that can't be written answers all the same
-            if time() - manifest.stat().st_mtime > _TOUCH_SECONDS:
+            # A time in the future is of a clock that was set back.
+            if abs(time() - manifest.stat().st_mtime) > _TOUCH_SECONDS:
                 os.utime(manifest)
 
     @contextmanager
@@ -375,7 +402,8 @@ class Store:
         except StoreError:
             raise
         except OSError as error:
-            ours = error.filename is not None and Path(os.fsdecode(error.filename)).is_relative_to(self.root)
+            place = None if error.filename is None else Path(os.fsdecode(error.filename))
+            ours = place is not None and (place.is_relative_to(self.root) or self.root.is_relative_to(place))
             if error.errno in (*_FULL, errno.EROFS) or (ours and error.errno in _REFUSED):
                 raise self._unwritable(error.strerror or str(error), error.errno) from error
             raise

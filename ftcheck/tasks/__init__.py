@@ -160,6 +160,11 @@ class Task(ABC):
         """Whether `outputs` of these features are wanted: not where all is generated and there is nothing to score."""
         return True
 
+    def places(self, features: EncodedRows) -> np.ndarray | None:
+        """(features,): at how many places, padding within the feature included, the model says something of every token
+        of the vocabulary, so that only so many features are answered at once as there is memory for; None: nowhere."""
+        return None
+
     @abstractmethod
     def outputs(self, output: Any, targets: Mapping[str, Any]) -> tuple[Any, ...]:
         """What `decode` needs of a model's output: tensors whose first axis is the batch. `targets` are the batch's,

@@ -64,6 +64,11 @@ class EncodedRows:
     aside: Mapping[str, Array] = field(default_factory=dict)
     """What decoding needs besides the outputs: arrays by feature or by token, as the task likes."""
 
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """(features,): their tokens."""
+        return np.diff(self.starts)
+
     def __len__(self) -> int:
         return len(self.starts) - 1
 

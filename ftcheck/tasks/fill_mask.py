@@ -147,14 +147,19 @@ class FillMask(Task):
     def items(self, targets: Mapping[str, Any]) -> Any:
         return (targets["labels"] != -100).sum()
 
+    def places(self, features: EncodedRows) -> np.ndarray:
+        return features.lengths
+
     def outputs(self, output: Any, targets: Mapping[str, Any]) -> tuple[Any, ...]:
         """By token: its negative log likelihood in nats, and whether it was the likeliest; 0 where it isn't masked. Of
         a text to fill: the likeliest tokens in its place, and their probabilities."""
+        import torch
+
         likelihood.check(output, "masked language model")
         if targets:
             return likelihood.by_token(output.logits, targets["labels"])
-        best = output.logits.float().softmax(dim=-1).topk(CANDIDATES)
-        return best.indices, best.values
+        best = [line.float().softmax(dim=-1).topk(CANDIDATES) for line in output.logits]
+        return torch.stack([one.indices for one in best]), torch.stack([one.values for one in best])
 
     def decode(
         self,

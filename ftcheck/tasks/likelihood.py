@@ -1,8 +1,8 @@
-"""How likely a language model finds tokens, without ever holding a second copy of tokens × vocabulary."""
+"""How likely a model finds what is right, without ever holding a second copy of tokens × vocabulary."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ftcheck.errors import CheckpointError
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 EVAL_BATCH_SIZE = 8
 """A model's answer is tokens × vocabulary: 64 windows of 1,024 tokens of GPT-2 would take 13 GB."""
+PART = 1 << 24
+"""Logits of which a float32 copy and its logarithms are made at a time while judging: 64 MiB each."""
 
 
 def check(output: Any, head: str) -> None:
@@ -30,13 +32,33 @@ def following(labels: Any) -> Any:
 
 def summed(logits: Any, labels: Any, label_smoothing: float) -> Any:
     """The cross-entropy of (batch, tokens) labels in nats, summed; -100 counts nothing. (batch, tokens, vocabulary)
-    logits are taken a line at a time: their float32 copy is the largest thing there is."""
+    logits are taken part by part: their float32 copy is the largest thing there is."""
     from torch.nn.functional import cross_entropy
 
     return sum(
-        cross_entropy(line.float(), wanted, reduction="sum", label_smoothing=label_smoothing)
-        for line, wanted in zip(logits, labels, strict=True)
+        cross_entropy(part.float(), wanted, reduction="sum", label_smoothing=label_smoothing)
+        for part, wanted in _parts(logits, labels)
     )
+
+
+def _parts(logits: Any, labels: Any) -> Iterator[tuple[Any, Any]]:
+    """(tokens, vocabulary) logits and their labels: a line of the batch, of which no more than PART while judging.
+    (In training the sum over a line is one sum: its rounding is what kept trainings have.)"""
+    import torch
+
+    tokens = labels.shape[1] if torch.is_grad_enabled() else max(1, PART // logits.shape[-1])
+    for line, wanted in zip(logits, labels, strict=True):
+        yield from zip(line.split(tokens), wanted.split(tokens), strict=True)
+
+
+def among(logits: Any, chosen: Any, label_smoothing: float) -> Any:
+    """The cross-entropy of (batch, places) logits in nats, summed, where those `chosen` (batch,) are right. A place
+    whose logit is -inf takes no part. (torch's own smoothing would take its share there too, where the logarithm is
+    infinite.)"""
+    surprise = -logits.float().log_softmax(dim=-1)
+    none = surprise.isinf()
+    spread = surprise.masked_fill(none, 0.0).sum(dim=-1) / (~none).sum(dim=-1)
+    return (1 - label_smoothing) * surprise.gather(1, chosen[:, None]).sum() + label_smoothing * spread.sum()
 
 
 def by_token(logits: Any, labels: Any) -> tuple[Any, Any]:
@@ -45,12 +67,11 @@ def by_token(logits: Any, labels: Any) -> tuple[Any, Any]:
     import torch
     from torch.nn.functional import cross_entropy
 
-    losses = torch.zeros(labels.shape, dtype=torch.float32, device=logits.device)
-    right = torch.zeros(labels.shape, dtype=torch.bool, device=logits.device)
-    for index, (line, wanted) in enumerate(zip(logits, labels, strict=True)):
-        losses[index] = cross_entropy(line.float(), wanted, reduction="none")
-        right[index] = line.argmax(dim=-1) == wanted
-    return losses, right
+    losses, right = [], []
+    for part, wanted in _parts(logits, labels):
+        losses.append(cross_entropy(part.float(), wanted, reduction="none"))
+        right.append(part.argmax(dim=-1) == wanted)
+    return torch.cat(losses).view_as(labels), torch.cat(right).view_as(labels)
 
 
 def score_inputs(records: Sequence[Record]) -> tuple[list[list[float]], list[list[float]]]:

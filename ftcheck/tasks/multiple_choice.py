@@ -146,12 +146,10 @@ class MultipleChoice(Task):
         return GroupCollator(texts=texts, by="choice", targets=self.targets)
 
     def loss(self, output: Any, targets: Mapping[str, Any], label_smoothing: float) -> Any:
-        """Cross-entropy over the choices that a row has. (torch's own smoothing would take its share from the others
-        too, where the logarithm is infinite.)"""
-        surprise = -_of_choices(output.logits.float(), targets).log_softmax(dim=-1)
-        right = surprise.gather(1, targets["labels"][:, None])
-        spread = surprise.masked_fill(surprise.isinf(), 0.0) / targets["choices"][:, None]
-        return (1 - label_smoothing) * right.sum() + label_smoothing * spread.sum()
+        """Cross-entropy over the choices that a row has."""
+        from ftcheck.tasks import likelihood
+
+        return likelihood.among(_of_choices(output.logits, targets), targets["labels"], label_smoothing)
 
     def outputs(self, output: Any, targets: Mapping[str, Any]) -> tuple[Any, ...]:
         """(rows, MOST_CHOICES), as wide for every batch; -inf where a row has no such choice."""

@@ -174,6 +174,14 @@ class Preference(Task):
     def wants_reference(self, options: Mapping[str, Any]) -> bool:
         return bool(options["reference"])
 
+    def places(self, features: EncodedRows) -> np.ndarray:
+        """Both answers are padded to the longer one."""
+        import numpy as np
+
+        rejected = np.add.reduceat(features.tokens["side"], features.starts[:-1])
+        found: np.ndarray = 2 * np.maximum(rejected, features.lengths - rejected)
+        return found
+
     def outputs(self, output: Any, targets: Mapping[str, Any]) -> tuple[Any, ...]:
         """(rows, 2) each: log-probabilities in nats, and over how many tokens."""
         return _likelihoods(output, targets)

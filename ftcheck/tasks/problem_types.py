@@ -135,10 +135,14 @@ class SingleLabel(ProblemType):
         return cross_entropy(logits, targets, reduction="sum", label_smoothing=label_smoothing)
 
     def answers(self, logits: npt.NDArray[Any], threshold: float) -> dict[str, list[Any]]:
-        from ftcheck.tasks.features import softmax
+        from ftcheck.tasks.features import chunks, softmax
 
-        probabilities = softmax(logits)
-        return {"prediction": probabilities.argmax(axis=-1).tolist(), "scores": probabilities.tolist()}
+        found: dict[str, list[Any]] = {"prediction": [], "scores": []}
+        for part in chunks(len(logits)):
+            probabilities = softmax(logits[part])
+            found["prediction"].extend(probabilities.argmax(axis=-1).tolist())
+            found["scores"].extend(probabilities.tolist())
+        return found
 
     def score_inputs(self, records: Sequence[Record]) -> dict[Input, tuple[Sequence[Any], Sequence[Any]]]:
         references = [r["reference"] for r in records]
@@ -200,13 +204,14 @@ class MultiLabel(ProblemType):
         return binary_cross_entropy_with_logits(logits, targets, reduction="sum")
 
     def answers(self, logits: npt.NDArray[Any], threshold: float) -> dict[str, list[Any]]:
-        from ftcheck.tasks.features import sigmoid
+        from ftcheck.tasks.features import chunks, sigmoid
 
-        probabilities = sigmoid(logits)
-        return {
-            "prediction": (probabilities >= threshold).astype(int).tolist(),
-            "scores": probabilities.tolist(),
-        }
+        found: dict[str, list[Any]] = {"prediction": [], "scores": []}
+        for part in chunks(len(logits)):
+            probabilities = sigmoid(logits[part])
+            found["prediction"].extend((probabilities >= threshold).astype(int).tolist())
+            found["scores"].extend(probabilities.tolist())
+        return found
 
     def score_inputs(self, records: Sequence[Record]) -> dict[Input, tuple[Sequence[Any], Sequence[Any]]]:
         return {"labels": ([r["prediction"] for r in records], [r["reference"] for r in records])}

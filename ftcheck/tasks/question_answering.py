@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from ftcheck.tasks.features import EncodedRows
 
 
+LOGITS = ("start_logits", "end_logits")
+
+
 class Options(BaseModel):
     """Settings of question-answering."""
 
@@ -62,7 +65,7 @@ class QuestionAnswering(Task):
     answer and the first expected one in the context; None for a right one)."""
 
     name = "question-answering"
-    version = 1
+    version = 2
     columns: ClassVar[Mapping[str, bool]] = {"id": False, "context": True, "question": True, "answers": True}
     auto_class = "AutoModelForQuestionAnswering"
     options = Options
@@ -195,21 +198,30 @@ class QuestionAnswering(Task):
         kept = {} if training else aside
         return features.EncodedRows(tokens=tokens, starts=starts, targets=targets, aside=kept, notes=notes)
 
+    def forward(self, model: Any, batch: Mapping[str, Any], targets: Mapping[str, Any]) -> Any:
+        """No answer starts or ends in padding: else the loss would depend on how long the batch's other rows are, as it
+        does in the models of transformers."""
+        import torch
+
+        output, mask = model(**batch), batch.get("attention_mask")
+        for name in LOGITS:
+            logits = getattr(output, name, None)
+            if mask is not None and logits is not None and logits.shape == mask.shape:
+                setattr(output, name, logits.float().masked_fill(mask == 0, -torch.inf))
+        return output
+
     def loss(self, output: Any, targets: Mapping[str, Any], label_smoothing: float) -> Any:
         """Half the start's and half the end's cross-entropy, as the models of transformers have it."""
-        from torch.nn.functional import cross_entropy
+        from ftcheck.tasks import likelihood
 
         both = ((output.start_logits, "start_positions"), (output.end_logits, "end_positions"))
-        return sum(
-            cross_entropy(logits.float(), targets[name], reduction="sum", label_smoothing=label_smoothing) / 2
-            for logits, name in both
-        )
+        return sum(likelihood.among(logits, targets[name], label_smoothing) / 2 for logits, name in both)
 
     def items(self, targets: Mapping[str, Any]) -> Any:
         return len(targets["start_positions"])
 
     def outputs(self, output: Any, targets: Mapping[str, Any]) -> tuple[Any, ...]:
-        found = tuple(getattr(output, name, None) for name in ("start_logits", "end_logits"))
+        found = tuple(getattr(output, name, None) for name in LOGITS)
         if any(logits is None or logits.ndim != 2 for logits in found):
             raise CheckpointError("the model gives no start and end logits per token: it is no question answerer")
         return found

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ftcheck.errors import CheckpointError, DataError, shown
 from ftcheck.results import WorstExample
-from ftcheck.tasks import Task
+from ftcheck.tasks import Task, likelihood
 from ftcheck.tasks.generation import MAX_NEW_TOKENS, Generation, arguments
 
 if TYPE_CHECKING:
@@ -180,9 +180,12 @@ class SequenceToSequence(Task):
         return model(**batch, decoder_input_ids=shifted(labels=targets["labels"]), use_cache=False)
 
     def loss(self, output: Any, targets: Mapping[str, Any], label_smoothing: float) -> Any:
+        import torch
         from torch.nn.functional import cross_entropy
 
-        return cross_entropy(
+        if not torch.is_grad_enabled():
+            return likelihood.summed(output.logits, targets["labels"], label_smoothing)
+        return cross_entropy(  # in one sum, whose rounding is what kept trainings have
             output.logits.float().flatten(0, 1),
             targets["labels"].flatten(),
             reduction="sum",
@@ -198,14 +201,14 @@ class SequenceToSequence(Task):
     def outputs(self, output: Any, targets: Mapping[str, Any]) -> tuple[Any, ...]:
         """(batch, 2): the negative log likelihood of each target, and how many of its tokens were likeliest."""
         import torch
-        from torch.nn.functional import cross_entropy
 
         if getattr(output, "logits", None) is None or output.logits.ndim != 3:
             raise CheckpointError("the model gives no logits per token: it is no encoder-decoder that writes text")
-        labels, logits = targets["labels"], output.logits
-        nll = cross_entropy(logits.float().flatten(0, 1), labels.flatten(), reduction="none").view_as(labels).sum(dim=1)
-        right = (logits.argmax(dim=-1) == labels).sum(dim=1)
+        nll, right = (values.sum(dim=1) for values in likelihood.by_token(output.logits, targets["labels"]))
         return (torch.stack([nll, right.to(nll.dtype)], dim=1),)
+
+    def places(self, features: EncodedRows) -> np.ndarray:
+        return features.ragged["labels"].lengths
 
     def generation(self, tokenizer: Any, meta: Meta, options: Mapping[str, Any]) -> dict[str, Any]:
         longest = options["max_target_length"] or min(MAX_NEW_TOKENS, tokenizer.model_max_length)

@@ -178,6 +178,9 @@ class TextGeneration(Task):
     def runs_model(self, features: EncodedRows) -> bool:
         return len(features) > 0
 
+    def places(self, features: EncodedRows) -> np.ndarray:
+        return features.lengths
+
     def outputs(self, output: Any, targets: Mapping[str, Any]) -> tuple[Any, ...]:
         """By token: its negative log likelihood in nats, and whether it was the likeliest; 0 where it isn't scored."""
         likelihood.check(output, "causal language model")

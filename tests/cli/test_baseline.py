@@ -50,7 +50,7 @@ def test_an_accepted_file_gives_the_baseline_that_ft_update_would(project: Path,
     assert command("baseline", "accept", "before.json")[0] == 0
     again = json.loads(path.read_text())
     for document in (written, again):
-        for name in ("accepted", "power", "recipe"):  # the latter two take the suite
+        for name in ("accepted", "checksum", "power", "recipe"):  # the latter two take the suite
             document["entries"]["cpu"].pop(name, None)
     assert again == written
     assert (folder(project) / "intents.cpu.npz").read_bytes() == statistics

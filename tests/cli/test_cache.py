@@ -105,7 +105,7 @@ def test_why_compares_any_two_keys_by_their_beginnings(store: Store, ftcheck: Co
         pytest.param(["why", "xyz", "abc"], "no key begins with xyz", id="a beginning of none"),
         pytest.param(["why"], "Missing argument", id="no case"),
         pytest.param(["prune"], "say what to take out", id="nothing to prune"),
-        pytest.param(["prune", "--max-size", "much"], "'much' is no size", id="no size"),
+        pytest.param(["prune", "--max-size", "much"], "expected a size, such as 500MB", id="no size"),
         pytest.param(["prune", "--older-than", "30"], "'30' is no age", id="no age"),
         pytest.param(["mend"], "No such command", id="unknown command"),
         pytest.param(["ls", "--all"], "No such option", id="unknown option"),

@@ -235,7 +235,14 @@ def test_a_gated_data_set_says_how_to_get_in(hub: Hub) -> None:
 
 def test_a_repository_without_data_says_so(hub: Hub) -> None:
     with pytest.raises(DataError, match="holds no data files that `datasets` can read"):
-        texts(hub.put("datasets", "org/data", {"README.md": b"nothing", "load.py": b"import os"}))
+        texts(hub.put("datasets", "org/data", {"README.md": b"nothing"}))
+
+
+def test_a_loading_script_is_never_run(hub: Hub, tmp_path: Path) -> None:
+    script = f"open({str(tmp_path / 'ran')!r}, 'w')".encode()
+    with pytest.raises(DataError, match=r"made by a Python script \(data\.py\), which is never run: take its rows as"):
+        texts(hub.put("datasets", "org/data", {"README.md": b"nothing", "data.py": script}))
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_hub_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -114,11 +115,11 @@ def test_fp16_on_a_cpu_is_refused() -> None:
     ("code", "expected"),
     [
         pytest.param(
-            'print(\'[["A", 9, 0], ["B", 8, 6]]\')',
+            f'print(\'[["A", 9, 0, 80, "{1:032x}"], ["B", 8, 6, 24, "{2:032x}"]]\')',
             Cuda(
                 devices=(
-                    Device(kind="cuda", index=0, name="A", capability=(9, 0)),
-                    Device(kind="cuda", index=1, name="B", capability=(8, 6)),
+                    Device(kind="cuda", index=0, name="A", capability=(9, 0), memory=80, uuid=str(UUID(int=1))),
+                    Device(kind="cuda", index=1, name="B", capability=(8, 6), memory=24, uuid=str(UUID(int=2))),
                 )
             ),
             id="two",
@@ -149,6 +150,19 @@ def test_a_driver_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     assert devices._asked("x").why_none == "the NVIDIA driver did not answer within 0 s"
 
 
+def _compiled(folder: Path, source: str, **words: str) -> str:
+    """The path of a library of this C, with words replaced."""
+    for word, value in words.items():
+        source = source.replace(word, value)
+    (folder / "fake.c").write_text(source)
+    library = folder / "fake.so"
+    try:
+        subprocess.run(["cc", "-shared", "-fPIC", "-o", library, folder / "fake.c"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no C compiler")
+    return os.fspath(library)
+
+
 FAKE_DRIVER = """
 #include <string.h>
 int cuInit(unsigned flags) { return FAILS; }
@@ -156,6 +170,8 @@ int cuDeviceGetCount(int *count) { *count = 2; return 0; }
 int cuDeviceGet(int *device, int index) { *device = index; return 0; }
 int cuDeviceGetName(char *name, int size, int device) { strcpy(name, device ? "B" : "A"); return 0; }
 int cuDeviceGetAttribute(int *value, int which, int device) { *value = which == 75 ? 9 : device; return 0; }
+int cuDeviceTotalMem_v2(size_t *bytes, int device) { *bytes = (device + 1) * 50000000000; return 0; }
+int cuDeviceGetUuid_v2(char *uuid, int device) { memset(uuid, device + 1, 16); return 0; }
 int cuGetErrorString(int error, const char **text) { *text = "no CUDA-capable device is detected"; return 0; }
 """
 
@@ -163,18 +179,55 @@ int cuGetErrorString(int error, const char **text) { *text = "no CUDA-capable de
 @pytest.mark.parametrize("fails", [0, 100])
 def test_the_driver_is_spoken_to_as_its_interface_says(tmp_path: Path, fails: int) -> None:
     """With a library of the driver's shape: names, capabilities, and an error in its own words."""
-    source = tmp_path / "cuda.c"
-    source.write_text(FAKE_DRIVER.replace("FAILS", str(fails)))
-    library = tmp_path / "libcuda.so"
-    try:
-        subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("no C compiler")
-    found = devices._asked(os.fspath(library))
+    found = devices._asked(_compiled(tmp_path, FAKE_DRIVER, FAILS=str(fails)))
     if fails:
         assert found.why_none == "the NVIDIA driver says cuInit: no CUDA-capable device is detected"
     else:
         assert [(device.name, device.capability) for device in found.devices] == [("A", (9, 0)), ("B", (9, 1))]
+        assert [device.memory for device in found.devices] == [50_000_000_000, 100_000_000_000]
+        assert found.devices[1].uuid == "02020202-0202-0202-0202-020202020202"
+
+
+FAKE_NVML = """
+#include <string.h>
+int nvmlInit_v2(void) { return FAILS; }
+int nvmlDeviceGetHandleByUUID(const char *uuid, void **device) {
+    *device = (void *) 7;
+    return strcmp(uuid, "KIND-02020202-0202-0202-0202-020202020202") ? 6 : 0;
+}
+int nvmlDeviceGetMemoryInfo(void *device, unsigned long long *memory) {
+    memory[0] = 100000000000; memory[1] = 99000000000; memory[2] = 1000000000;
+    return device != (void *) 7;
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("fails", "kind", "expected"),
+    [
+        pytest.param(0, "GPU", 99_000_000_000, id="device"),
+        pytest.param(0, "MIG", 99_000_000_000, id="part-of-a-device"),
+        pytest.param(0, "NIC", None, id="unknown"),
+        pytest.param(9, "GPU", None, id="no-driver"),
+    ],
+)
+def test_free_memory_is_asked_of_nvml_by_uuid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: int, kind: str, expected: int | None
+) -> None:
+    monkeypatch.setattr(devices, "_NVML", _compiled(tmp_path, FAKE_NVML, FAILS=str(fails), KIND=kind))
+    gpu = Device(kind="cuda", memory=1, uuid="02020202-0202-0202-0202-020202020202")
+    assert devices.free_memory(gpu) == expected
+
+
+def test_free_memory_without_nvml_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "_NVML", "no-such-library.so")
+    assert devices.free_memory(Device(kind="cuda", memory=1, uuid="u")) is None
+
+
+def test_the_memory_of_a_cpu_is_the_machines() -> None:
+    free = devices.free_memory(CPU)
+    assert free is not None
+    assert 0 < free < devices.memory(CPU)
 
 
 def test_nothing_is_started_where_there_is_no_driver(monkeypatch: pytest.MonkeyPatch) -> None:

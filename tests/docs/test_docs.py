@@ -21,7 +21,7 @@ from ftcheck.spec.fields import CaseFields, CheckpointFields, DataFields
 from ftcheck.tasks.generation import Generation
 
 ROOT = Path(__file__).parents[2]
-PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
+PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md")))
 TEXT = {page.name: page.read_text("utf-8") for page in PAGES}
 ALL = "\n".join(TEXT.values())
 TASKS = TEXT["tasks.md"]

@@ -111,12 +111,14 @@ ERRORS = {
     "other_classes_fixed": 'test.csv:2: column label: the model knows no class "moves" (known: eats, runs, '
     "sleeps); name its classes as the data does, by id: task: {labels: [...]}",
     "too_long": "task.max_length is 100, but checkpoint {path}/checkpoint takes at most 64 tokens: lower max_length",
-    "nan": "the loss is nan at step 2 of 3 (epoch 0.33): nothing of this training is kept; lower "
-    "training.learning_rate or max_grad_norm, or train in another precision",
+    "nan": "the loss is nan at step 2 of 3 (epoch 0.33), after 0.5256 at the step before: nothing of this training is "
+    "kept; lower training.learning_rate (it is 1e+30) or max_grad_norm, or train in another precision",
     "offline": "the checkpoint nobody/nothing (revision main) is not in the local Hub cache {path}/hub and "
-    "--ft-offline (or HF_HUB_OFFLINE) forbids fetching it; run once online, or give the path of a copy",
+    "this run goes to no network (--ft-offline, --ft-vendor or HF_HUB_OFFLINE): run once online, or give the path of a "
+    "copy",
     "offline_data": "the data set nobody/nothing (revision main) is not in the local Hub cache {path}/hub and "
-    "--ft-offline (or HF_HUB_OFFLINE) forbids fetching it; run once online, or give the path of a copy",
+    "this run goes to no network (--ft-offline, --ft-vendor or HF_HUB_OFFLINE): run once online, or give the path of a "
+    "copy",
 }
 
 NOTES = {

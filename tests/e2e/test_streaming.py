@@ -53,7 +53,7 @@ def test_rows_of_a_hub_are_streamed_and_only_the_judged_ones_kept(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = {"train.csv": csv(ROWS * 50).encode(), "test.csv": csv(ROWS[:8]).encode()}
-    for name in ("TRANSFORMERS_OFFLINE", "HF_HUB_OFFLINE", "HF_TOKEN"):
+    for name in ("TRANSFORMERS_OFFLINE", "HF_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     with serve() as hub:
         commit = hub.put("datasets", "org/intents", files)

@@ -73,7 +73,7 @@ def test_weights_that_are_cut_off(keep: int, bert: Path, tmp_path: Path) -> None
     [
         pytest.param({"model_type": "no_such_model"}, "no_such_model", id="unknown-architecture"),
         pytest.param({"model_type": None}, "model_type", id="no-architecture"),
-        pytest.param({"auto_map": {"AutoConfig": "own.Config"}, "model_type": "own"}, "runs no code", id="own-code"),
+        pytest.param({"auto_map": {"AutoConfig": "own.Config"}, "model_type": "own"}, "runs only where", id="own-code"),
     ],
 )
 def test_a_config_that_cannot_be_followed(change: dict[str, Any], message: str, bert: Path, tmp_path: Path) -> None:

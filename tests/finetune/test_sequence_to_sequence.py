@@ -196,7 +196,7 @@ def test_batches_are_halved_where_memory_runs_out(
         pytest.param(
             torch.OutOfMemoryError("CUDA out of memory"),
             [12, 6, 3, 1],
-            "out of memory on cpu, predicting .* or lower task.max_source_length",
+            "out of memory on cpu, answering one .*: lower task.max_source_length",
             id="not-even-one",
         ),
         pytest.param(RuntimeError("index out of range"), [12], "index out of range", id="another-error"),

@@ -146,30 +146,6 @@ def test_a_training_of_no_batch_is_refused(steps: dict[str, Any], bert: Path) ->
         train(job(TEXT, bert, training=training), train=TEXTS)
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        pytest.param(torch.OutOfMemoryError("CUDA out of memory"), id="device"),
-        pytest.param(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), id="cpu"),
-        pytest.param(MemoryError(), id="python"),
-    ],
-)
-def test_out_of_memory_says_what_to_set(error: BaseException, bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ftcheck.tasks.text_classification import TextClassification
-
-    def fails(*args: Any) -> Any:
-        raise error
-
-    monkeypatch.setattr(TextClassification, "loss", fails)
-    with pytest.raises(TrainingError, match="per_device_train_batch_size 16: halve it"):
-        train(job(TEXT, bert, training={"max_steps": 1, "per_device_train_batch_size": 16}), train=TEXTS)
-    monkeypatch.setattr(TextClassification, "outputs", fails)
-    monkeypatch.undo()
-    monkeypatch.setattr(TextClassification, "outputs", fails)
-    with pytest.raises(TrainingError, match="per_device_eval_batch_size 64: lower it"):
-        train(job(TEXT, bert, training={"max_steps": 1}), train=TEXTS)
-
-
 def test_another_runtime_error_is_not_passed_off_as_memory(bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ftcheck.tasks.text_classification import TextClassification
 
@@ -250,11 +226,11 @@ def test_early_stopping_stops_after_its_patience(bert: Path) -> None:
 
 def test_a_metric_where_less_is_better_is_known_to_be_so(bert: Path) -> None:
     from ftcheck import tasks
-    from ftcheck.finetune import trainer
+    from ftcheck.finetune.arguments import training_arguments
 
     for metric, greater in (("loss", False), ("eval_loss", False), ("accuracy", True), ("eval_macro_f1", True)):
         made = job(TEXT, bert, training={"metric_for_best_model": metric})
-        assert trainer.arguments(made, tasks.get(TEXT), "unused").greater_is_better is greater
+        assert training_arguments(made, tasks.get(TEXT), "unused").greater_is_better is greater
 
 
 def test_progress_tells_where_it_stands(bert: Path) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from ftcheck.errors import CheckpointError
-from ftcheck.keys import Identifier
+from ftcheck.keys import Identifier, files, train_key
 from ftcheck.spec import Checkpoint
-from tests.keys.inputs import changed, checkpoint_folder
+from tests.keys.inputs import case, changed, checkpoint_folder
 
 
 def identities(folder: Path, tokenizer: Path | None = None) -> tuple[dict[str, object], dict[str, object]]:
@@ -190,3 +191,31 @@ def test_what_is_no_usable_checkpoint_is_refused_in_one_line(
     assert message in str(raised.value)
     assert str(folder) in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_what_is_looked_at_once_is_looked_at_anew_by_another_thread(folder: Path) -> None:
+    """One makes keys while another asks whether an input was changed meanwhile."""
+    identifier = Identifier(folder.parent / "memo")
+    checkpoint = Checkpoint(path=str(folder), local=True)
+    with identifier.at_once(), ThreadPoolExecutor(1) as other:
+        before = identifier.checkpoint(checkpoint)
+        (folder / "config.json").write_text('{"model_type": "roberta"}')
+        assert identifier.checkpoint(checkpoint) == before
+        assert other.submit(identifier.checkpoint, checkpoint).result() != before
+
+
+def test_however_many_cases_name_a_checkpoint_its_files_are_read_once_and_never_by_a_later_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hashed: list[Path]
+) -> None:
+    monkeypatch.setattr(files, "RACY_NS", -(10**18))  # these files were written just now
+    cases = [case(tmp_path, id=f"case{number}") for number in range(3)]
+    made = []
+    for _ in range(2):
+        session = Identifier(tmp_path / "memo")
+        for one in cases:
+            for seed in (1, 2):
+                made.append(train_key(one, seed, device_type="cpu", precision="fp32", identifier=session).digest)
+        weights = [path.name for path in hashed if path.name in ("model.safetensors", "vocab.txt", "train.csv")]
+        assert sorted(weights) == ["model.safetensors", "train.csv", "vocab.txt"]
+    assert len(set(made)) == 2
+    assert len(hashed) == len(set(hashed))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -22,20 +23,6 @@ class Clock:
 
     def __call__(self) -> int:
         return time.time_ns() + self.ahead_ns
-
-
-@pytest.fixture
-def hashed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Every file that is really read, in order."""
-    read: list[Path] = []
-    original = files.file_digest
-
-    def counted(path: Path) -> str:
-        read.append(path)
-        return original(path)
-
-    monkeypatch.setattr(files, "file_digest", counted)
-    return read
 
 
 @pytest.fixture
@@ -144,3 +131,29 @@ def test_a_file_that_changes_while_it_is_read_has_no_identity(
     with pytest.raises(IdentityError, match="changed while it was read"):
         FileHashes(tmp_path / "memo", Clock()).digest(file)
     assert not (tmp_path / "memo").exists()
+
+
+def test_a_large_file_is_read_by_one_of_those_who_want_it_at_once(
+    tmp_path: Path, file: Path, hashed: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As workers of pytest-xdist do, which all begin with the same checkpoint."""
+    counted = files.file_digest
+    monkeypatch.setattr(files, "LARGE", 1)
+    found: list[str] = []
+    others = [
+        threading.Thread(target=lambda: found.append(FileHashes(tmp_path / "memo", Clock()).digest(file)))
+        for _ in range(3)
+    ]
+
+    def while_others_come(path: Path) -> str:
+        for other in others:
+            other.start()
+        others[0].join(timeout=0.1)  # it can't end before this does
+        return counted(path)
+
+    monkeypatch.setattr(files, "file_digest", lambda path: counted(path) if hashed else while_others_come(path))
+    found.append(FileHashes(tmp_path / "memo", Clock()).digest(file))
+    for other in others:
+        other.join()
+    assert found == [blake3(b"one").hexdigest()] * 4
+    assert hashed == [file]

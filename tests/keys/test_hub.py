@@ -60,12 +60,18 @@ def test_a_name_means_one_commit_for_the_whole_session(server: Hub, tmp_path: Pa
     assert Identifier(tmp_path).checkpoint(model()) != before[0]
 
 
-def test_processes_that_share_commits_mean_the_same(server: Hub, tmp_path: Path) -> None:
+def test_processes_that_share_a_folder_mean_the_same_commits(server: Hub, tmp_path: Path) -> None:
+    """Another one may be pushed while the first of them resolves the name; a failure is no answer that is kept."""
+    server.failing = True
+    with pytest.raises(CheckpointError):
+        Identifier(tmp_path, share=tmp_path / "share").checkpoint(model())
+    server.failing = False
     server.put("models", MODEL, {"config.json": b"{}"})
-    first = Identifier(tmp_path)
-    identity = first.checkpoint(model())
+    identity = Identifier(tmp_path, share=tmp_path / "share").checkpoint(model())
     server.put("models", MODEL, {"config.json": b"[]"})
-    assert Identifier(tmp_path, commits=first.commits).checkpoint(model()) == identity
+    again = Identifier(tmp_path, share=tmp_path / "share")
+    assert [again.checkpoint(model()), again.tokenizer(model())] == [identity, identity]
+    assert Identifier(tmp_path).checkpoint(model()) != identity
 
 
 def test_a_new_commit_changes_the_data_for_every_role(server: Hub, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import os
 import shutil
 from collections.abc import Callable
@@ -13,11 +12,10 @@ from typing import Any
 
 import pytest
 
-import ftcheck
-from ftcheck import tasks, training_fields
+from ftcheck import training_fields
 from ftcheck.errors import FtcheckError
-from ftcheck.keys import Identifier, arguments, code, diff, score_key, train_key
-from ftcheck.spec import Case, Checkpoint, EarlyStopping, Gate, Mark
+from ftcheck.keys import Identifier, arguments, diff, score_key, train_key
+from ftcheck.spec import Case, Checkpoint, EarlyStopping, Gate, Mark, Resources
 from tests.keys.inputs import case, changed, checkpoint_folder, keys
 
 Change = Callable[[Path, Case], Case | None]
@@ -83,6 +81,7 @@ TRAINED_ANEW = [
     pytest.param(of_data(options={"delimiter": ";"}), "data.options.delimiter", id="a reader's option"),
     pytest.param(of_data(path="tsv"), "data.reader", id="the reader"),
     pytest.param(of_data(streaming=True), "data.streaming", id="a stream"),
+    pytest.param(of_case(on_oom="halve_batch"), "on_oom", id="batches that memory makes smaller"),
 ]
 
 
@@ -111,6 +110,17 @@ def test_the_buffer_counts_where_rows_are_streamed_and_nowhere_else(tmp_path: Pa
     assert [str(change) for change in diff(train[2].components, train[3].components)] == ["data.shuffle_buffer 5 → 6"]
     assert "streaming" not in train[0].components["data"]
     assert predict[2].components["data"] == predict[0].components["data"], "judged rows aren't streamed"
+
+
+@pytest.mark.parametrize("training", [pytest.param({}, id="trained"), pytest.param(None, id="as-it-is")])
+def test_what_happens_when_memory_runs_out_counts_where_batches_may_become_smaller(
+    tmp_path: Path, training: dict[str, Any] | None
+) -> None:
+    """The key of a case that fails then, or trains nothing, says nothing of it: it is what it was."""
+    made = replace(case(tmp_path), training=training)
+    train = [keys(replace(made, on_oom=on_oom), tmp_path / "memo")[0] for on_oom in ("fail", "halve_batch")]
+    assert "on_oom" not in train[0].components
+    assert (train[0] == train[1]) is (training is None)
 
 
 @pytest.mark.parametrize(
@@ -162,6 +172,19 @@ def test_circumstances_that_can_change_the_model_change_the_train_key(
     assert keys(made, tmp_path / "memo", **circumstance)[0].digest != keys(made, tmp_path / "memo")[0].digest
 
 
+def test_the_number_of_processes_counts_from_two_on(tmp_path: Path) -> None:
+    """The key of a case that one process trains says nothing of processes, whatever else it asks of the machine."""
+    made = [
+        replace(case(tmp_path), resources=Resources(gpus=gpus, memory=memory, cpus=cpus))
+        for gpus, memory, cpus in ((None, None, None), (0.25, 10**9, 2), (1, None, 4), (2, None, None), (4, 10**9, 2))
+    ]
+    train, predict = zip(*(keys(each, tmp_path / "memo") for each in made), strict=True)
+    assert train[0] == train[1] == train[2] == keys(case(tmp_path), tmp_path / "memo")[0]
+    assert "processes" not in train[0].components
+    assert [str(change) for change in diff(train[3].components, train[4].components)] == ["processes 2 → 4"]
+    assert len({key.digest for key in predict}) == 3
+
+
 @pytest.mark.parametrize("library", ["torch", "transformers", "tokenizers", "datasets", "accelerate"])
 def test_another_version_of_a_library_changes_the_train_key(
     tmp_path: Path, library: str, monkeypatch: pytest.MonkeyPatch
@@ -178,86 +201,6 @@ def test_a_library_that_an_optimizer_brings_in_is_part_of_the_key(tmp_path: Path
     made = of_training(optim="paged_adamw_8bit")(tmp_path, case(tmp_path))
     assert made is not None
     assert "bitsandbytes" in keys(made, tmp_path / "memo")[0].components["versions"]
-
-
-@pytest.fixture
-def own_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of ftcheck's own source, taken for the installed one."""
-    root = tmp_path / "source"
-    shutil.copytree(Path(ftcheck.__file__).parent, root, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(code, "_root", lambda: root)
-    return root
-
-
-@pytest.mark.parametrize(
-    ("source", "misses"),
-    [
-        pytest.param("finetune/__init__.py", True, id="training"),
-        pytest.param("finetune/data/splits.py", True, id="choice of rows"),
-        pytest.param("metrics/classification.py", False, id="metrics"),
-        pytest.param("tasks/text_classification.py", True, id="the task"),
-        pytest.param("tasks/labels.py", True, id="what tasks share"),
-        pytest.param("tasks/token_classification.py", False, id="another task"),
-        pytest.param("gates.py", False, id="gates"),
-        pytest.param("report/terminal.py", False, id="reports"),
-    ],
-)
-def test_ftchecks_own_source_counts_where_it_trains(
-    tmp_path: Path, own_source: Path, source: str, misses: bool
-) -> None:
-    made = case(tmp_path)
-    old = keys(made, tmp_path / "memo")[0]
-    with (own_source / source).open("a") as file:
-        file.write("\n# changed\n")
-    new = keys(made, tmp_path / "memo")[0]
-    assert [change.path for change in diff(old.components, new.components)] == ([f"code.{source}"] if misses else [])
-
-
-def test_metrics_count_where_they_may_pick_the_best_checkpoint(tmp_path: Path, own_source: Path) -> None:
-    made = of_data(splits={"tune": "validation"})(tmp_path, case(tmp_path))
-    assert made is not None
-    old = keys(made, tmp_path / "memo")[0]
-    with (own_source / "metrics" / "classification.py").open("a") as file:
-        file.write("\n# changed\n")
-    new = keys(made, tmp_path / "memo")[0]
-    assert [change.path for change in diff(old.components, new.components)] == ["code.metrics/classification.py"]
-
-
-def test_training_code_uses_nothing_of_ftcheck_that_the_key_leaves_out() -> None:
-    """`training_code` hashes whole folders. What else they import must be plain contracts, without any behaviour."""
-    root = Path(ftcheck.__file__).parent
-    others = {target.partition(":")[0] for target in tasks.BUILT_IN.values()}
-    contracts = {"ftcheck.errors", "ftcheck.results", "ftcheck.spec"}
-    # What these find and fingerprint is in the key by itself.
-    contracts |= {"ftcheck.importpath", "ftcheck.keys", "ftcheck.training_fields"}
-    for folder in ("finetune", "tasks", "metrics"):
-        for path in (root / folder).rglob("*.py"):
-            own = ".".join(["ftcheck", *path.relative_to(root).with_suffix("").parts])
-            for name in _imported(path):
-                parts = name.split(".")
-                assert parts[1] in ("finetune", "tasks", "metrics") or ".".join(parts[:2]) in contracts, (
-                    f"{own} imports {name}: its behaviour must be part of the key (ftcheck.keys.code)"
-                )
-                if folder == "tasks":
-                    assert ".".join(parts[:3]) not in others - {own}, f"{own} uses another task: {name}"
-
-
-def _imported(path: Path) -> set[str]:
-    """What a file imports of ftcheck when it runs (not for types alone)."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    typing = {
-        node
-        for branch in ast.walk(tree)
-        if isinstance(branch, ast.If) and "TYPE_CHECKING" in ast.dump(branch.test)
-        for node in ast.walk(branch)
-    }
-    found = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node not in typing and node.module:
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
-        elif isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-    return {name for name in found if name.startswith("ftcheck.")}
 
 
 def moved(root: Path, made: Case) -> Case:
@@ -343,9 +286,9 @@ def test_a_smoke_run_which_learns_its_classes_from_all_rows_depends_on_all(tmp_p
 
 def test_the_defaults_of_the_training_room_evaluate_nothing() -> None:
     """`for_training` sees the suite's arguments and the task's: what the training room adds must not matter to it."""
-    from ftcheck.finetune import trainer
+    from ftcheck.finetune.arguments import DEFAULTS
 
-    assert not arguments.evaluates(trainer.DEFAULTS)
+    assert not arguments.evaluates(DEFAULTS)
 
 
 def test_predicting_on_another_device_does_not_retrain(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -334,3 +335,19 @@ def test_leaving_out_the_example_on_which_all_depends_gives_no_value() -> None:
     assert aggregate(rows.sum(axis=0)) == 0.5
     assert math.isnan(aggregate(rows.sum(axis=0) - rows[0]))
     assert aggregate(rows.sum(axis=0) - rows[1]) == 0.5
+
+
+@pytest.mark.parametrize("name", MANY)
+def test_memory_is_that_of_the_probabilities_whatever_the_classes(name: str) -> None:
+    """No table of classes × classes, and of areas none of classes × examples."""
+    classes, examples = 2000, 100
+    given: Any = np.full((examples, classes), 1 / classes)
+    built = metric(name, "scores", *map(str, range(classes)))
+    built.statistics(given[:2], [0, 1])  # imports
+    tracemalloc.start()
+    try:
+        built.statistics(given, list(range(examples)))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 3 * given.nbytes

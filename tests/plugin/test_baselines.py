@@ -209,7 +209,8 @@ def test_a_baseline_that_was_tampered_with_is_an_error_never_a_pass(
 def test_a_metric_with_another_definition_is_incomparable(project: Project) -> None:
     accepted(project)
     path = baseline(project)
-    path.write_text(path.read_text().replace('"signature": "accuracy|1"', '"signature": "accuracy|0"'))
+    old = path.read_text().replace('"signature": "accuracy|1"', '"signature": "accuracy|0"')
+    path.write_text(old.replace('"checksum"', '"unsealed"'))
     result = project.run("--ft-json=out.json")
     result.assert_outcomes(errors=1)
     assert "accuracy is defined otherwise now" in result.stdout.str()

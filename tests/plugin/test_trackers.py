@@ -26,8 +26,8 @@ CASE = """
 
 @pytest.fixture(scope="module")
 def mlflow() -> None:
-    """Imported for good: it brings importlib_metadata, which puts itself in the place of Python's own finder of
-    plugins, and pytester would forget it."""
+    """Imported before pytest runs: it brings importlib_metadata, which puts itself in the place of Python's own finder
+    of plugins."""
     pytest.importorskip("mlflow")
 
 

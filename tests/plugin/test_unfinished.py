@@ -15,6 +15,7 @@ import jsonschema
 import pytest
 
 from ftcheck import cli
+from ftcheck.history import History
 from ftcheck.report import jsonfile
 from tests.plugin.conftest import Project
 
@@ -23,7 +24,7 @@ SUITE = "".join(
     for name, rate in (("first", 0.9), ("second", 0.91), ("third", 0.92))
 )
 WAITS = """
-import os, time
+import time
 from pathlib import Path
 from tests import fake
 fake.install()
@@ -34,8 +35,6 @@ def waits(self, work, store, on_progress):
         for _ in range(600):
             on_progress(fake.Progress(stage="train", done=1, total=2))
             time.sleep(0.05)
-            if os.environ["ENDS"] == "crash":
-                os._exit(1)
     train(self, work, store, on_progress)
 fake.FakeExecutor._made_up_training = waits
 """
@@ -52,11 +51,10 @@ def load(path: Path) -> jsonfile.Document:
 
 
 @pytest.fixture
-def waiting(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """A project whose second case takes half a minute, or ends its process."""
+def waiting(project: Project) -> Project:
+    """A project whose second case takes half a minute."""
     project.suite(SUITE)
     (project.path / "conftest.py").write_text(WAITS)
-    monkeypatch.setenv("ENDS", "")
     return project
 
 
@@ -86,6 +84,17 @@ def test_a_killed_session_says_what_is_missing(waiting: Project, number: signal.
     assert [result.case_id for result in found.results] == ["first"]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_a_terminated_session_ends_as_an_interrupted_one(waiting: Project) -> None:
+    """Cancelled CI jobs get SIGTERM: what was measured is in every report, and in the history."""
+    arguments = ("--ft-html=out.html", "--junitxml=out.xml", f"--ft-history={waiting.path / 'history.sqlite'}")
+    killed(waiting, signal.SIGTERM, *arguments)
+    assert "suite.ft.yaml::second" in (waiting.path / "out.html").read_text()
+    assert 'name="first"' in (waiting.path / "out.xml").read_text()
+    [known] = History(waiting.path / "history.sqlite").known()
+    assert known.case == "first"
+
+
 def test_reports_of_such_a_file_say_it(
     waiting: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -98,16 +107,6 @@ def test_reports_of_such_a_file_say_it(
         told = capsys.readouterr().out
         named = "suite.ft.yaml::second, suite.ft.yaml::third"
         assert f"he session did not finish: no result of 2 cases: {named}" in told.replace("\\", "")
-
-
-def test_a_crashed_worker_s_case_is_missing(waiting: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ENDS", "crash")
-    result = waiting.start("-n2", "--max-worker-restart=1", "--ft-json=out.json")
-    found = load(waiting.path / "out.json")
-    assert not found.complete
-    assert found.missing == nodeids("second")
-    assert sorted(result.case_id for result in found.results) == ["first", "third"]
-    result.stdout.fnmatch_lines(["*note: the session did not finish: no result of 1 case: suite.ft.yaml::second"])
 
 
 KINDS: dict[str, tuple[str, list[str], dict[str, str], Any]] = {

@@ -6,9 +6,11 @@ import json
 import os
 import sys
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import pytest
 
+from tests.hub_server import serve
 from tests.plugin.conftest import Project
 
 pytest.importorskip("xdist")
@@ -187,3 +189,24 @@ def test_a_debugger_stops_at_a_failed_gate_and_goes_on(project: Project) -> None
     result.assert_outcomes(passed=6, failed=1)
     result.stdout.fnmatch_lines(["*accuracy 0.590 is below the minimum 0.8*", "*entering PDB*"])
     assert "INTERNALERROR" not in result.stdout.str()
+
+
+def test_workers_mean_one_commit_though_others_are_pushed_meanwhile(
+    project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    project.suite("".join(f"  {name}:\n    checkpoint: org/model\n    seeds: [{n}]\n" for n, name in enumerate("ab")))
+    with serve() as hub:
+        for name, value in hub.environment(tmp_path / "hf").items():
+            monkeypatch.setenv(name, value)
+        hub.put("models", "org/model", {"config.json": b"{}"})
+        told = hub.answer
+
+        def moving(path: str) -> tuple[int, dict[str, str], bytes]:
+            answer = told(path)
+            hub.put("models", "org/model", {"config.json": path.encode()})
+            return answer
+
+        monkeypatch.setattr(hub, "answer", moving)
+        project.start("--dist=each", "--tx=2*popen").assert_outcomes(passed=4)
+        assert len(hub.requests) == 1
+    assert sorted(project.stages()) == ["predict a 0", "predict b 1", "train a 0", "train b 1"]

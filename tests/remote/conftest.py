@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 
+from tests import hub_server
 from tests.remote import servers
 
 
@@ -51,13 +52,44 @@ def s3(s3_server: tuple[int, str], monkeypatch: pytest.MonkeyPatch) -> tuple[int
     return s3_server
 
 
+@pytest.fixture(scope="session")
+def gs_server() -> Iterator[tuple[int, str]]:
+    """(port, bucket) of a running emulator of Google's storage."""
+    if find_spec("gcsfs") is None or find_spec("gcp_storage_emulator") is None:
+        pytest.skip("needs gcsfs and gcp-storage-emulator")
+    port = servers.free_port()
+    with pytest.MonkeyPatch.context() as environment, servers.gs(port) as bucket:
+        # Else gcsfs asks by gRPC of which kind a bucket is, which the emulator doesn't speak.
+        environment.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+        yield port, bucket
+
+
+@pytest.fixture
+def gs(gs_server: tuple[int, str], monkeypatch: pytest.MonkeyPatch) -> tuple[int, str]:
+    """Its port and bucket; this process knows them, and no credentials."""
+    from fsspec.config import conf
+
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{gs_server[0]}")
+    monkeypatch.setitem(conf, "gs", {"token": "anon", "project": "test"})
+    return gs_server
+
+
+@pytest.fixture
+def hf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A data set's repository of a Hub on localhost."""
+    with hub_server.serve() as hub:
+        hub_server.attach(hub, tmp_path / "hf", monkeypatch)
+        hub.put("datasets", "org/results", {"README.md": b"Results."})
+        yield "datasets/org/results"
+
+
 @pytest.fixture
 def url(tmp_path: Path) -> str:
     """An empty remote."""
     return f"file://{tmp_path}/remote"
 
 
-@pytest.fixture(params=["file", "memory", "sftp", "s3"])
+@pytest.fixture(params=["file", "memory", "sftp", "s3", "gs", "hf"])
 def any_url(request: pytest.FixtureRequest, tmp_path: Path, url: str) -> str:
     """An empty remote of each kind."""
     if request.param == "file":
@@ -66,7 +98,9 @@ def any_url(request: pytest.FixtureRequest, tmp_path: Path, url: str) -> str:
         return f"memory://{uuid4().hex}"
     if request.param == "sftp":
         return f"sftp://{servers.user()}@127.0.0.1:{request.getfixturevalue('sftp')}{tmp_path}/remote"
-    return f"s3://{request.getfixturevalue('s3')[1]}/{uuid4().hex}"
+    if request.param == "hf":
+        return f"hf://{request.getfixturevalue('hf')}/{uuid4().hex}"
+    return f"{request.param}://{request.getfixturevalue(request.param)[1]}/{uuid4().hex}"
 
 
 @pytest.fixture(scope="session", autouse=True)

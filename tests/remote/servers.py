@@ -1,4 +1,5 @@
-"""Real servers on the loopback interface: OpenSSH's for SFTP, moto's for S3; and a network between that misbehaves."""
+"""Servers on the loopback interface: OpenSSH's for SFTP, moto's for S3, an emulator of Google's storage; and a network
+between that misbehaves."""
 
 from __future__ import annotations
 
@@ -102,6 +103,14 @@ def s3(port: int) -> Iterator[str]:
         # What `mb` of any client sends; moto looks at no signature.
         answer = urlopen(Request(f"http://127.0.0.1:{port}/results", method="PUT"))
         assert answer.status == 200
+        yield "results"
+
+
+@contextmanager
+def gs(port: int) -> Iterator[str]:
+    """gcp-storage-emulator at a port. Yields the name of a bucket that is there."""
+    emulator = ["gcp_storage_emulator", "start", "--host", "127.0.0.1", "--port", str(port), "--in-memory"]
+    with killed([sys.executable, "-m", *emulator, "--default-bucket", "results"], port):
         yield "results"
 
 

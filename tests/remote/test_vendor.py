@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ensurepip
 import json
 import os
 import shutil
@@ -10,12 +11,13 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest.mock import patch
+from zipfile import ZipFile
 
 import pytest
 from blake3 import blake3
 
 from ftcheck import vendoring
-from ftcheck.errors import DataError, UsageError
+from ftcheck.errors import DataError, FtcheckError, UsageError
 from ftcheck.vendoring import LOCK
 from tests import tiny
 from tests.cli.faked import Command
@@ -147,6 +149,41 @@ def test_what_comes_from_the_hub_is_compared_with_the_lock(
     with pytest.raises(error, match=said):
         vendoring.use(tmp_path, tmp_path / "memo")
     assert os.environ.get("HF_HUB_CACHE") != str(hub)
+
+
+def wheel(folder: Path, name: str) -> None:
+    """A wheel with one module, as an index would have it."""
+    info = f"{name}-1.0.dist-info"
+    with ZipFile(folder / f"{name}-1.0-py3-none-any.whl", "w") as made:
+        made.writestr(f"{name}.py", "IT = 'works'\n")
+        made.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        made.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        made.writestr(f"{info}/RECORD", "")
+
+
+@pytest.mark.e2e
+def test_the_wheels_are_those_of_the_libraries_that_are_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index, environment = tmp_path / "index", tmp_path / "environment"
+    index.mkdir()
+    wheel(index, "installed")
+    wheel(index, "another")
+    subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
+    python = str(environment / "bin" / "python")
+    for name, value in {"NO_INDEX": "1", "FIND_LINKS": str(index), "CONFIG_FILE": os.devnull}.items():
+        monkeypatch.setenv(f"PIP_{name}", value)
+    subprocess.run([python, "-m", "pip", "install", "-q", "installed"], check=True)
+    subprocess.run([python, "-m", "pip", "uninstall", "-q", "-y", "setuptools"], check=True)
+    bundled = Path(ensurepip.__file__).parent / "_bundled"  # of pip itself, which is installed too
+    monkeypatch.setenv("PIP_FIND_LINKS", f"{index} {bundled}")
+    monkeypatch.setattr(sys, "executable", python)
+    vendoring._wheels(tmp_path / "wheels")
+    names = {path.name.partition("-")[0] for path in (tmp_path / "wheels").iterdir()}
+    assert names == {"installed", "pip", "requirements.txt"}
+    monkeypatch.setenv("PIP_FIND_LINKS", str(bundled))
+    with pytest.raises(FtcheckError, match=r"could not get the wheels: .*installed"):
+        vendoring._wheels(tmp_path / "none")
 
 
 def test_a_folder_that_nobody_vendored_is_refused(suites: Project, ftcheck: Command) -> None:

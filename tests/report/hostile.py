@@ -50,6 +50,7 @@ STRINGS: dict[str, str] = {
     "line-ends": "a\r\nb\rc\u2028d\u2029e\vf\fg",
     "bidirectional": "\u202egnp.exe \u2066\u2067x\u2069 \u061c\u200f",
     "zero-width": "pa\u200by\u200cm\u200de\u2060n\ufefft\u00ad",
+    "workflow-commands": "::error file=a::x ::set-output name=a::b ##[error]c ##vso[task.setvariable variable=a]d",
     "surrogate": "lone \ud800 and \udfff",
     "right-to-left": "مرحبا بالعالم שלום",
     "combining": "Z" + "\u0310\u0327\u0489" * 200,

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftcheck.errors import SuiteErrors
-from ftcheck.spec import Case, Checkpoint, Data, Declaration, EarlyStopping, Gate, Mark, expand
+from ftcheck.spec import Case, Checkpoint, Data, Declaration, EarlyStopping, Gate, Mark, Resources, expand
 from ftcheck.spec.fields import CaseFields
 from ftcheck.suitefile import parse
 from tests.spec.catalogue import CATALOGUE, cases, errors, one, suite
@@ -103,6 +103,49 @@ def test_a_complete_case() -> None:
         marks=(Mark(name="slow"), Mark(name="skip", kwargs={"reason": "later"}), Mark(name="timeout", args=(60,))),
         description="what it is",
     )
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        pytest.param("{}", Resources(), id="nothing"),
+        pytest.param("{gpus: 0.25, memory: 8GB, cpus: 2}", Resources(gpus=0.25, memory=8 * 10**9, cpus=2), id="all"),
+        pytest.param("{gpus: 4, memory: 1.5GiB}", Resources(gpus=4.0, memory=1536 * 1024**2), id="several-devices"),
+        pytest.param("{gpus: 4, nodes: 2}", Resources(gpus=4.0, nodes=2), id="several-machines"),
+    ],
+)
+def test_what_a_run_asks_of_the_machine(said: str, expected: Resources) -> None:
+    assert one(f"resources: {said}").resources == expected
+    assert one(f"resources: {said}").resources.processes == (4 if expected.gpus == 4 else 1)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        pytest.param("gpus: 1.5", "gpus: expected a part of one device (0.25), or how many (2), got 1.5", id="part"),
+        pytest.param("gpus: 0", "gpus: expected a number above 0, got 0", id="none"),
+        pytest.param("memory: much", "memory: expected a size, such as 500MB or 8GB, got 'much' (text)", id="size"),
+        pytest.param("memory: 0", "memory: expected a size, such as 500MB or 8GB, got 0", id="no-memory"),
+        pytest.param("cpus: 0", "cpus: expected a number of at least 1, got 0", id="no-core"),
+        pytest.param("nodes: 0", "nodes: expected a number of at least 1, got 0", id="no-machine"),
+        pytest.param(
+            "nodes: 2",
+            "nodes: 2 machines need as many devices each: resources.gpus, which counts those of all, must be 2 or a "
+            "multiple of it, not 1",
+            id="machines-without-devices",
+        ),
+        pytest.param(
+            "gpus: 3, nodes: 2",
+            "nodes: 2 machines need as many devices each: resources.gpus, which counts those of all, must be 2 or a "
+            "multiple of it, not 3",
+            id="not-as-many-each",
+        ),
+        pytest.param("gpu: 1", "gpu: no such key; did you mean gpus?", id="typo"),
+    ],
+)
+def test_resources_that_cannot_be(said: str, expected: str) -> None:
+    (error,) = errors(f"cases: {{a: {{checkpoint: o/m, task: tagging, data: o/d, resources: {{{said}}}}}}}")
+    assert error == f"1 cases.a.resources.{expected}"
 
 
 def test_defaults_merge_mappings_and_replace_the_rest() -> None:
@@ -347,6 +390,13 @@ def test_each_mistake_is_one_clear_error(fields: str, expected: str) -> None:
             None,
             id="judged-split-named-on-purpose",
         ),
+        pytest.param(
+            "on_oom: halve_batch, training: {dataloader_drop_last: true}",
+            "3 cases.c.training.dataloader_drop_last: drops fewer rows where on_oom: halve_batch makes batches "
+            "smaller; leave one of them out",
+            id="batches-of-no-one-size",
+        ),
+        pytest.param("on_oom: halve_batch, training: false", None, id="nothing-to-halve"),
         pytest.param(
             "data: {path: o/d, splits: {tune: x}}, early_stopping: {patience: 1}",
             "3 cases.c.early_stopping: needs training.eval_strategy (steps or epoch): it looks at each evaluation",

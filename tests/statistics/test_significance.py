@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 from collections.abc import Iterator
 from unittest.mock import patch
 
@@ -196,6 +197,21 @@ def test_many_seeds_are_dealt_at_random() -> None:
         (before, after), lambda x, y: np.mean(x) - np.mean(y), alternative="greater", n_resamples=20_000, rng=0
     )
     assert p == pytest.approx(reference.pvalue, abs=0.01)
+
+
+def test_seeds_dealt_at_random_are_dealt_a_part_at_a_time() -> None:
+    """As all at once would be, by which 60 MB would be held."""
+    before, after = np.random.default_rng(0).normal(size=(2, 20))
+    values = np.concatenate([before, after])
+    dealt = np.random.default_rng(3).permuted(np.tile(values, (200_000, 1)), axis=1)[:, :20].sum(axis=1)
+    expected = (int((dealt <= after.sum() + 1e-9 * np.ptp(values)).sum()) + 1) / 200_001
+    tracemalloc.start()
+    try:
+        assert seed_permutation(before.tolist(), after.tolist(), greater_is_better=True, seed=3) == expected
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 10e6
 
 
 def test_a_permutation_needs_seeds() -> None:

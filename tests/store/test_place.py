@@ -7,6 +7,7 @@ from pathlib import Path
 import platformdirs
 import pytest
 
+from ftcheck.errors import UsageError
 from ftcheck.store import default_cache_dir
 
 
@@ -31,3 +32,23 @@ def test_otherwise_it_is_the_platforms(monkeypatch: pytest.MonkeyPatch, unset: b
     if unset:
         monkeypatch.delenv("FTCHECK_CACHE_DIR")
     assert default_cache_dir() == platformdirs.user_cache_path("ftcheck", appauthor=False)
+
+
+@pytest.mark.parametrize("chosen", ["", "~/store"], ids=["platform", "variable"])
+def test_a_user_without_a_home_is_told_to_name_a_place(monkeypatch: pytest.MonkeyPatch, chosen: str) -> None:
+    """As in a container that runs as a number: nothing is made in a folder that is called `~`."""
+    without_home(monkeypatch)
+    monkeypatch.setenv("FTCHECK_CACHE_DIR", chosen)
+    with pytest.raises(UsageError, match=r"there is no place for the run store: .* give --ft-cache-dir"):
+        default_cache_dir()
+
+
+def without_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make this process's user one that the system doesn't know."""
+
+    def unknown(number: int) -> None:
+        raise KeyError(number)
+
+    for name in ("HOME", "XDG_CACHE_HOME", "HF_HOME", "FTCHECK_CACHE_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from ftcheck.errors import StoreError
-from ftcheck.store import STAGES, Pruned, Store, listed, prune
+from ftcheck.keys.files import FileHashes
+from ftcheck.store import STAGES, Pruned, Store, cases, listed, prune
 from ftcheck.store.entry import MANIFEST
 from tests.store.entries import FILES, key, left_over, publish
 
@@ -118,3 +119,48 @@ def test_a_store_that_can_not_be_written_is_not_pruned(store: Store) -> None:
 def test_an_empty_store_is_pruned_without_ado(tmp_path: Path) -> None:
     assert prune(Store(tmp_path), models=True) == Pruned()
     assert [list(Store(tmp_path).keys(stage)) for stage in STAGES] == [[]] * len(STAGES)
+
+
+def test_what_is_remembered_of_files_that_are_gone_is_forgotten(tmp_path: Path) -> None:
+    """And what is no memo; a file that is there keeps its own."""
+    store, memo = Store(tmp_path / "store"), tmp_path / "store" / "memo"
+    hashes = FileHashes(memo, clock=lambda: 2 * time.time_ns())
+    for name in ("stays", "goes"):
+        (tmp_path / name).write_text(name)
+        hashes.digest(tmp_path / name)
+    (tmp_path / "goes").unlink()
+    (memo / "odd.json").write_text("[")
+    assert prune(store, max_size=0, dry_run=True).freed > 0
+    assert len(list(memo.iterdir())) == 3
+    prune(store, max_size=0)
+    (kept,) = memo.iterdir()
+    assert str(tmp_path / "stays") in kept.read_text()
+
+
+def test_a_case_of_which_nothing_is_left_is_forgotten(store: Store) -> None:
+    """Not one that was run just now: it may be training."""
+    for name, seed, days in (("gone", 0, 40), ("stays", 2, 40), ("runs", 9, 0)):
+        store.record_case("suites/a.ft.yaml", name, {"train": key(seed=seed)})
+        place = store.root / "cases" / cases.file_name("suites/a.ft.yaml", name)
+        used = time.time() - days * 86_400
+        os.utime(place, (used, used))
+    odd = store.root / "cases" / "odd.json"
+    odd.write_text("[")
+    os.utime(odd, (0, 0))
+    would = prune(store, older_than=timedelta(days=30), dry_run=True)
+    assert len(list(store.cases())) == 3
+    assert prune(store, older_than=timedelta(days=30)) == would
+    assert would.freed > SIZE
+    assert [case.case_id for case in store.cases()] == ["runs", "stays"]
+    assert not odd.exists()
+
+
+def test_no_more_cases_are_remembered_than_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cases, "MOST", 3)
+    store = Store(tmp_path)
+    for number in range(5):
+        store.record_case("a.ft.yaml", f"c{number}", {"train": key(seed=number)})
+        os.utime(tmp_path / "cases" / cases.file_name("a.ft.yaml", f"c{number}"), (1000 + number, 1000 + number))
+    assert len(list(store.cases())) == 5
+    publish(Store(tmp_path), key(seed=0))
+    assert [case.case_id for case in store.cases()] == ["c2", "c3", "c4"]

@@ -17,7 +17,7 @@ from sklearn.metrics import f1_score
 
 from ftcheck import tasks
 from ftcheck.errors import CheckpointError, DataError, TrainingError
-from ftcheck.spec.fields import problems
+from ftcheck.spec.mistakes import problems
 from ftcheck.tasks.problem_types import Labelled, best_threshold
 from ftcheck.tasks.text_classification import Options
 

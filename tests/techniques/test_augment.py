@@ -19,7 +19,7 @@ from ftcheck.finetune.techniques import edits
 from tests import tiny
 from tests.finetune.jobs import DOCUMENTS, TEXTS, Row, loaded
 from tests.keys import inputs
-from tests.techniques.trainings import ROOT, a_job, mistakes, results_of, tuning
+from tests.techniques.trainings import ROOT, a_job, mistakes, tuning
 
 TEXT = "I've lost my Card, again; what's the well-known way to get another one?"
 OWN = {"card": ["voucher"], "lost": ["mislaid"]}
@@ -353,12 +353,6 @@ def test_synonyms_teach_words_that_the_rows_do_not_have(tmp_path: Path) -> None:
 
     assert wrong(augment=options) == 0
     assert wrong() >= 4
-
-
-@pytest.mark.e2e
-def test_the_shipped_suite_holds(tmp_path: Path) -> None:
-    """Of one set: the gates lie four standard deviations below."""
-    assert results_of("augment.ft.yaml", tmp_path, "--ft-seeds=1").keys() == {"plain", "synonyms"}
 
 
 def test_the_shipped_synonyms_are_words_of_the_messages() -> None:

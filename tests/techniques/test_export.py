@@ -13,7 +13,7 @@ from ftcheck.finetune.predict import Predictor
 from ftcheck.finetune.session import FineTuning
 from tests.finetune.jobs import CHOICES, QUESTIONS, SENTENCES, TEXTS, Row, loaded
 from tests.keys import inputs
-from tests.techniques.trainings import a_job, case_of, mistakes, results_of, tuning, value
+from tests.techniques.trainings import a_job, case_of, mistakes, tuning
 
 WHOLE = {"export": "onnx"}
 
@@ -123,10 +123,3 @@ def test_exporting_leaves_the_train_key_alone(tmp_path: Path) -> None:
     assert plain[0] == whole[0] == small[0]
     assert len({plain[1], whole[1], small[1]}) == 3
     assert keys({"export": {"format": "onnx", "max_difference": 0.1}}) == whole
-
-
-@pytest.mark.e2e
-def test_the_shipped_suite_judges_one_training_in_three_forms(tmp_path: Path) -> None:
-    results = results_of("export.ft.yaml", tmp_path)
-    assert len({result["runs"][0]["train"]["key"] for result in results.values()}) == 1
-    assert value(results["onnx"], "accuracy") == value(results["plain"], "accuracy")

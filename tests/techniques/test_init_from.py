@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -32,8 +28,6 @@ from tests.keys.inputs import case, changed
 from tests.plugin.conftest import Project
 from tests.techniques.trainings import a_job
 
-SHIPPED = Path(__file__).parents[2] / "suites" / "techniques" / "init_from.ft.yaml"
-
 HEAD = """
 defaults: {checkpoint: ./checkpoint, task: text-classification, data: org/data, precision: fp32}
 cases:
@@ -44,22 +38,6 @@ CASES = """
   two: {keep_model: KEEP, init_from: case:adapted, training: {learning_rate: 0.7}}
 """
 ALL = [f"{stage} {name} 42" for name in ("adapted", "one", "two") for stage in ("train", "predict")]
-
-
-@pytest.mark.e2e
-def test_a_related_task_helps_where_labels_are_few(tmp_path: Path) -> None:
-    """The suite that ships: the same 100 labels, with and without the other case's model."""
-    arguments = [f"--ft-cache-dir={tmp_path}", f"--ft-json={tmp_path / 'out.json'}", "--ft-seeds=1", "--ft-device=cpu"]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", str(SHIPPED), "-p", "no:cacheprovider", *arguments],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    results = {result["case_id"]: result for result in json.loads((tmp_path / "out.json").read_text())["results"]}
-    assert done.returncode == 0, done.stdout
-    accuracy = {name: results[name]["metrics"][0]["value"] for name in ("messages", "plain")}
-    assert accuracy["messages"] > accuracy["plain"] + 0.1
 
 
 # Each model is trained once

@@ -11,6 +11,7 @@ import pytest
 from ftcheck.errors import MissingExtraError, TechniqueError
 from ftcheck.finetune import techniques
 from ftcheck.finetune.session import FineTuning
+from ftcheck.finetune.techniques.libraries import HALVES_NOTHING
 from tests import tiny
 from tests.finetune.jobs import Row, job, loaded
 from tests.keys.inputs import case, keys
@@ -230,6 +231,18 @@ def test_the_key_has_the_library_and_the_options(tmp_path: Path) -> None:
             "c.trainer: can't be combined with layer_lr_decay: SentenceTransformerTrainer trains the model within one "
             "of its own",
             id="rates",
+        ),
+        pytest.param(
+            "task: sentence-similarity, trainer: 'sentence_transformers:SentenceTransformerTrainer', "
+            f"checkpoint: {{path: org/own, trust_remote_code: {{revision: {'a' * 40}}}}}",
+            "c.trainer: SentenceTransformerTrainer loads no checkpoint's own code; leave out "
+            "checkpoint.trust_remote_code",
+            id="own-code",
+        ),
+        pytest.param(
+            "task: preference, trainer: 'trl:DPOTrainer', on_oom: halve_batch",
+            f"c.trainer: DPOTrainer {HALVES_NOTHING}",
+            id="halving",
         ),
         pytest.param(
             "task: preference, trainer: 'trl:DPOTrainer', data: {path: org/data, streaming: true}, "

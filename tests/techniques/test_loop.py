@@ -250,7 +250,7 @@ def test_memory_that_runs_out_says_what_to_lower(bert: Path, monkeypatch: pytest
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(ftcheck.Training, "loss", fails)
-    with pytest.raises(TrainingError, match="per_device_train_batch_size 24: halve it"):
+    with pytest.raises(TrainingError, match="per_device_train_batch_size 24: lower it"):
         train(bert, plain)
 
 
@@ -278,6 +278,9 @@ cases:
         ),
         pytest.param(["loop: train"], r"loop: expected an import path, .*, got 'train' \(text\)", id="no-import-path"),
         pytest.param(["loop: tests.tiny:bert", "early_stopping: {patience: 1}"], "loop: decides by itself", id="stop"),
+        pytest.param(
+            ["loop: tests.tiny:bert", "on_oom: halve_batch"], "loop: decides by itself what a batch is", id="halving"
+        ),
         pytest.param(["loop: tests.tiny:bert", "called: {}"], "loop: can't be combined with called", id="callbacks"),
         pytest.param(["loop: {function: tests.tiny:bert, epsilon: 1}"], "loop.epsilon: no such key", id="option"),
         pytest.param(

@@ -13,7 +13,7 @@ from ftcheck.finetune.session import FineTuning
 from tests import tiny
 from tests.finetune.jobs import DOCUMENTS, QUESTIONS, SENTENCES, TEXTS, UNANSWERABLE, Row, loaded
 from tests.keys import inputs
-from tests.techniques.trainings import ENCODER, a_job, changed, cost, mistakes, results_of, tuning, weights
+from tests.techniques.trainings import ENCODER, a_job, changed, mistakes, tuning, weights
 
 QLORA = {"quantization": {"load": "4bit"}, "peft": {"method": "lora", "r": 2}}
 QLORA_8 = {"quantization": {"load": "8bit"}, "peft": {"method": "lora", "r": 2}}
@@ -169,12 +169,3 @@ def test_quantizing_afterwards_leaves_the_train_key_alone(tmp_path: Path) -> Non
     trained = [keys({"quantization": {"qat": kind}})[0] for kind in ("int8", "int4")]
     assert len({plain[0], *trained}) == 3
     assert keys(QLORA)[0] != keys(QLORA_8)[0]
-
-
-@pytest.mark.e2e
-def test_the_shipped_suite_trains_once_for_what_is_quantized_afterwards(tmp_path: Path) -> None:
-    results = results_of("quantization.ft.yaml", tmp_path)
-    assert len({results[case]["runs"][0]["train"]["key"] for case in ("plain", "post_int8", "post_int4")}) == 1
-    assert cost(results["qlora"], "parameters") > cost(results["plain"], "parameters")
-    sizes = [cost(results[case], "model_bytes") for case in ("post_int4", "post_int8", "plain")]
-    assert sizes == sorted(sizes)

@@ -16,7 +16,7 @@ from ftcheck.finetune.session import FineTuning
 from ftcheck.spec import Data
 from tests.finetune.jobs import SENTENCES, TEXTS, Row, loaded
 from tests.keys import inputs
-from tests.techniques.trainings import a_job, case_of, mistakes, results_of, tuning, value
+from tests.techniques.trainings import a_job, case_of, mistakes, tuning
 
 UNEVEN: list[Row] = [{"text": f"the cat {number}", "label": "a" if number < 90 else "b"} for number in range(100)]
 LABELS = ("a", "b")
@@ -244,17 +244,3 @@ def test_the_key_has_what_draws_the_rows_and_not_how_many_sets(tmp_path: Path) -
         train(sampling={**sampled, "method": None, "temperature": 0.5}),
     ]
     assert len(set(found)) == len(found)
-
-
-@pytest.mark.e2e
-def test_sampling_finds_the_rare_class_that_a_plain_training_misses(tmp_path: Path) -> None:
-    results = results_of("sampling.ft.yaml", tmp_path, "-k", "not tempered")
-    found = {case: value(result, "recall") for case, result in results.items()}
-    assert min(found["oversampled"], found["undersampled"]) > found["plain"] + 0.3
-
-
-@pytest.mark.e2e
-def test_each_set_is_a_run_of_its_own(tmp_path: Path) -> None:
-    found = results_of("few_shot.ft.yaml", tmp_path)
-    assert value(found["thirty_two"], "accuracy") > value(found["four"], "accuracy") + 0.1
-    assert found["four"]["seeds"] == [42, 43, 44]

@@ -15,8 +15,7 @@ from typing import Any
 import pytest
 
 from ftcheck import catalogue, suitefile
-from ftcheck.errors import MissingExtraError, SuiteErrors, TechniqueError, TrainingError
-from ftcheck.finetune import Job, Progress
+from ftcheck.errors import SuiteErrors, TechniqueError, TrainingError
 from ftcheck.finetune.session import FineTuning
 from ftcheck.finetune.techniques import search
 from ftcheck.finetune.techniques.search import Search
@@ -27,15 +26,11 @@ from tests import tiny
 from tests.finetune import jobs
 from tests.finetune.jobs import TEXTS
 from tests.keys.inputs import case, keys
+from tests.techniques.searches import SPACE, Searched, searched
+
+__all__ = ["searched"]
 
 SHIPPED = Path(__file__).parents[2] / "suites" / "techniques" / "search.ft.yaml"
-SPACE: Mapping[str, Any] = {
-    "learning_rate": {"log": [1e-5, 1e-2]},
-    "per_device_train_batch_size": {"choice": [8, 16]},
-    "max_steps": {"uniform": [10, 50], "step": 10},
-    "warmup_steps": {"uniform": [0, 0.2]},
-}
-Score = Callable[[Any, Mapping[str, Any], int, Callable[[float, int], None]], float]
 
 
 @pytest.mark.e2e
@@ -178,7 +173,7 @@ import os, signal, sys
 sys.path[:0] = {path!r}
 from pathlib import Path
 from ftcheck.finetune.techniques.search import _Trials
-from tests.techniques.test_search import Searched
+from tests.techniques.searches import Searched
 
 def score(trials, training, done, tell):
     if done == {after}:
@@ -228,132 +223,6 @@ def test_what_ends_a_search_is_no_trial(searched: Searched) -> None:
         searched.found()
     searched.score = lambda *_: 0.5
     assert [trial["state"] for trial in searched.trials()] == ["complete"] * 8
-
-
-# With Ray
-
-
-class Fake:
-    """The learning rate for a score; one that is too high can't be trained."""
-
-    def score(self, training: Mapping[str, Any], done: int, tell: Callable[[float, int], None]) -> float:
-        rate = float(training["learning_rate"])
-        if rate > 5e-3:
-            raise TrainingError("the loss is nan at step 3")
-        return rate
-
-
-def by_ray(folder: Path, on_progress: Callable[[Progress], None]) -> list[dict[str, Any]]:
-    import optuna
-
-    from ftcheck.finetune.techniques import ray_search
-
-    given = Search.read({"space": SPACE, "trials": 6, "backend": "ray"})
-    folder.mkdir(exist_ok=True)
-    return ray_search.search(
-        given,
-        Fake(),
-        folder,
-        space={name: search._distribution(optuna, name, range_) for name, range_ in given["space"].items()},
-        first={},
-        direction="maximize",
-        sampler=lambda done: optuna.samplers.TPESampler(seed=search._seed(0, done)),
-        gpus=0,
-        on_progress=on_progress,
-    )
-
-
-@pytest.mark.e2e
-def test_ray_makes_the_same_trials_and_goes_on_after_a_crash(searched: Searched) -> None:
-    """From lines of JSON: nothing that Ray wrote is there any more."""
-    ray = pytest.importorskip("ray")
-    searched.score = lambda trials, training, done, tell: Fake().score(training, done, tell)
-    expected = searched.trials(trials=6)
-    folder = searched.folder / "by-ray"
-
-    def broken_off(progress: Progress) -> None:
-        if progress.done == 2:
-            raise KeyboardInterrupt
-
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            by_ray(folder, broken_off)
-        assert [path.name for path in folder.iterdir()] == ["trials.jsonl"]
-        assert len((folder / "trials.jsonl").read_text().splitlines()) == 2
-        with (folder / "trials.jsonl").open("a") as file:
-            file.write('{"number": 3, "trai')  # what was being written when it ended
-        found = by_ray(folder, lambda progress: None)
-    finally:
-        ray.shutdown()
-    kept = ("number", "training", "value", "state")
-    assert [{name: trial[name] for name in kept} for trial in found] == [
-        {name: trial[name] for name in kept} for trial in expected
-    ]
-    assert {trial["state"] for trial in found} == {"complete", "failed"}
-
-
-@pytest.mark.parametrize(
-    ("pruner", "kind"),
-    [(None, "FIFOScheduler"), ("median", "MedianStoppingRule"), ("successive_halving", "AsyncHyperBandScheduler")],
-)
-def test_ray_gives_trials_up_by_its_own_rules(pruner: str | None, kind: str) -> None:
-    pytest.importorskip("ray")
-    from ray import tune
-
-    from ftcheck.finetune.techniques import ray_search
-
-    made = ray_search._scheduler(tune, pruner)
-    assert type(made).__name__ == kind
-    assert getattr(made, "_time_attr", "training_iteration") == "training_iteration"
-
-
-def test_a_search_by_ray_that_is_done_needs_no_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("ray")
-    line = {"training": {}, "value": 0.5, "state": "complete"}
-    folder = tmp_path / "done"
-    folder.mkdir()
-    (folder / "trials.jsonl").write_text("".join(json.dumps({"number": n, **line}) + "\n" for n in range(1, 7)))
-    monkeypatch.setattr("ray.init", lambda **given: pytest.fail("Ray was started"))
-    assert len(by_ray(folder, lambda progress: None)) == 6
-
-
-def test_without_ray_the_error_names_the_extra(searched: Searched, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(MissingExtraError, match=r"ftcheck\[ray\]"):
-        searched.found(backend="ray")
-
-
-class Searched:
-    """A search whose trials' scores come from `score`."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.score: Score = lambda trials, training, done, tell: float(training["learning_rate"])
-        self.patch: pytest.MonkeyPatch | None = None
-
-    def found(self, **options: Any) -> Any:
-        assert self.patch is not None
-        self.patch.setattr(search._Trials, "score", self.score)
-        return self.found_here(**options)
-
-    def found_here(self, training: Mapping[str, Any] | None = None, **options: Any) -> Any:
-        given = Search.read({"space": SPACE, "trials": 8, **options})
-        made = replace(case(self.folder / "inputs"), techniques={"search": given}, training=training or {})
-        job = Job(case=made, seed=0, device="cpu", precision="fp32")
-        return Search(given).search(job, self.folder, lambda progress: None)
-
-    def trials(self, **options: Any) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.found(**options).record["trials"]
-        return found
-
-
-@pytest.fixture
-def searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Searched:
-    made = Searched(tmp_path / "search")
-    made.patch = monkeypatch
-    return made
 
 
 # The key

@@ -248,6 +248,12 @@ def _builder(folder: Path, data: Data, name: str, stack: ExitStack, files: Seque
             raise DataError(f"{name} has several configurations: name one in data.name (known: {known})") from None
         raise DataError(f"{name} can't be read: {_said(error, folder, name)}") from None
     except (FileNotFoundError, datasets.exceptions.DatasetNotFoundError) as error:
+        scripts = sorted(path.name for path in folder.glob("*.py"))
+        if scripts:
+            raise DataError(
+                f"{name} is made by a Python script ({shown(scripts[0])}), which is never run: take its rows as "
+                "Parquet (the Hub has many so, as revision refs/convert/parquet), or save them once and name the files"
+            ) from None
         said = _said(error, folder, name)
         raise DataError(f"{name} holds no data files that `datasets` can read: {said}") from None
     except (zipfile.BadZipFile, yaml.YAMLError, AttributeError, TypeError) as error:  # a card that is no card

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -129,6 +130,9 @@ class Technique(ABC):
     """Whether it judges the training rows, so that the case needs no others."""
     only_looks: ClassVar[bool] = False
     """Whether it leaves the training as it is; a search's trials go without it."""
+    resumes: bool = True
+    """Whether a training that was broken off can go on from a checkpoint: the technique holds nothing while training
+    that isn't in the model, the optimizer or the step."""
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         self.given = given
@@ -167,6 +171,15 @@ class Technique(ABC):
     def problems(self, facts: Facts) -> Iterator[Problem]:
         """What is wrong with it in this case, beyond its own options."""
         yield from ()
+
+    @property
+    def alone(self) -> str:
+        """Why only one process trains with it, as the end of a sentence; empty where several may do it together."""
+        return ""
+
+    def halving_problem(self) -> str:
+        """Why half the batch with twice the accumulation would not train the same; empty where it does."""
+        return ""
 
     def checkpoints(self, case: Case) -> tuple[Checkpoint, ...]:
         """Models besides the case's own that it loads. Raises TechniqueError for a name that is none."""
@@ -230,6 +243,10 @@ class Technique(ABC):
         rows are streamed."""
         return features
 
+    def collator(self, collate: Any, model: Any) -> Any:
+        """What makes training batches of features instead of `collate`."""
+        return collate
+
     def adapt(self, model: Any, context: Context) -> Any:
         """The model that is trained instead of `model`, which is on the CPU. May draw from torch's random numbers."""
         return model
@@ -241,6 +258,10 @@ class Technique(ABC):
     def loss(self, loss: Loss, context: Context, model: Any) -> Loss:
         """The loss that is used instead of `loss`."""
         return loss
+
+    def during(self, context: Context) -> AbstractContextManager[None]:
+        """What surrounds the training."""
+        return nullcontext()
 
     def callbacks(self, context: Context, model: Any) -> list[Any]:
         """transformers' TrainerCallbacks."""
@@ -334,6 +355,8 @@ BUILT_IN: Mapping[str, str] = {
     "freeze": "ftcheck.finetune.techniques.freeze:Freeze",
     "layer_lr_decay": "ftcheck.finetune.techniques.layer_lr_decay:LayerLRDecay",
     "parameter_groups": "ftcheck.finetune.techniques.parameter_groups:ParameterGroups",
+    "padding": "ftcheck.finetune.techniques.padding:Padding",
+    "dropout": "ftcheck.finetune.techniques.dropout:Dropout",
     "prune": "ftcheck.finetune.techniques.prune:Prune",
     "lr_finder": "ftcheck.finetune.techniques.lr_finder:LrFinder",
     "callbacks": "ftcheck.finetune.techniques.callbacks:Callbacks",
@@ -402,8 +425,13 @@ def problems(facts: Facts) -> Iterator[Problem]:
         for other, why in kind.excludes.items():
             if other in facts.techniques:
                 yield (name,), f"can't be combined with {other}: {why}"
-        for path, message in kind(facts.techniques[name]).problems(facts):
+        technique = kind(facts.techniques[name])
+        if facts.processes > 1 and technique.alone:
+            yield (name,), f"can't be trained in {facts.processes} processes (resources.gpus): {technique.alone}"
+        for path, message in technique.problems(facts):
             yield (name, *path), message
+        if facts.halves and (problem := technique.halving_problem()):
+            yield (name,), problem
 
 
 def cost_problem(cost: str, given: Mapping[str, Any]) -> str:

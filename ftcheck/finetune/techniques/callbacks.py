@@ -27,6 +27,7 @@ class Callbacks(Technique):
     name = "callbacks"
     description = "TrainerCallbacks of your own, by their import paths."
     options = CallbacksOptions
+    resumes = False
     short = "classes"
 
     def problems(self, facts: Facts) -> Iterator[Problem]:

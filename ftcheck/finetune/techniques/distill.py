@@ -76,6 +76,8 @@ class Distill(Technique):
         kinds = [one.task_options.get("problem_type") for one in (parent, case)]
         if kinds[0] != kinds[1]:
             return f"{parent.id} has problem_type {kinds[0]}, this case {kinds[1]}"
+        if parent.checkpoint.remote_code is not None:
+            return f"{parent.id} runs its checkpoint's own code (trust_remote_code), which a teacher can't"
         for technique in techniques.of(parent):
             if technique.keeps:
                 return f"{parent.id} keeps no whole model ({technique.name}) that could teach"
@@ -198,15 +200,15 @@ def _answers(source: Source, features: EncodedRows, rows: RoleRows, context: Con
 
 def _asked(source: Source, names: list[str], tokenizer: Any, own: EncodedRows, context: Context) -> np.ndarray:
     """What the teacher says of its own encoding of the rows."""
+    from ftcheck.finetune import memory, predict
     from ftcheck.finetune import model as models
-    from ftcheck.finetune import predict
     from ftcheck.finetune.environment import give_back
 
     job, task = context.job, context.task
     meta = {**context.meta, "labels": names} if names else context.meta
     teacher, _ = models.load_model(source, task, meta, tokenizer, training=False, more={})
     models.check_length(teacher, job.case.task_options, source)
-    found = predict.run(
+    answers = predict.run(
         teacher.to(job.device),
         own,
         task.collator(tokenizer, None),
@@ -214,9 +216,12 @@ def _asked(source: Source, names: list[str], tokenizer: Any, own: EncodedRows, c
         device=job.device,
         precision=job.precision,
         batch_size=predict.BATCH_SIZE,
-    ).arrays[0]
+    )
+    if answers.batch_size < predict.BATCH_SIZE:
+        context.note(f"distill: {memory.told_of_answers(predict.BATCH_SIZE, answers.batch_size)}")
     del teacher
     give_back(job.device)
+    found: np.ndarray = answers.arrays[0]
     return found
 
 

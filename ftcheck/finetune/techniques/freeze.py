@@ -45,6 +45,7 @@ class Freeze(Technique):
     description = "Parameters that are not trained, or only from a later epoch on."
     options = FreezeOptions
     short = "patterns"
+    resumes = True  # what is unfrozen follows from the epoch
     excludes: ClassVar[Mapping[str, str]] = {"peft": "it freezes the checkpoint by itself"}
 
     def problems(self, facts: Facts) -> Iterator[Problem]:
@@ -59,6 +60,14 @@ class Freeze(Technique):
             yield where, "a stream has no epochs; leave it or data.streaming out"
         elif training.get("max_steps", -1) <= 0 and training.get("num_train_epochs", 3) <= 1:
             yield where, "with one epoch nothing is ever unfrozen; raise training.num_train_epochs"
+
+    @property
+    def alone(self) -> str:
+        return (
+            "they must know from the start which parameters are trained"
+            if self.given["unfreeze_layers_per_epoch"]
+            else ""
+        )
 
     def adapt(self, model: Any, context: Context) -> Any:
         """Freezes for good; what is unfrozen later must be known to the optimizer, and is frozen by a callback."""
@@ -128,9 +137,6 @@ def _unfreezing(layers: Sequence[Collection[str]], count: int) -> Any:
         """Freezes once the optimizer has its parameters, and unfreezes `count` layers before each but the first
         epoch."""
 
-        def __init__(self) -> None:
-            self.epochs = 0
-
         def on_train_begin(self, args: Any, state: Any, control: Any, *, model: Any, **kwargs: Any) -> None:
             if state.num_train_epochs <= 1:
                 raise TechniqueError(
@@ -140,8 +146,6 @@ def _unfreezing(layers: Sequence[Collection[str]], count: int) -> Any:
             _train(model, set().union(*layers), wanted=False)
 
         def on_epoch_begin(self, args: Any, state: Any, control: Any, *, model: Any, **kwargs: Any) -> None:
-            done = max(0, self.epochs - 1) * count
-            _train(model, set().union(*layers[done : self.epochs * count]), wanted=True)
-            self.epochs += 1
+            _train(model, set().union(*layers[: int(state.epoch or 0) * count]), wanted=True)
 
     return Unfreezing()

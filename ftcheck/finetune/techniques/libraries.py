@@ -20,6 +20,13 @@ Inputs = Callable[[Any, "Context", Any, Mapping[str, Any]], dict[str, Any]]
 """(the task's model, context, training rows, options) -> what the Trainer takes."""
 
 
+HALVES_NOTHING = (
+    "computes the loss in its own way, so that half the batch with twice the accumulation may train something else: "
+    "leave out on_oom: halve_batch, and give a per_device_train_batch_size that fits"
+)
+"""Why none of these Trainers goes with `on_oom: halve_batch`."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Library:
     """One Trainer of a library."""

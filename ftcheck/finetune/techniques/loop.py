@@ -130,7 +130,12 @@ class Loop(Technique):
     name = "loop"
     description = "A function of your own that trains the model, by its import path."
     options = LoopOptions
+    resumes = False
     short = "function"
+
+    @property
+    def alone(self) -> str:
+        return "a loop of your own trains in one, on all rows"
 
     def problems(self, facts: Facts) -> Iterator[Problem]:
         if found := user_code.problem(self.given["function"]):
@@ -143,6 +148,9 @@ class Loop(Technique):
             kind = get(other)
             if kind.callbacks is not Technique.callbacks or kind.optimized is not Technique.optimized:
                 yield (), f"can't be combined with {other}, which takes part in the Trainer's loop"
+
+    def halving_problem(self) -> str:
+        return "decides by itself what a batch is; leave out on_oom: halve_batch"
 
     def train_key(self, identifier: Identifier, case: Case) -> dict[str, Any]:
         """The function's source instead of its name, and its options."""
@@ -203,11 +211,12 @@ class Loop(Technique):
         on_progress: OnProgress,
     ) -> Training:
         from ftcheck.finetune import trainer
+        from ftcheck.finetune.arguments import training_arguments
         from ftcheck.finetune.predict import autocast
 
         job, task = context.job, context.task
         with TemporaryDirectory(prefix="ftcheck-") as folder:
-            arguments = trainer.arguments(job, task, folder, techniques=context.techniques, context=context)
+            arguments = training_arguments(job, task, folder, techniques=context.techniques, context=context)
         return Training(
             model=model,
             tokenizer=context.tokenizer,

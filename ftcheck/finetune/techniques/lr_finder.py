@@ -63,6 +63,7 @@ class LrFinder(Technique):
     options = LrFinderOptions
     changes_rows = True
     only_looks = True
+    resumes = True  # it tests a copy, before the training begins or goes on
 
     def problems(self, facts: Facts) -> Iterator[Problem]:
         if self.given["from"] >= self.given["to"]:

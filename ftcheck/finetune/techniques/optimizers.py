@@ -30,6 +30,7 @@ class Optimizers(Technique):
     name = "optimizers"
     description = "A function of your own that makes the optimizer and the schedule, by its import path."
     options = OptimizersOptions
+    resumes = False
     short = "function"
     excludes = {"loop": "a loop makes its own"}  # noqa: RUF012  declared as a ClassVar in the base
 

@@ -59,6 +59,11 @@ class Prune(Technique):
         chosen: str | None = self.given["schedule"]
         return chosen or ("cubic" if self.given["method"] == "movement" else "end")
 
+    @property
+    def resumes(self) -> bool:  # type: ignore[override]
+        """Masks, and how far they are, are in no checkpoint."""
+        return self._schedule == "end"
+
     def problems(self, facts: Facts) -> Iterator[Problem]:
         if self.given["method"] == "movement" and self._schedule != "cubic":
             yield ("schedule",), "movement is known only while training: cubic, or leave it out"
@@ -74,6 +79,10 @@ class Prune(Technique):
             )
         if "lr_finder" in facts.techniques:
             yield ("schedule",), "lr_finder trains a copy of the model, which has no masks: prune at the end"
+
+    @property
+    def alone(self) -> str:
+        return "each would choose weights by gradients of its own rows" if self.given["method"] == "movement" else ""
 
     def adapt(self, model: Any, context: Context) -> Any:
         if self.given["method"] == "movement" and context.job.precision == "fp16":

@@ -53,6 +53,11 @@ class Quantization(Technique):
         self.libraries = ("bitsandbytes",) if given["load"] else ("torchao",)
         self._rounds: str | None = given["qat"] or given["post"]
 
+    @property
+    def resumes(self) -> bool:  # type: ignore[override]
+        """Layers that round while training are not proven to come back as they were."""
+        return self.given["post"] is not None
+
     def problems(self, facts: Facts) -> Iterator[Problem]:
         chosen = [name for name, value in self.given.items() if value is not None]
         if len(chosen) != 1:
@@ -67,6 +72,14 @@ class Quantization(Technique):
         merged = (facts.techniques.get("peft") or {}).get("parity")
         if self.given["post"] and "peft" in facts.techniques and not merged:
             yield ("post",), "quantizes whole weights; judge the merged model (peft: {parity: merged})"
+
+    @property
+    def alone(self) -> str:
+        return (
+            "it is not known whether rounded weights stay the same in all"
+            if self.given["load"] or self.given["qat"]
+            else ""
+        )
 
     def train_key(self, identifier: Identifier, case: Case) -> dict[str, Any]:
         return {name: self.given[name] for name in ("load", "qat") if self.given[name] is not None}
@@ -128,16 +141,12 @@ class Quantization(Technique):
 
 def _new_heads(context: Context) -> list[str] | None:
     """Names of the modules above the base, out of an empty model; None where the head is a language model's."""
-    import torch
-    import transformers
-
     from ftcheck.finetune import model as models
 
     auto = context.task.auto_class
     if auto.endswith(("CausalLM", "Seq2SeqLM", "MaskedLM")):
         return None
-    with torch.device("meta"):
-        return heads(getattr(transformers, auto).from_config(models.load_config(models.Source.of_model(context.job))))
+    return heads(models.without_weights(models.Source.of_model(context.job), auto))
 
 
 def _config(kind: str) -> Any:

@@ -193,14 +193,14 @@ def _scheduler(tune: Any, pruner: str | None) -> Any:
 
 @contextmanager
 def _environment() -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in QUIET}
+    before = {name: os.environ.get(name) for name in (*QUIET, "RAY_AUTH_MODE")}  # which Ray sets where it starts
     os.environ.update(QUIET)
     try:
         yield
     finally:
         for name, value in before.items():
             if value is None:
-                del os.environ[name]
+                os.environ.pop(name, None)
             else:
                 os.environ[name] = value
 

@@ -103,6 +103,10 @@ class Search(Technique):
         seed: int = self.given["seed"]
         return seed
 
+    @property
+    def alone(self) -> str:
+        return "its trials are trained by one, whose batches are others"
+
     def problems(self, facts: Facts) -> Iterator[Problem]:
         if not facts.tunes:
             yield (
@@ -163,7 +167,7 @@ class Search(Technique):
     def _by_ray(self, optuna: Any, job: Job, folder: Path, on_progress: OnProgress) -> list[dict[str, Any]]:
         for module in ("ray", "ray.tune"):
             need(module, f"{self.name} (backend: ray)", "ray")
-        from ftcheck.finetune.session import silent
+        from ftcheck.finetune.answering import silent
         from ftcheck.finetune.techniques import ray_search
 
         metric, direction = _goal(self.given, job.case)

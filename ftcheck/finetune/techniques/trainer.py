@@ -10,7 +10,7 @@ from pydantic import Field, JsonValue
 from ftcheck import training_fields
 from ftcheck.errors import TechniqueError, shown
 from ftcheck.finetune.techniques import Options, Problem, Technique, TrainerBase, get, libraries, need, user_code
-from ftcheck.finetune.techniques.libraries import LIBRARIES
+from ftcheck.finetune.techniques.libraries import HALVES_NOTHING, LIBRARIES
 from ftcheck.spec import Facts
 
 if TYPE_CHECKING:
@@ -35,8 +35,13 @@ class Trainer(Technique):
     name = "trainer"
     description = "A subclass of transformers' Trainer, by its import path: your own, or one of TRL's and its like."
     options = TrainerOptions
+    resumes = False
     short = "path"
     excludes = {"loop": "a loop stands in the Trainer's place"}  # noqa: RUF012  declared as a ClassVar in the base
+
+    @property
+    def alone(self) -> str:
+        return "a Trainer of your own divides its loss by the items of one"
 
     def problems(self, facts: Facts) -> Iterator[Problem]:
         path = self.given["path"]
@@ -46,6 +51,10 @@ class Trainer(Technique):
             yield (), f"{shown(path, 200)} takes rows that no task has; {_those_known()}"
         elif found := user_code.problem(path):
             yield (), found
+
+    def halving_problem(self) -> str:
+        name = libraries.known(self.given["path"])
+        return "" if name is None else f"{name} {HALVES_NOTHING}"
 
     def train_key(self, identifier: Identifier, case: Case) -> dict[str, Any]:
         """The class's source instead of its name, or a library's version, and its options."""
@@ -100,6 +109,8 @@ def _library_problems(given: Mapping[str, Any], facts: Facts) -> Iterator[Proble
         yield (), f"{name} {_goes_with(name, facts.task)}"
     if facts.streaming:
         yield (), f"{name} reads all training rows by itself; leave out data.streaming"
+    if library.wraps and facts.own_code:
+        yield (), f"{name} loads no checkpoint's own code; leave out checkpoint.trust_remote_code"
     for other in facts.techniques:
         kind = get(other)
         if kind.only_looks:

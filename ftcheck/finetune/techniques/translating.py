@@ -30,8 +30,8 @@ def _translated(
     import datasets
 
     from ftcheck import tasks
+    from ftcheck.finetune import memory, predict
     from ftcheck.finetune import model as models
-    from ftcheck.finetune import predict
     from ftcheck.finetune.environment import give_back
 
     job, task = context.job, tasks.get("translation")
@@ -53,7 +53,10 @@ def _translated(
         precision=job.precision,
         batch_size=predict.BATCH_SIZE,
     )
-    for note in (*prompts.notes, *generated.notes):
+    notes = [*prompts.notes, *generated.notes]
+    if generated.batch_size < predict.BATCH_SIZE:
+        notes.append(memory.told_of_answers(predict.BATCH_SIZE, generated.batch_size))
+    for note in notes:
         context.note(f"augment, {('there', 'back')[number]}: {note}")
     del model
     give_back(job.device)

@@ -66,8 +66,9 @@ def identity(path: str) -> Mapping[str, Any]:
 @contextmanager
 def explained(paths: Sequence[str]) -> Iterator[None]:
     """An exception that comes out of the user's code, as one error that says where; no other is touched, nor is memory
-    that ran out."""
-    from ftcheck.finetune.predict import out_of_memory
+    that ran out, or a data loader's worker that died."""
+    from ftcheck.finetune.memory import out_of_memory
+    from ftcheck.finetune.workers import died
 
     try:
         yield
@@ -75,7 +76,7 @@ def explained(paths: Sequence[str]) -> Iterator[None]:
         raise
     except Exception as error:
         frames = [f for f in traceback.extract_tb(error.__traceback__) if importpath.is_users(f.filename)]
-        if not paths or not frames or out_of_memory(error):
+        if not paths or not frames or out_of_memory(error) or died(error):
             raise
         # Outermost first, as in a traceback.
         way = [f"{shown(f.filename, 300)}:{f.lineno} in {f.name}: {shown(f.line or '', 200)}" for f in frames]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ftcheck.report import markdown, numbers, terminal
+from ftcheck.report import markdown, numbers, spent, terminal
 from ftcheck.report.html import examples, texts
 from ftcheck.report.html.examples import ExamplesView
 from ftcheck.report.html.figures import FiguresView
@@ -103,6 +103,9 @@ class CaseView:
     confusions: tuple[tuple[str, str, str], ...]
     worst: ExamplesView
     runs: tuple[RunView, ...]
+    spent: tuple[tuple[str, str, str, str], ...]
+    """Phase, time, part of the whole, memory."""
+    speeds: tuple[str, ...]
     environments: tuple[tuple[str, str], ...]
     """(anchor, title) of where the runs took place."""
     command: str
@@ -136,6 +139,8 @@ def view(
         confusions=tuple((f"{c.count:,}", cut(c.gold, 80), cut(c.predicted, 80)) for c in result.confusions),
         worst=examples.worst(result.worst, types),
         runs=tuple(_run(run) for run in result.runs),
+        spent=tuple(spent.rows(result.profile)) if result.profile else (),
+        speeds=tuple(spent.speeds(result.profile)) if result.profile else (),
         environments=tuple(environments),
         command=markdown.command(result),
     )

@@ -1,0 +1,20 @@
+"""A case that two processes train, through pytest."""
+
+from __future__ import annotations
+
+from tests.e2e.project import Project
+
+TWO = "  two: {resources: {gpus: 2}, gates: {accuracy: {min: 0}}}\n"
+
+
+def test_two_processes_train_one_predicts_and_the_run_is_found_again(project: Project) -> None:
+    """Started by a process of the executor's own, which does what pytest's own does."""
+    project.suite(TWO)
+    first = project.run("--ft-executor=local")
+    assert first.code == 0, first.text
+    (run,) = first.results["two"]["runs"]
+    assert (run["environment"]["processes"], run["environment"]["backend"]) == (2, "gloo")
+    assert first.metrics["two"][0]["examples"] == 8  # all that are judged, once
+    again = project.run("--ft-cache=only")
+    assert again.code == 0, again.text
+    assert again.metrics == first.metrics

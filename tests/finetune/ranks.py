@@ -1,0 +1,189 @@
+"""The same trainings by one process and by several, which is what `python -m tests.finetune.ranks FOLDER` is one of."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from transformers import TrainerCallback
+
+from ftcheck.finetune import Job, techniques, together
+from ftcheck.finetune.session import FineTuning
+from ftcheck.spec import Data, EarlyStopping, Resources
+from tests.finetune.jobs import CHOICES, DOCUMENTS, NOUNS, QUESTIONS, TEXTS, UNANSWERABLE, Row, job, loaded
+from tests.tiny import WORDS
+
+PLAIN: dict[str, Any] = {"learning_rate": 0.1, "optim": "sgd", "logging_steps": 1, "num_train_epochs": 2}
+"""Plain gradient descent: a gradient that is wrong by a factor shows, where Adam would hide it."""
+LONG: Sequence[Row] = [
+    {"tokens": ["the", *["old"] * (place * 7 % 40), "cat"], "tags": ["O", *["B-LOC"] * (place * 7 % 40), "O"]}
+    for place in range(16)
+]
+"""16 sentences of 2 to 41 words."""
+CHOSEN: Sequence[Row] = [
+    {"prompt": f"the {noun}", "chosen": " runs ." + " it sleeps" * (place % 3), "rejected": " red ."}
+    for place, noun in enumerate((*NOUNS, *NOUNS[:2]))
+]
+PAIRS: Sequence[Row] = [
+    {"text": f"the {city} runs", "text_pair": f"{'old ' * place}{city}", "label": place / 8}
+    for place, city in enumerate(WORDS[:8])
+]
+
+
+def jobs(folder: Path, processes: int) -> Iterator[tuple[str, Job, Any]]:
+    """(name, job, rows): an optimizer step has the same rows, however many processes have a part of them."""
+    bert, gpt2 = folder / "bert", folder / "gpt2"
+    fields: dict[str, Any] = {"resources": Resources(gpus=processes if processes > 1 else None)}
+    whole = loaded(train=TEXTS[:16], eval=TEXTS, tune=TEXTS[16:])
+
+    def training(batch: int, **more: Any) -> dict[str, Any]:
+        return {**PLAIN, "per_device_train_batch_size": batch // processes, **more}
+
+    yield "classes", job("text-classification", bert, training=training(8), **fields), whole
+    looks = {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1}
+    best = {"load_best_model_at_end": True, "metric_for_best_model": "loss", "learning_rate": 4.0}
+    stopped = job(
+        "text-classification",
+        bert,
+        training=training(4, **looks, **best, num_train_epochs=6),
+        early_stopping=EarlyStopping(patience=2),
+        **fields,
+    )
+    yield "stopped", stopped, whole
+    uneven = training(4, gradient_accumulation_steps=2)
+    yield "tokens", job("token-classification", bert, training=uneven, **fields), loaded(train=LONG, eval=LONG)
+    texts = [{"text": " ".join(row["tokens"])} for row in LONG]
+    yield (
+        "texts",
+        job("text-generation", gpt2, training=training(4, dataloader_drop_last=True), **fields),
+        loaded(train=texts, eval=texts),
+    )
+    yield "pairs", job("sentence-similarity", bert, training=training(4), **fields), loaded(train=PAIRS, eval=PAIRS)
+    for task, rows in TASKS.items():
+        path, more = (folder / "t5", {"label_smoothing_factor": 0.1}) if task == "summarization" else (bert, {})
+        taught = job(task, gpt2 if task == "preference" else path, training=training(4, **more), **fields)
+        yield task, taught, loaded(train=rows, eval=rows)
+    for name, options in TECHNIQUES.items():
+        given = {"teacher": str(folder / "teacher")} if name == "distill" else options
+        read = {name: techniques.get(name).read(given)}
+        own = {"optim": "adamw_torch"} if name == "optimizers" else {}
+        made = job("text-classification", bert, training=training(8, **own), techniques=read, **fields)
+        yield name, made, loaded(train=TEXTS[:16], eval=TEXTS)
+    for name, options in ADAPTERS.items():
+        read = {"peft": techniques.get("peft").read(options)}
+        made = job("text-classification", bert, training=training(8), techniques=read, **fields)
+        yield name, made, loaded(train=TEXTS[:16], eval=TEXTS)
+    streamed = Data(
+        kind="reader",
+        path="jsonl",
+        files={split: (str(folder / "rows.jsonl"),) for split in ("train", "test")},
+        streaming=True,
+    )
+    steps = training(4, max_steps=5)
+    yield "stream", job("text-classification", bert, data=streamed, training=steps, **fields), None
+
+
+TECHNIQUES: Mapping[str, Any] = {
+    "peft": "lora",
+    "class_weights": {"moves": 3.0, "rests": 0.5},
+    "freeze": "base",
+    "layer_lr_decay": 0.5,
+    "prune": {"amount": 0.5, "schedule": "cubic"},
+    "lr_finder": {"steps": 20},
+    "few_shot": 4,
+    "focal": 2.0,
+    "sampling": {"temperature": 0.5},
+    "augment": {"method": "swap"},
+    "distill": None,
+    "parameter_groups": [{"match": "classifier.*", "learning_rate_factor": 10}],
+    "optimizers": "tests.finetune.ranks:plain",
+    "callbacks": ["tests.finetune.ranks:Slower"],
+}
+"""Those that have a part in training."""
+ADAPTERS: Mapping[str, Any] = {
+    "dora": {"method": "lora", "r": 4, "use_dora": True},
+    "ia3": {"method": "ia3"},
+    "prompt": {"method": "prompt_tuning"},
+}
+TASKS: Mapping[str, Sequence[Row]] = {
+    "question-answering": [*QUESTIONS, *UNANSWERABLE],
+    "multiple-choice": CHOICES,
+    "preference": CHOSEN,
+    "summarization": DOCUMENTS,
+}
+
+
+def plain(model: Any, args: Any) -> Any:
+    """An optimizer of a suite's own."""
+    return torch.optim.SGD([each for each in model.parameters() if each.requires_grad], lr=args.learning_rate), None
+
+
+class Slower(TrainerCallback):  # type: ignore[misc]
+    """Halves the learning rate after each step."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        for group in kwargs["optimizer"].param_groups:
+            group["lr"] /= 2
+
+
+def train(folder: Path, out: Path, processes: int) -> None:
+    """Train all, and leave in `out` what came of each."""
+    for name, made, rows in jobs(folder, processes):
+        with FineTuning(made, loaded=rows) as tuning:
+            trained = tuning.train()
+            if together.is_first():
+                weights = {key: value.contiguous().clone() for key, value in tuning.model.state_dict().items()}
+                save_file(weights, out / f"{name}.safetensors")
+                told = {"history": trained.log_history, "environment": trained.environment, "records": trained.records}
+                (out / f"{name}.json").write_text(json.dumps(told))
+
+
+def grouped(folder: Path, out: Path) -> None:
+    """Train on rows grouped by length, with dropout; leave in which order they came, and where dropout began."""
+    from transformers.trainer_pt_utils import LengthGroupedSampler
+
+    orders, seeds = [], []
+    plain = LengthGroupedSampler.__iter__
+
+    def noted(self: Any) -> Iterator[int]:
+        orders.append(list(plain(self)))
+        return iter(orders[-1])
+
+    LengthGroupedSampler.__iter__ = noted
+    torch_seed = TrainerCallback.on_step_begin
+    TrainerCallback.on_step_begin = lambda self, *args, **kwargs: seeds.append(torch.initial_seed())
+    training = {**PLAIN, "per_device_train_batch_size": 2, "train_sampling_strategy": "group_by_length"}
+    made = job("text-classification", folder / "dropout", training=training, resources=Resources(gpus=2))
+    with FineTuning(made, loaded=loaded(train=TEXTS, eval=TEXTS)) as tuning:
+        tuning.train()
+    TrainerCallback.on_step_begin = torch_seed
+    found = {"orders": orders, "seeds": sorted(set(seeds))}
+    (out / f"grouped.{together.rank()}.json").write_text(json.dumps(found))
+
+
+def refused(folder: Path, out: Path) -> None:
+    """Two train what three should."""
+    made = job("text-classification", folder / "bert", training=PLAIN, resources=Resources(gpus=3))
+    try:
+        with FineTuning(made, loaded=loaded(train=TEXTS, eval=TEXTS)) as tuning:
+            tuning.train()
+    except Exception as error:  # noqa: BLE001  whatever it is, the test reads it
+        (out / f"refused.{together.rank()}").write_text(f"{type(error).__name__}: {error}")
+
+
+def main(folder: Path) -> None:
+    rank, processes = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    together.join((folder / "meeting").as_uri(), rank=rank, processes=processes, device="cpu")
+    train(folder, folder / "several", processes)
+    grouped(folder, folder / "several")
+    refused(folder, folder / "several")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,60 @@
+"""Which techniques go with a training in several processes, and what is said of those that don't."""
+
+from __future__ import annotations
+
+import pytest
+
+from ftcheck.errors import SuiteErrors
+from ftcheck.finetune.techniques import BUILT_IN
+from tests.finetune.ranks import TECHNIQUES
+from tests.techniques.trainings import case_of
+
+ALONE = {
+    "search": "{space: {learning_rate: {log: [1e-5, 1e-4]}}, trials: 2}",
+    "quantization": "{qat: int8}",
+    "freeze": "{patterns: base, unfreeze_layers_per_epoch: 1}",
+    "padding": "parts",
+    "prune": "{amount: 0.5, method: movement}",
+    "trainer": "'transformers:Trainer'",
+    "loop": "'tests.techniques.test_loop:train'",
+}
+TOGETHER = {
+    "focal": "2.0",
+    "dropout": "fast",
+    "sampling": "sqrt",
+    "augment": "{method: swap}",
+    "folds": "2",
+    "distill": "org/teacher",
+    "parameter_groups": "{head: {learning_rate: 10}}",
+    "quantization": "{post: int8}",
+    "export": "onnx",
+    "callbacks": "['transformers:EarlyStoppingCallback']",
+    "optimizers": "'tests.techniques.test_own_trainers:optimizers'",
+}
+"""Those without a training of their own in tests/finetune/test_together.py: they work on rows, on the loss of each row,
+on the optimizer's groups, or after the training."""
+
+
+def said(fields: str) -> list[str]:
+    """What is said of processes in a suite with these fields, whatever else is wrong with it."""
+    try:
+        case_of(f"data: {{path: org/data, splits: {{tune: validation}}}}, {fields}")
+    except SuiteErrors as found:
+        return [error.message for error in found.errors if "processes" in error.message]
+    return []
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_what_only_one_process_can_do_is_refused_when_the_suite_is_read(name: str) -> None:
+    (message,) = said(f"resources: {{gpus: 2}}, {name}: {ALONE[name]}")
+    assert message.startswith("can't be trained in 2 processes (resources.gpus): ")
+    assert said(f"{name}: {ALONE[name]}") == []
+
+
+@pytest.mark.parametrize("name", TOGETHER)
+def test_what_several_can_do_is_not(name: str) -> None:
+    assert said(f"resources: {{gpus: 2}}, {name}: {TOGETHER[name]}") == []
+
+
+def test_every_technique_was_thought_of() -> None:
+    assert {*ALONE, *TOGETHER, *TECHNIQUES, "init_from"} == set(BUILT_IN)
