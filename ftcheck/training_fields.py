@@ -16,7 +16,7 @@ from typing import Any
 
 from ftcheck.errors import UsageError, one_of
 from ftcheck.spec.mistakes import said
-from ftcheck.training_rules import OWNED, RANGES, RELATED, SUCCESSORS, conflicts
+from ftcheck.training_rules import FLAGS, OWNED, RANGES, RELATED, SUCCESSORS, conflicts
 
 _ATOMS = {kind: kind for kind in ("int", "float", "bool", "str", "dict", "list")} | {"nonetype": "none"}
 _WORDS = {
@@ -196,6 +196,8 @@ class _Reader:
                 continue
             metadata = _mapping(details.get("metadata"))
             kinds, choices = self._kinds(node.annotation)
+            if node.target.id in FLAGS:
+                kinds, choices = frozenset({"bool", "none"}), ()
             listed = _literal(metadata.get("choices"))
             yield TrainingField(
                 name=node.target.id,

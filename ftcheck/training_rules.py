@@ -83,6 +83,9 @@ SUCCESSORS: Mapping[str, str] = {
 }
 """A name that the installed version lacks -> what to write. Of older and newer versions, and of other trainers."""
 
+FLAGS = frozenset({"fsdp"})
+"""Fields that true switches on: what their annotation says is how they were once written."""
+
 _Range = tuple[str, Callable[[Any], bool]]
 _POSITIVE: _Range = ("a number above 0", lambda value: value > 0)
 _NOT_NEGATIVE: _Range = ("a number of at least 0", lambda value: value >= 0)

@@ -127,9 +127,11 @@ def training(
     optimizer: str = "adamw_torch",
     checkpointing: bool = False,
     weight_bytes: float = 4.0,
+    over: tuple[int, int, int] = (1, 1, 1),
 ) -> int:
     """Bytes that a training takes at most. `trained`: how many parameters, None for all; `weight_bytes`: of each that
-    is not trained (4 bits: 0.5)."""
+    is not trained (4 bits: 0.5); `over`: over how many processes weights, gradients and the optimizer's states are
+    spread, as ZeRO's stages 3, 2 and 1 do."""
     trained = shape.parameters if trained is None else trained
     state = next(size for part, size in _OPTIMIZER_BYTES if re.search(part, optimizer))
     frozen = max(0, shape.parameters - trained)
@@ -137,9 +139,9 @@ def training(
     layers = layer * (shape.layers + 0.5 * shape.crossed)
     if checkpointing:
         layers = shape.layers * batch.texts * batch.tokens * shape.width * 4 + layer
-    return int(
-        weight_bytes * frozen + trained * (4 + 4 + state) + _copies(shape, batch) + layers + 3 * _logits(shape, batch)
-    )
+    weights, gradients, states = over
+    kept = (weight_bytes * frozen + 4 * trained) / weights + trained * (4 / gradients + state / states)
+    return int(kept + _copies(shape, batch) + layers + 3 * _logits(shape, batch))
 
 
 def evaluating(shape: Shape, batch: Batch, *, weight_bytes: float = 4.0) -> int:

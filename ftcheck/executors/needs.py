@@ -12,6 +12,7 @@ from ftcheck.executors.estimate import Batch, Shape
 from ftcheck.executors.leases import Need
 from ftcheck.finetune import memory
 from ftcheck.keys import hub
+from ftcheck.spec import processes
 
 if TYPE_CHECKING:
     from ftcheck.devices import Device
@@ -121,6 +122,7 @@ def _estimated(job: Job) -> tuple[int, int] | None:
         optimizer=str(arguments.get("optim", "adamw_torch")),
         checkpointing=bool(arguments.get("gradient_checkpointing")),
         weight_bytes=loaded,
+        over=processes.spread_over(arguments, case.resources.processes),
     )
     beside = int(loaded * shape.parameters) if task.wants_reference(case.task_options) else 0
     return training + beside, evaluating + beside

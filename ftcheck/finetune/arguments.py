@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ftcheck import tasks
-from ftcheck.finetune import Job, resuming, together
+from ftcheck.finetune import Job, resuming, spreading, together
 from ftcheck.finetune.predict import BATCH_SIZE
 from ftcheck.finetune.techniques import Technique, TrainerBase
 from ftcheck.tasks import Task
@@ -58,6 +58,7 @@ def training_arguments(
     for technique in techniques:
         assert context is not None
         given |= technique.arguments(given, context)
+    given |= spreading.arguments(given)
     given["save_only_model"] = True
     given["save_on_each_node"] = together.nodes() > 1
     if goes_on is not None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ftcheck import timing
 from ftcheck.errors import TrainingError
-from ftcheck.finetune import Job, memory
+from ftcheck.finetune import Job, memory, spreading
 from ftcheck.finetune.environment import give_back
 from ftcheck.finetune.memory import out_of_memory, told_of_answers
 from ftcheck.finetune.work import Tokens
@@ -152,6 +152,7 @@ def generate(
     texts = [""] * len(prompts)
     low = done = endless = 0
     watch = _NaNWatch()
+    in_step = spreading.is_spread(model)  # others would wait for this one, whose batches became others
     model.eval()
     with writing.weights_cast_once(model), autocast(device, precision):
         while low < len(order):
@@ -159,7 +160,7 @@ def generate(
             batch = {name: t.to(device) for name, t in collate([prompts[index] for index in chosen]).items()}
             torch.manual_seed(seed + low)
             write = partial(_written, model, {**batch, **given, "logits_processor": [watch]})
-            tokens = _unless_out_of_memory(write, last_try=len(chosen) == 1)
+            tokens = _unless_out_of_memory(write, last_try=len(chosen) == 1 or in_step)
             if tokens is None:
                 batch_size = len(chosen) // 2
                 give_back(device)
@@ -278,12 +279,13 @@ def run(
     tokens = Tokens()
     total, items = 0.0, 0
     low = 0
+    in_step = spreading.is_spread(model)
     model.eval()
     with writing.weights_cast_once(model), autocast(device, precision):
         while low < len(order):
             chosen = _at_once(order[low : low + batch_size], spoken, model)
             of_batch = partial(_outputs, model, collate([features[int(i)] for i in chosen]), task, device, tokens)
-            answered = _unless_out_of_memory(of_batch, last_try=len(chosen) == 1)
+            answered = _unless_out_of_memory(of_batch, last_try=len(chosen) == 1 or in_step)
             if answered is None:
                 batch_size = len(chosen) // 2
                 give_back(device)

@@ -23,6 +23,7 @@ from ftcheck.finetune import (
     Trained,
     allocator,
     memory,
+    spreading,
     together,
     unshared,
 )
@@ -138,8 +139,10 @@ class FineTuning(Answering):
                         on_progress=self._on_progress,
                         unfinished=self._unfinished,
                     )
-                self.model = self.applied.finish(self.model, context)
+                self.model = outcome.model
             if together.is_first():
+                if outcome is not None:
+                    self.model = self.applied.finish(self.model.to(self.job.device), context)
                 self._tune(rows)
             recorder.turn()
             most = together.most(float(max(recorder.peak_bytes.values())))
@@ -321,7 +324,8 @@ class FineTuning(Answering):
             self._notes.extend(notes)
             if training:
                 self.model = self.applied.adapt(self.model, self._context(rows))
-            self.model.to(job.device)
+            if not (training and spreading.asked(job)):  # no device may have room for the whole model and what comes
+                self.model.to(job.device)
         if training:
             self.meta |= self.task.probe(self.model, self.meta, job.case.task_options)
         else:  # after the checkpoint proved to have classes of its own

@@ -6,7 +6,8 @@
   leaves the random numbers alone, so that looking doesn't change the weights.
 - A loss that isn't finite stops the training at once.
 - Where several processes train together, the items are those of all of them, the first one evaluates for all, and each
-  draws random numbers of its own.
+  draws random numbers of its own. Where the model is spread over them, all evaluate the same together, and the first
+  one has the whole model in the end.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from ftcheck.errors import FtcheckError, TechniqueError, TrainingError, shown
-from ftcheck.finetune import Job, OnProgress, Progress, memory, parts, resuming, together, workers
+from ftcheck.finetune import Job, OnProgress, Progress, memory, parts, resuming, spreading, together, workers
 from ftcheck.finetune.arguments import training_arguments
 from ftcheck.finetune.techniques import Technique, TrainerBase, user_code
 from ftcheck.finetune.techniques.libraries import HALVES_NOTHING
@@ -43,8 +44,10 @@ Evaluate = Callable[[Any, int], dict[str, float]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a training took and said."""
+    """What a training made, took and said."""
 
+    model: Any
+    """The model that was given; where it was spread over several processes, another one like it."""
     seconds: float
     samples_per_second: float
     log_history: tuple[dict[str, Any], ...]
@@ -65,8 +68,9 @@ def train(
     unfinished: Path | None = None,
 ) -> Outcome:
     """Train `model` in place on `features`, which are a torch IterableDataset where rows are streamed; afterwards it is
-    in evaluation mode, with the plain forward it came with. In `unfinished` lies what a training that was broken off
-    left, to be gone on with.
+    in evaluation mode, with the plain forward it came with. One that was spread over processes (`spreading`) is not
+    trained in place: what it became is the outcome's, in the first process. In `unfinished` lies what a training that
+    was broken off left, to be gone on with.
 
     Raises TrainingError: arguments that the Trainer refuses, a loss that isn't finite, out of memory.
     """
@@ -101,6 +105,7 @@ def train(
                 given = dict(base.inputs(model, context))
             made = (technique.optimizers(model, args, context) for technique in techniques)
             kind = _trainer_class(base.kind, reads_rows=base.inputs is not None)
+            whole = spreading.Whole(model) if spreading.asked(job) else None
             if goes_on is not None:
                 kind = partial(resuming.trainer_class(kind), resuming=goes_on)
             trainer = kind(
@@ -112,6 +117,7 @@ def train(
                 context=context,
                 score=None if evaluate is None else partial(evaluate, model),
                 on_progress=on_progress,
+                whole=whole,
                 **given,
                 **base.options,
             )
@@ -121,21 +127,30 @@ def train(
             start = time.perf_counter()
             trainer.train()
             seconds = time.perf_counter() - start + (goes_on.seconds if goes_on is not None else 0.0)
-        # In bf16 and fp16 accelerate leaves its autocast wrapper on the model.
-        trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
-        if base.finish is not None:
-            base.finish(model)
-    _refuse_broken(model)
-    model.eval()
+        model = _finished(model, trainer, whole, base)
     history = tuple(_plain(entry) for entry in trainer.state.log_history)
     samples = next((e["train_samples_per_second"] for e in reversed(history) if "train_samples_per_second" in e), 0.0)
     return Outcome(
+        model=model,
         seconds=seconds,
         samples_per_second=samples,
         log_history=history,
         first_losses=tuple(trainer.first_losses),
         tokens=getattr(trainer, "tokens", None),
     )
+
+
+def _finished(model: Any, trainer: Any, whole: spreading.Whole | None, base: TrainerBase) -> Any:
+    """The model that was trained, in evaluation mode, without what trained it. Raises TrainingError."""
+    if whole is not None:
+        model = whole.filled(trainer)
+    else:  # in bf16 and fp16 accelerate leaves its autocast wrapper on it
+        trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+    if base.finish is not None:
+        base.finish(model)
+    if together.is_first():
+        _refuse_broken(model)
+    return model.eval()
 
 
 @contextmanager
@@ -216,9 +231,11 @@ def _trainer_class(base: type | None, *, reads_rows: bool) -> Any:
             context: Context,
             score: Callable[[int], dict[str, float]] | None,
             on_progress: OnProgress,
+            whole: spreading.Whole | None,
             **kwargs: Any,
         ) -> None:
             _refuse_ignored(kind, techniques, computes_loss=computes_loss)
+            self.whole = whole
             super().__init__(**kwargs)
             self.techniques = techniques
             for technique in techniques:
@@ -231,6 +248,16 @@ def _trainer_class(base: type | None, *, reads_rows: bool) -> Any:
             self.first_losses: list[float] = []
             self.remove_callback(PrinterCallback)
             self.add_callback(Reporter(self, on_progress))
+
+        def create_accelerator_and_postprocess(self) -> None:
+            if self.whole is None:
+                super().create_accelerator_and_postprocess()
+                return
+            # The Trainer refuses to load the best of checkpoints that are the model alone; `whole` does that.
+            loads, self.args.load_best_model_at_end = self.args.load_best_model_at_end, False
+            super().create_accelerator_and_postprocess()
+            self.args.load_best_model_at_end = loads
+            spreading.prepare(self)
 
         def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> tuple[list[Any], Any]:
             self.loss_before, self.step_loss = self.step_loss if self.state.global_step else None, 0.0
@@ -280,15 +307,25 @@ def _trainer_class(base: type | None, *, reads_rows: bool) -> Any:
 
         def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
             """The weights for `load_best_model_at_end`, without the pickled arguments that the Trainer adds."""
-            if together.is_first_here():
+            if self.whole is not None:
+                self.whole.keep(self, output_dir)
+            elif together.is_first_here():
                 self.model.save_pretrained(output_dir)
+
+        def _load_best_model(self) -> None:
+            if self.whole is None:
+                super()._load_best_model()
 
         def evaluate(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> dict[str, float]:
             """Loss and metrics on the tune split, logged; draws no random numbers."""
             assert self.score is not None
             on_gpu = self.args.device.type == "cuda"
             with torch.random.fork_rng(devices=[self.args.device] if on_gpu else []):
-                scores = together.agreed(partial(self.score, self.state.global_step))
+                if spreading.is_spread(self.model):
+                    scores = self.score(self.state.global_step)
+                    scores = together.agreed(lambda: scores)
+                else:
+                    scores = together.agreed(partial(self.score, self.state.global_step))
             found = {f"{metric_key_prefix}_{name}": value for name, value in scores.items()}
             self.log(found)
             self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, found)

@@ -8,6 +8,8 @@ from copy import deepcopy
 from inspect import signature
 from typing import Any
 
+from ftcheck.finetune import spreading
+
 LEAVING = 1 / 8
 """Finished rows leave a batch when they are this part of it: leaving copies the cache of those that stay."""
 
@@ -186,7 +188,11 @@ def weights_cast_once(model: Any) -> Iterator[None]:
     base, say) anew for each token, and under `torch.inference_mode` all."""
     import torch
 
-    frozen = [weight for weight in model.parameters() if weight.dtype == torch.float32 and not weight.requires_grad]
+    frozen = [
+        weight
+        for weight in (() if spreading.is_spread(model) else model.parameters())
+        if weight.dtype == torch.float32 and not weight.requires_grad
+    ]
     try:
         for weight in frozen:
             weight.requires_grad_(True)

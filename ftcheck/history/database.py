@@ -88,7 +88,9 @@ def opened(path: Path, *, writes: bool, wal: bool = False) -> Iterator[sqlite3.C
         elif not path.is_file():
             raise HistoryError(f"there is no history {shown(path, 300)} yet: a session of pytest begins it")
         with closing(sqlite3.connect(path, timeout=WAIT, isolation_level=None)) as connection:
+            connection.execute("BEGIN")  # what a version is told by is read at one moment
             old = _version(connection, path) < len(MIGRATIONS)
+            connection.execute("COMMIT")
             if wal:
                 with suppress(sqlite3.OperationalError):  # another process has it open: a later session turns it on
                     connection.execute("PRAGMA journal_mode = WAL")

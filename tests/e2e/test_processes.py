@@ -18,3 +18,12 @@ def test_two_processes_train_one_predicts_and_the_run_is_found_again(project: Pr
     again = project.run("--ft-cache=only")
     assert again.code == 0, again.text
     assert again.metrics == first.metrics
+
+
+def test_a_model_that_is_spread_is_judged_like_any_other(project: Project) -> None:
+    project.suite(TWO.replace("gates", "training: {fsdp: true}, gates"))
+    first = project.run()
+    assert first.code == 0, first.text
+    assert first.results["two"]["runs"][0]["environment"]["processes"] == 2
+    assert first.metrics["two"][0]["examples"] == 8
+    assert project.run("--ft-cache=only").metrics == first.metrics

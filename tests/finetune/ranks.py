@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,32 @@ def jobs(folder: Path, processes: int) -> Iterator[tuple[str, Job, Any]]:
         read = {"peft": techniques.get("peft").read(options)}
         made = job("text-classification", bert, training=training(8), techniques=read, **fields)
         yield name, made, loaded(train=TEXTS[:16], eval=TEXTS)
+    texts_looks = {**looks, "dataloader_drop_last": True}
+    for kind, spread in SPREAD.items():
+        more = dict(spread) if processes > 1 else {}
+        yield f"{kind}-classes", job("text-classification", bert, training=training(8, **more), **fields), whole
+        chosen = training(4, **looks, **best, **more, num_train_epochs=6)
+        yield (
+            f"{kind}-stopped",
+            job("text-classification", bert, training=chosen, early_stopping=EarlyStopping(patience=2), **fields),
+            whole,
+        )
+        yield (
+            f"{kind}-texts",
+            job("text-generation", gpt2, training=training(4, **texts_looks, **more), **fields),
+            loaded(train=texts, eval=texts, tune=texts[:4]),
+        )
+        yield (
+            f"{kind}-summarization",
+            job("summarization", folder / "t5", training=training(4, **looks, **more), **fields),
+            loaded(train=DOCUMENTS, eval=DOCUMENTS, tune=DOCUMENTS[:2]),
+        )
+        adapter = {"peft": techniques.get("peft").read("lora")}
+        yield (
+            f"{kind}-lora",
+            job("text-classification", bert, training=training(8, **more), techniques=adapter, **fields),
+            whole,
+        )
     streamed = Data(
         kind="reader",
         path="jsonl",
@@ -111,6 +138,15 @@ ADAPTERS: Mapping[str, Any] = {
     "ia3": {"method": "ia3"},
     "prompt": {"method": "prompt_tuning"},
 }
+SPREAD: Mapping[str, Mapping[str, Any]] = {
+    "fsdp": {"fsdp": True},
+    **{
+        f"zero{stage}": {"deepspeed": {"zero_optimization": {"stage": stage}}}
+        for stage in (2, 3)
+        if find_spec("deepspeed") is not None
+    },
+}
+"""What spreads a model over the processes."""
 TASKS: Mapping[str, Sequence[Row]] = {
     "question-answering": [*QUESTIONS, *UNANSWERABLE],
     "multiple-choice": CHOICES,

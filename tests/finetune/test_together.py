@@ -20,7 +20,13 @@ from tests import tiny
 from tests.finetune import ranks
 from tests.finetune.jobs import TEXTS
 
-NAMES = ("classes", "stopped", "tokens", "texts", "pairs", *ranks.TASKS, *ranks.TECHNIQUES, *ranks.ADAPTERS, "stream")
+SPREAD = [
+    f"{kind}-{name}" for kind in ranks.SPREAD for name in ("classes", "stopped", "texts", "summarization", "lora")
+]
+NAMES = (
+    *("classes", "stopped", "tokens", "texts", "pairs", *ranks.TASKS, *ranks.TECHNIQUES, *ranks.ADAPTERS, "stream"),
+    *SPREAD,
+)
 LOSSES, WEIGHTS = 2e-6, 1e-6
 """Absolute tolerances, for float32 sums in another order: 5e-7 and 2e-7 were measured."""
 TIMES = ("train_runtime", "train_samples_per_second", "train_steps_per_second", "total_flos")
@@ -83,8 +89,9 @@ def test_losses_and_weights_are_those_of_one_process(trained: Path, name: str) -
         torch.testing.assert_close(others[key], value, rtol=0, atol=WEIGHTS, msg=lambda text, key=key: f"{key}: {text}")
 
 
-def test_the_best_model_is_taken_and_all_stop_together(trained: Path) -> None:
-    history = told(trained / "several", "stopped")["history"]
+@pytest.mark.parametrize("name", ["stopped", *(name for name in SPREAD if name.endswith("stopped"))])
+def test_the_best_model_is_taken_and_all_stop_together(trained: Path, name: str) -> None:
+    history = told(trained / "several", name)["history"]
     losses = [entry["eval_loss"] for entry in history if "eval_loss" in entry]
     assert len(losses) < 24  # stopped early
     assert min(losses) < losses[-1]  # which is not the best

@@ -56,5 +56,29 @@ def test_what_several_can_do_is_not(name: str) -> None:
     assert said(f"resources: {{gpus: 2}}, {name}: {TOGETHER[name]}") == []
 
 
+@pytest.mark.parametrize("spreads", ["fsdp: true", "deepspeed: {zero_optimization: {stage: 3}}"])
+@pytest.mark.parametrize(
+    ("name", "options", "expected"),
+    [
+        ("prune", "{amount: 0.5, schedule: cubic}", "a mask is as large as the whole weight; prune at the end"),
+        ("prune", "{amount: 0.5}", None),
+        ("optimizers", TOGETHER["optimizers"], "the Trainer takes no optimizer there that was made before the model"),
+        ("focal", "2.0", None),
+    ],
+)
+def test_what_needs_whole_weights_does_not_go_with_a_spread_model(
+    spreads: str, name: str, options: str, expected: str | None
+) -> None:
+    fields = f"resources: {{gpus: 2}}, training: {{{spreads}}}, {name}: {options}"
+    try:
+        case_of(f"data: {{path: org/data, splits: {{tune: validation}}}}, {fields}")
+    except SuiteErrors as found:
+        (message,) = [error.message for error in found.errors if "can't be combined with training." in error.message]
+        assert expected is not None
+        assert expected in message
+    else:
+        assert expected is None
+
+
 def test_every_technique_was_thought_of() -> None:
     assert {*ALONE, *TOGETHER, *TECHNIQUES, "init_from"} == set(BUILT_IN)

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ftcheck.errors import MissingExtraError, TechniqueError, one_of, shown
 from ftcheck.spec import Facts
+from ftcheck.spec.processes import SPREADS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -175,6 +176,11 @@ class Technique(ABC):
     @property
     def alone(self) -> str:
         """Why only one process trains with it, as the end of a sentence; empty where several may do it together."""
+        return ""
+
+    @property
+    def whole(self) -> str:
+        """Why the model that it trains can't be spread over processes, as the end of a sentence; empty where it can."""
         return ""
 
     def halving_problem(self) -> str:
@@ -428,6 +434,9 @@ def problems(facts: Facts) -> Iterator[Problem]:
         technique = kind(facts.techniques[name])
         if facts.processes > 1 and technique.alone:
             yield (name,), f"can't be trained in {facts.processes} processes (resources.gpus): {technique.alone}"
+        for spreads in SPREADS:
+            if (facts.training or {}).get(spreads) and technique.whole:
+                yield (name,), f"can't be combined with training.{spreads}: {technique.whole}"
         for path, message in technique.problems(facts):
             yield (name, *path), message
         if facts.halves and (problem := technique.halving_problem()):

@@ -194,6 +194,7 @@ class Loop(Technique):
         model.zero_grad(set_to_none=True)
         losses = [entry["loss"] for entry in training._history if "loss" in entry]
         return Outcome(
+            model=model,
             seconds=seconds,
             samples_per_second=counted.rows / max(seconds, 1e-9),
             log_history=tuple(training._history),

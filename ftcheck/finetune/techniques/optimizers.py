@@ -44,6 +44,10 @@ class Optimizers(Technique):
             if get(other).optimized is not Technique.optimized:
                 yield (), f"makes the optimizer, so that {other} has no effect: leave one of them out"
 
+    @property
+    def whole(self) -> str:
+        return "the Trainer takes no optimizer there that was made before the model was spread"
+
     def train_key(self, identifier: Identifier, case: Case) -> dict[str, Any]:
         """The function's source instead of its name."""
         return {"code": user_code.identity(self.given["function"])}

@@ -84,6 +84,10 @@ class Prune(Technique):
     def alone(self) -> str:
         return "each would choose weights by gradients of its own rows" if self.given["method"] == "movement" else ""
 
+    @property
+    def whole(self) -> str:
+        return "" if self._schedule == "end" else "a mask is as large as the whole weight; prune at the end"
+
     def adapt(self, model: Any, context: Context) -> Any:
         if self.given["method"] == "movement" and context.job.precision == "fp16":
             raise TechniqueError("prune: fp16 scales gradients, which movement adds up; train in bf16 or fp32")
