@@ -7,7 +7,7 @@ import math
 import shutil
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -269,6 +269,24 @@ def test_a_cut_file_is_refused(history: History) -> None:
     history.path.write_bytes(history.path.read_bytes()[:6000])
     with pytest.raises(HistoryError, match="can't be used: database disk image is malformed"):
         history.append(session(), [judged()], 9)
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        pytest.param(lambda whole, at: whole[:at] + b"\xff" * 17 + whole[at:], id="a-size-beyond-memory"),
+        pytest.param(lambda whole, at: whole.replace(b"results (", b"results\x9a("), id="a-schema-that-is-no-text"),
+    ],
+)
+def test_a_file_that_sqlite_itself_stumbles_over_is_refused(
+    history: History, damaged: Callable[[bytes, int], bytes]
+) -> None:
+    """By errors that aren't its own, as fuzzing found."""
+    history.append(session(), [judged()], 9)
+    whole = history.path.read_bytes()
+    history.path.write_bytes(damaged(whole, whole.index(b"tablesessions") - 9))
+    with pytest.raises(HistoryError, match="can't be used"):
+        history.known()
 
 
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
