@@ -78,7 +78,7 @@ def jobs(folder: Path, processes: int) -> Iterator[tuple[str, Job, Any]]:
         given = {"teacher": str(folder / "teacher")} if name == "distill" else options
         read = {name: techniques.get(name).read(given)}
         own = {"optim": "adamw_torch"} if name == "optimizers" else {}
-        of_job = {"parents": {"init_from": folder / "teacher"}} if name == "init_from" else {}
+        of_job: dict[str, Any] = {"parents": {"init_from": folder / "teacher"}} if name == "init_from" else {}
         made = job("text-classification", bert, training=training(8, **own), techniques=read, **fields, **of_job)
         yield name, made, loaded(train=TEXTS[:16], eval=TEXTS)
     for name, options in ADAPTERS.items():
@@ -93,7 +93,7 @@ def jobs(folder: Path, processes: int) -> Iterator[tuple[str, Job, Any]]:
     )
     steps = training(4, max_steps=5)
     yield "stream", job("text-classification", bert, data=streamed, training=steps, **fields), None
-    parted = {"techniques": {"folds": techniques.get("folds").read(3)}, "fold": 1}
+    parted: dict[str, Any] = {"techniques": {"folds": techniques.get("folds").read(3)}, "fold": 1}
     alone = replace(streamed, files={"train": streamed.files["train"]}, streaming=False)
     yield "folds", job("text-classification", bert, data=alone, training=training(8), **parted, **fields), None
 
@@ -212,7 +212,7 @@ def refused(folder: Path, out: Path) -> None:
 def main(folder: Path) -> None:
     rank, processes = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     together.join((folder / "meeting").as_uri(), rank=rank, processes=processes, device="cpu")
-    MaskingCollator.__call__ = masked  # type: ignore[method-assign]
+    MaskingCollator.__call__ = masked  # type: ignore[assignment, method-assign]
     train(folder, folder / "several", processes)
     grouped(folder, folder / "several")
     refused(folder, folder / "several")

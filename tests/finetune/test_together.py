@@ -37,7 +37,7 @@ TIMES = ("train_runtime", "train_samples_per_second", "train_steps_per_second", 
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what came of each training, in `one` and in `several`."""
     folder = tmp_path_factory.mktemp("together")
-    still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    still: dict[str, Any] = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     tiny.bert(folder / "bert", **still)
     tiny.bert(folder / "dropout")
     tiny.bert(folder / "teacher", head="BertForSequenceClassification", labels=("moves", "rests"), **still)

@@ -312,9 +312,9 @@ def read_history(content: bytes) -> object:
             show_history(file=path)
         with suppress(FtcheckError):
             for known in found.known()[:3]:
-                for form in ({}, {"as_json": True}, {"csv": True}):
+                for as_json, csv in ((False, False), (True, False), (False, True)):
                     with suppress(FtcheckError):
-                        show_history(str(known), file=path, limit=20, **form)
+                        show_history(str(known), file=path, limit=20, as_json=as_json, csv=csv)
         return found.append(SESSION, [Judged(suite="a.ft.yaml", result=whole())], 5), out.getvalue()
 
 
