@@ -3,10 +3,10 @@
     pip install atheris
     python benchmarks/fuzz.py suites --seconds 600
 
-Targets: suites, baselines, results, manifests (tests/fuzzing/targets.py). Only ftcheck's own errors may come out. Any
-other exception is noted once for each place that raises it, with the input; so is what takes longer than --patience or
-2 GB, which ends the run. At the end inputs and findings are counted; the exit code is 1 where there are any.
---seconds are those of the processor: on a busy machine a run takes longer, and gets through as much.
+Targets: suites, baselines, results, manifests, history, compare, bisect (tests/fuzzing/targets.py). Only ftcheck's own
+errors may come out. Any other exception is noted once for each place that raises it, with the input; so is what takes
+longer than --patience or 2 GB, which ends the run. At the end inputs and findings are counted; the exit code is 1 where
+there are any. --seconds are those of the processor: on a busy machine a run takes longer, and gets through as much.
 """
 
 from __future__ import annotations

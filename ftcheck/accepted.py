@@ -166,9 +166,10 @@ def _flat(device: str, value: Any) -> dict[str, Any]:
     """An entry's JSON with what stands in `statistics` beside the rest; of its anchor too."""
     if not isinstance(value, dict) or not isinstance(value.get("statistics"), dict):
         raise ValueError(f"{shown(device, 20)} is no entry")
-    for name, below in (("components", "train"), ("components", "predict"), ("keys", "train"), ("keys", "predict")):
-        if not isinstance(value.get(name), dict) or not isinstance(value[name].get(below), dict | list):
-            raise ValueError(f"{name}.{below} is missing")
+    for name, kind in (("components", dict), ("keys", list)):
+        for below in ("train", "predict"):
+            if not isinstance(value.get(name), dict) or not isinstance(value[name].get(below), kind):
+                raise ValueError(f"{name}.{below} is missing")
     statistics, anchor = value["statistics"], value.get("anchor")
     return {
         **{name: found for name, found in value.items() if name != "checksum"},

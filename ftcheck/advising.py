@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ftcheck import surveying, tasks
+from ftcheck import sizes, surveying, tasks
 from ftcheck.errors import shown
 from ftcheck.finetune import techniques
 from ftcheck.report import numbers
@@ -188,12 +188,12 @@ def _batch(job: Job, rows: int, length: int, size: Size) -> tuple[int, str]:
     fitting = [batch for batch in powers if taken(batch) <= USABLE * free]
     if not fitting:
         return 1, (
-            f"even one row of {length:,} tokens takes about {numbers.scaled(taken(1))}B of {numbers.scaled(free)}B "
+            f"even one row of {length:,} tokens takes about {sizes.in_words(taken(1))} of {sizes.in_words(free)} "
             "free: train fewer parameters (peft, freeze), or shorter rows"
         )
     batch = max((b for b in fitting if b <= max(8, rows / 20)), default=fitting[0])
     return batch, (
-        f"takes about {numbers.scaled(taken(batch))}B with {length:,} tokens, of {numbers.scaled(free)}B free; at "
+        f"takes about {sizes.in_words(taken(batch))} with {length:,} tokens, of {sizes.in_words(free)} free; at "
         "least 20 steps an epoch where there are rows for them"
     )
 
@@ -225,7 +225,7 @@ def report(found: Advice, nodeid: str) -> Iterator[str]:
     """The lines of the report."""
     case = found.case
     counts = ", ".join(f"{role} {count:,}" for role, count in found.rows.items())
-    parameters = f"{numbers.scaled(found.size.parameters)}parameters"
+    parameters = f"{sizes.scaled(found.size.parameters)}parameters"
     yield f"{nodeid}: {case.task} with {shown(case.checkpoint.path, 100)}, {parameters}"
     yield f"  rows: {counts}"
     if found.classes:

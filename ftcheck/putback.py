@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from blake3 import blake3
 
-from ftcheck import git
+from ftcheck import git, recipes, tasks, training_fields
 from ftcheck.errors import BaselineError, shown
+from ftcheck.finetune import techniques
 from ftcheck.git import Commit
 from ftcheck.keys.files import file_digest
 from ftcheck.spec import Case, Checkpoint, EarlyStopping
@@ -49,9 +50,15 @@ def cause_of(path: str) -> str:
 def put_back(name: str, entry: Entry, past: Past) -> Variant:
     """What puts the change `name` (see `cause_of`) back to what it was for `entry`. Raises BaselineError where that
     can't be done here."""
-    recipe = entry.recipe
-    if not recipe:
+    if not entry.recipe:
         raise BaselineError("the baseline doesn't keep its recipe: accept a result anew (--ft-update)")
+    try:
+        return _put_back(name, recipes.checked(entry.recipe), entry, past)
+    except (AttributeError, LookupError, TypeError, ValueError, OSError) as error:  # what components say isn't checked
+        raise BaselineError(f"the baseline says of it what ftcheck did not write: {shown(error, 200)}") from None
+
+
+def _put_back(name: str, recipe: Mapping[str, Any], entry: Entry, past: Past) -> Variant:
     kind, _, below = name.partition(".")
     if name == "checkpoint":
         return partial(_with, checkpoint=_checkpoint(recipe["checkpoint"], entry, past))
@@ -61,14 +68,19 @@ def put_back(name: str, entry: Entry, past: Past) -> Variant:
         _check_arguments(recipe["training"])
         return partial(_training, name=below, old=recipe["training"])
     if kind == "task" and below and below in recipe["task_options"]:
-        return partial(_task_option, name=below, value=recipe["task_options"][below])
+        return partial(_task_option, name=below, value=recipe["task_options"][below])  # checked with its task
     if kind == "techniques" and below.endswith(".code"):
         raise BaselineError("it names code of your own, which was edited: the suite has no value that puts it back")
     if kind == "techniques" and below:
-        old = recipe.get("techniques", {})
+        old = recipe["techniques"]
         if any(str(value).startswith("case:") for value in old.get(below, {}).values()):
             raise BaselineError(f"{below} took another case's model, as that case was then")
-        return partial(_technique, name=below, old=old)
+        whole = (
+            {below: techniques.get(below).options.model_validate(old[below]).model_dump(mode="json")}
+            if below in old
+            else {}
+        )
+        return partial(_technique, name=below, old=whole)
     if name in ("precision", "early_stopping"):
         old = recipe[name]
         found: Any = EarlyStopping(**old) if isinstance(old, Mapping) else old
@@ -81,12 +93,13 @@ def _with(case: Case, **changes: Any) -> Case:
 
 
 def _check_arguments(training: Mapping[str, Json] | None) -> None:
-    """Raise BaselineError for an argument that no suite can set: nobody validated a baseline's."""
-    from ftcheck import training_fields
-
-    for name in training or ():
-        if name not in training_fields.installed().settable:
+    """Raise BaselineError for an argument that no suite can set so: nobody validated a baseline's."""
+    known = training_fields.installed().settable
+    for name, value in (training or {}).items():
+        if name not in known:
             raise BaselineError(f"it sets training.{shown(name, 60)}, which no suite can")
+        if problem := known[name].problem(value):
+            raise BaselineError(f"it sets training.{shown(name, 60)} to what no suite can: {problem}")
 
 
 def _training(case: Case, *, name: str, old: Mapping[str, Json] | None) -> Case:
@@ -104,7 +117,11 @@ def _technique(case: Case, *, name: str, old: Mapping[str, Any]) -> Case:
 
 
 def _task_option(case: Case, *, name: str, value: Json) -> Case:
-    return replace(case, task_options={**case.task_options, name: value})
+    try:
+        made = tasks.get(case.task).options(**{**case.task_options, name: value})
+    except ValueError as error:
+        raise BaselineError(f"it sets {shown(name, 60)} to what no suite can: {shown(error, 200)}") from None
+    return replace(case, task_options={**case.task_options, name: made.model_dump()[name]})
 
 
 _SELECTION = {

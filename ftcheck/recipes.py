@@ -6,9 +6,15 @@ Paths are relative to the suite, and of a Hub name the commit that was used is k
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ftcheck.errors import BaselineError, shown
+from ftcheck.spec.case import Precision
 
 if TYPE_CHECKING:
     from ftcheck.finetune import Job
@@ -48,6 +54,59 @@ def recorded(job: Job) -> dict[str, Json]:
     }
     plain: dict[str, Json] = keys.plain_json(found, "recipe")
     return plain
+
+
+class _Part(BaseModel):
+    """Strict, so that no value becomes one of another kind."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class _Checkpoint(_Part):
+    path: str
+    local: bool
+    revision: str | None
+    tokenizer: str | None
+
+
+class _Data(_Part):
+    kind: Literal["hub", "local", "reader", "callable"]
+    path: str
+    name: str | None
+    revision: str | None
+    files: dict[str, list[str]]
+    columns: dict[str, str | None]
+    splits: dict[str, str]
+    holdout: dict[str, float]
+    limit: dict[str, int]
+    options: dict[str, Any]
+
+
+class _Stopping(_Part):
+    patience: int
+    threshold: float
+
+
+class _Recipe(_Part):
+    checkpoint: _Checkpoint
+    data: _Data
+    early_stopping: _Stopping | None
+    precision: Precision
+    techniques: dict[str, dict[str, Any]] = {}
+    task_options: dict[str, Any]
+    training: dict[str, Any] | None
+
+
+def checked(recipe: Mapping[str, Json]) -> dict[str, Any]:
+    """A recipe as `recorded` makes it, out of a file that may have been edited by hand. Raises BaselineError."""
+    try:
+        return _Recipe.model_validate(dict(recipe)).model_dump()
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = shown(".".join(map(str, first["loc"])), 60)
+        raise BaselineError(
+            f"the baseline's recipe is none that ftcheck wrote ({where}: {shown(first['msg'])})"
+        ) from None
 
 
 def _relative(path: str, folder: Path) -> str:

@@ -1,11 +1,14 @@
-"""How many bytes something may take, as suites and options say it (`500MB`, `8GB`, `1.5TB`), and as messages do."""
+"""How many bytes something may take, as suites and options say it (`500MB`, `8GB`, `1.5TB`), and how many of anything,
+as messages and reports do."""
 
 from __future__ import annotations
 
+import math
 import re
 
 from ftcheck.errors import shown
 
+_PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(i?)B?", re.IGNORECASE)
 
 
@@ -21,8 +24,16 @@ def in_bytes(said: str | int, *, least: int = 1) -> int:
 
 
 def in_words(count: float) -> str:
-    """Bytes as a suite could say them, to three digits: `8GB`, `512MB`."""
-    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("KB", 1e3)):
-        if count >= size:
-            return f"{count / size:.3g}{unit}"
-    return f"{count:.0f}B"
+    """Bytes as messages and reports say them: `8 GB`, `90.9 MB`, `12 B`."""
+    return f"{scaled(count)}B"
+
+
+def scaled(number: float) -> str:
+    """Three significant digits with a decimal prefix: `22.7 M`, `1 k`, `312 `."""
+    if not math.isfinite(number):
+        return f"{number} "
+    rounded = float(f"{number:.3g}")
+    for size, prefix in _PREFIXES:
+        if abs(rounded) >= size:
+            return f"{rounded / size:.3g} {prefix}"
+    return f"{rounded:.3g} "

@@ -19,13 +19,14 @@ from ftcheck.cli.calibrate import bisect, calibrate
 from ftcheck.cli.card import card
 from ftcheck.cli.certify import certify
 from ftcheck.cli.certify import verify as verify_model
-from ftcheck.cli.common import PROBLEM, USAGE, CacheDir, existing, open_store, size
+from ftcheck.cli.common import PROBLEM, USAGE, CacheDir, existing, open_store
 from ftcheck.cli.compare import compare
 from ftcheck.cli.history import history
 from ftcheck.cli.report import report
 from ftcheck.cli.sharing import pull, push
 from ftcheck.cli.vendor import vendor
 from ftcheck.errors import FtcheckError, UsageError, one_of, shown
+from ftcheck.sizes import in_words
 
 if TYPE_CHECKING:
     from ftcheck.keys import Change
@@ -153,14 +154,14 @@ def list_entries(cache_dir: CacheDir = None) -> None:
         cells = (
             item.stage,
             item.digest[:12],
-            size(entry.size),
-            size(entry.model_size) if entry.model_size else "",
+            in_words(entry.size),
+            in_words(entry.model_size) if entry.model_size else "",
             entry.manifest["created"][:16].replace("T", " "),
             _ago(item.idle),
             known.get(item.digest) or _described(entry),
         )
         print(_row(cells))
-    print(f"{count:,} entries, {size(total)} in {store.root}")
+    print(f"{count:,} entries, {in_words(total)} in {store.root}")
     _print_warnings(store)
 
 
@@ -237,7 +238,7 @@ def prune(
     done = prune_store(store, models=models, older_than=older_than, max_size=max_size, named=kept, dry_run=dry_run)
     would = "would be " if dry_run else ""
     what = f"{done.entries:,} entries and {done.models:,} models {would}taken out of {store.root}"
-    print(f"{what}, {size(done.freed)} {would}freed")
+    print(f"{what}, {in_words(done.freed)} {would}freed")
     if done.busy:
         print(f"{done.busy:,} were left: a process works on them")
     if done.named:

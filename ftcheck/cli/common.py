@@ -40,11 +40,3 @@ def existing(paths: list[Path] | None) -> list[Path]:
         if not place.exists():
             raise UsageError(f"{place} does not exist")
     return places
-
-
-def size(count: int) -> str:
-    """Bytes as a reader takes them in."""
-    for unit, many in (("GB", 1000**3), ("MB", 1000**2), ("kB", 1000)):
-        if count >= many:
-            return f"{count / many:.1f} {unit}"
-    return f"{count} B"

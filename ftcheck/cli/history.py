@@ -121,14 +121,15 @@ def _list(found: History, with_: Marks) -> None:
 
     for known in found.known():
         records = found.records(known, _GLANCE)
-        (name, *_) = _metrics(records, None)
-        values = [record.point.values[name].value for record in records if name in record.point.values]
+        if not records:  # their sessions are gone
+            continue
         when, verdict = known.time[:16].replace("T", " "), shown(records[-1].point.verdict, 20)
-        print(f"{shown(str(known), 300)} ({known.device})")
-        print(
-            f"  {when}  {verdict:<12}  {numbers.count(known.points, 'result')}  "
-            f"{shown(name, 60)} {past.sparkline(values, with_)}"
-        )
+        line = f"  {when}  {verdict:<12}  {numbers.count(known.points, 'result')}"
+        for name in _metrics(records, None)[:1]:
+            values = [record.point.values[name].value for record in records if name in record.point.values]
+            line += f"  {shown(name, 60)} {past.sparkline(values, with_)}"
+        print(f"{shown(str(known), 300)} ({shown(known.device, 20)})")
+        print(line)
 
 
 def _width() -> int:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ftcheck.cli.calibrate import Device, passed_on
-from ftcheck.cli.common import PROBLEM, CacheDir, open_store, size
+from ftcheck.cli.common import PROBLEM, CacheDir, open_store
+from ftcheck.sizes import in_words
 
 if TYPE_CHECKING:
     from ftcheck.sharing import Moved, Names
@@ -69,7 +70,7 @@ def _names(cases: list[str] | None, device: str | None, cache_dir: Path | None) 
 
 
 def _say(moved: Moved, done: str, store: Store) -> None:
-    print(f"{moved.entries:,} entries {done}, {size(moved.size)}; {moved.there:,} were there")
+    print(f"{moved.entries:,} entries {done}, {in_words(moved.size)}; {moved.there:,} were there")
     for warning in store.warnings:
         print(f"ftcheck: {warning}", file=sys.stderr)
     if store.warnings:
@@ -86,4 +87,4 @@ def _showing(doing: str) -> Iterator[Callable[[int], None]]:
         yield lambda moved: None
         return
     with console.status(doing) as status:
-        yield lambda moved: status.update(f"{doing}: {size(moved)}")
+        yield lambda moved: status.update(f"{doing}: {in_words(moved)}")

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from ftcheck.cli.calibrate import Device, passed_on
-from ftcheck.cli.common import CacheDir, existing, size
+from ftcheck.cli.common import CacheDir, existing
+from ftcheck.sizes import in_words
 
 
 def vendor(
@@ -30,6 +31,6 @@ def vendor(
         passed_on(device, cache_dir),
         lambda session, cases: vendoring.vendor(session, cases, places, target, wheels=wheels),
     )
-    print(f"{done.cases:,} cases, {done.files:,} files, {size(done.size)} in {target}; all keys are the same there")
+    print(f"{done.cases:,} cases, {done.files:,} files, {in_words(done.size)} in {target}; all keys are the same there")
     for note in done.notes:
         print(f"ftcheck: {note}", file=sys.stderr)

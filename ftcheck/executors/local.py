@@ -15,6 +15,7 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from multiprocessing.connection import Connection, Pipe, wait
@@ -165,7 +166,8 @@ class LocalExecutor:
             self._bell[1].send_bytes(b"")
         if self._thread is None:
             if SUPPORTED and self.jobs > 1:
-                self._server = ForkServer.start()
+                with suppress(OSError):  # told of when a slot can't be started either
+                    self._server = ForkServer.start()
             self._thread = threading.Thread(target=self._serve, name="ftcheck-slots", daemon=True)
             self._thread.start()
 
@@ -200,11 +202,11 @@ class LocalExecutor:
             try:
                 need = self.leases.within(needs.of(task.work, self.devices[0], threads=threads))
                 lease = None if need in refused else self._lease(need)
+                if lease is not None:
+                    self._send(self._slot(lease, threads), task, lease)
+                    continue
             except FtcheckError as error:
                 self._failed(task, error)
-                continue
-            if lease is not None:
-                self._send(self._slot(lease, threads), task, lease)
                 continue
             refused.add(need)
             if task.asked and task.why != self._requests[need].why:
@@ -235,13 +237,18 @@ class LocalExecutor:
 
     def _slot(self, lease: Lease, threads: int) -> _Slot:
         """An idle slot with the lease's devices and so many threads, started where there is none, in another's place
-        if there are `jobs`."""
+        if there are `jobs`. Where none can be started, the lease is given back; raises TrainingError."""
         for slot in self._slots:
             if slot.task is None and (slot.process.devices, slot.process.threads) == (lease.devices, threads):
                 return slot
         if len(self._slots) >= self.jobs:
             self._end_idle(1)
-        slot = _Slot(process=SlotProcess.start(lease.devices, threads, self.root, self._server))
+        try:
+            started = SlotProcess.start(lease.devices, threads, self.root, self._server)
+        except OSError as error:
+            lease.release()
+            raise TrainingError(f"no process can be started to train it: {shown(error, 300)}") from error
+        slot = _Slot(process=started)
         self._slots.append(slot)
         return slot
 

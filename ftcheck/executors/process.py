@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
@@ -39,20 +39,24 @@ class SlotProcess:
 
     @classmethod
     def start(cls, devices: Sequence[Device], threads: int, root: Path, server: ForkServer | None = None) -> Self:
-        """`root`: of the run store. `server`: of which the process is made, where that is possible."""
-        ours, theirs = Pipe()
-        log = TemporaryFile()  # noqa: SIM115  lives as long as its slot
+        """`root`: of the run store. `server`: of which the process is made, where that is possible. Raises OSError
+        where the system has no room for one."""
         given = _environment(devices, threads)
-        with theirs:
-            process = (server and server.fork(given, theirs, log)) or subprocess.Popen(  # noqa: S603  this Python, with our own words
-                forkserver.command(theirs.fileno()),
-                env={**os.environ, **given},
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # Ctrl-C is for the parent, which ends its slots
-            )
+        with ExitStack() as stack:
+            log = stack.enter_context(TemporaryFile())
+            ours, theirs = Pipe()
+            stack.enter_context(ours)
+            with theirs:
+                process = (server and server.fork(given, theirs, log)) or subprocess.Popen(  # noqa: S603  this Python, with our own words
+                    forkserver.command(theirs.fileno()),
+                    env={**os.environ, **given},
+                    pass_fds=[theirs.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,  # Ctrl-C is for the parent, which ends its slots
+                )
+            stack.pop_all()  # pipe and log live as long as their slot
         slot = cls(devices=tuple(devices), threads=threads, pipe=ours, _process=process, _log=log)
         with suppress(OSError):  # told when it is sent work
             ours.send(Hello(root=root, path=tuple(sys.path), folder=os.getcwd()))

@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 from ftcheck import inputs
 from ftcheck.errors import FtcheckError, TrainingError, shown
-from ftcheck.executors import ahead, parcels, ray_cluster, ray_group
+from ftcheck.executors import ahead, needs, parcels, ray_cluster, ray_group
 from ftcheck.executors.ahead import Task
 from ftcheck.executors.parcels import EntryParcel, Parcel
+from ftcheck.executors.ray_cluster import Joined
 from ftcheck.executors.ray_group import Gone
 from ftcheck.executors.ray_node import Answer, Errand, Lacking, Mailbox, Started, follow, reproduce, tail
 from ftcheck.executors.slot import Done, Order, SlotError, Waiting
@@ -48,7 +49,6 @@ UNWIND = 5.0
 """Seconds that runs have to put away what they hold when the session ends."""
 AUTOSCALING = 600.0
 """Seconds for which a run waits for a node that has what it asks for: a cluster may grow."""
-_THREADS = "OMP_NUM_THREADS"
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
@@ -88,8 +88,7 @@ class RayExecutor:
     _entries: dict[str, EntryParcel] = field(default_factory=dict)
     """The same, of the store: the checksum of a manifest -> its entry."""
     _mailbox: Any = None
-    _leave: Callable[[], object] | None = None
-    """Leaves the cluster, where it is for us to do."""
+    _joined: Joined | None = None
     _refused: FtcheckError | None = None
     """Why there is no cluster."""
 
@@ -129,9 +128,9 @@ class RayExecutor:
         if self._mailbox is not None:
             self._end_all()
             self._probe.unlink(missing_ok=True)
-        if self._leave is not None:
-            self._leave()
-        self._mailbox, self._leave = None, None
+        if self._joined is not None:
+            self._joined.leave()
+        self._mailbox, self._joined = None, None
 
     def _end_all(self) -> None:
         import ray
@@ -165,7 +164,7 @@ class RayExecutor:
         if self._mailbox is not None:
             return
         try:
-            self._leave = ray_cluster.connect(self.address)
+            self._joined = ray_cluster.connect(self.address)
         except FtcheckError as error:
             self._refused = error
             raise
@@ -189,7 +188,8 @@ class RayExecutor:
         task.group = ray_group.placed(job)
         if task.group is not None:
             options |= ray_group.within(task.group, 0)
-        runtime = {"env_vars": {_THREADS: os.environ.get(_THREADS) or str(job.case.resources.cpus or 1)}}
+        threads = job.case.resources.cpus or needs.said_threads() or 1
+        runtime = {"env_vars": {needs.THREADS: str(threads)}}
         self._mailbox.forget.remote(task.work.predict.digest)
         # Ray's own retries would also repeat a process that dies of what it does.
         remote = ray.remote(follow).options(max_retries=0, runtime_env=runtime, **options)
@@ -393,8 +393,8 @@ class RayExecutor:
         nodes = job.case.resources.nodes
         lack = "no node of the Ray cluster has" if nodes == 1 else f"{fit} of the {nodes} nodes wanted have"
         why = f"{lack} what it asks for ({told}{' of each' if nodes > 1 else ''})"
-        patience = 0.0 if self.address is None and "RAY_ADDRESS" not in os.environ else AUTOSCALING
-        if monotonic() - task.begun >= patience:
+        grows = self._joined is not None and not self._joined.own
+        if monotonic() - task.begun >= (AUTOSCALING if grows else 0.0):
             self._cancel(task)
             self._ended(task, TrainingError(f"{why}: lower its `resources`, or add a node"))
         else:

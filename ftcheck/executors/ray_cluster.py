@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,9 +31,19 @@ def check() -> None:
         raise MissingExtraError("--ft-executor=ray", "ray", "ray")
 
 
-def connect(address: str | None) -> Callable[[], object] | None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joined:
+    """A cluster that this process is connected to."""
+
+    leave: Callable[[], object]
+    """Leaves it, and ends one of our own; does nothing where it isn't for us to leave."""
+    own: bool
+    """Whether we have started it: no node will come to it."""
+
+
+def connect(address: str | None) -> Joined:
     """Connect this process to the cluster at `address` (default: that of RAY_ADDRESS, else a new one on this machine),
-    unless it is connected to one. Returns what leaves it, and ends one of our own; None where it isn't for us to leave.
+    unless it is connected to one.
 
     Nodes of a cluster that was there are sent ftcheck and the Python files of the working directory. Raises UsageError
     for what is no address, TrainingError for a cluster that doesn't answer or can't take that.
@@ -42,12 +53,12 @@ def connect(address: str | None) -> Callable[[], object] | None:
     import ray
 
     if ray.is_initialized():
-        return None
+        return Joined(leave=lambda: None, own=False)
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     given: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
         if address == "local":
-            return _started(given)
+            return Joined(leave=_started(given), own=True)
         _check_alive(address)
         with TemporaryDirectory(prefix="ftcheck-") as folder:
             collect_code(Path(folder))
@@ -58,8 +69,7 @@ def connect(address: str | None) -> Callable[[], object] | None:
         raise TrainingError(
             f"the Ray cluster {shown(address)} can't be used: {type(error).__name__}: {shown(error, 500)}"
         ) from error
-    leave: Callable[[], object] = ray.shutdown
-    return leave
+    return Joined(leave=ray.shutdown, own=False)
 
 
 def _started(given: dict[str, Any]) -> Callable[[], object]:

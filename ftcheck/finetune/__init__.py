@@ -92,7 +92,7 @@ class Spent:
     peak_bytes: Mapping[str, int]
     """Phase -> the most memory in use meanwhile, as `peak_memory_bytes` counts it."""
     work: Mapping[str, Any] | None
-    """What the model did, as `finetune.work.Work` has it; None where it did nothing, or nobody counted."""
+    """What the model did, as `finetune.work.Compute` has it; None where it did nothing, or nobody counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

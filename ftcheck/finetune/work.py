@@ -44,8 +44,8 @@ class Tokens:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
-    """What a stage did."""
+class Compute:
+    """What a stage computed."""
 
     tokens: int
     """Without padding."""
@@ -57,10 +57,10 @@ class Work:
     """Operations a second that the device does, multiplying matrices; None where it wasn't measured."""
 
 
-def work(model: Any, tokens: Tokens, *, trains: bool, per_token: bool, limit: float | None) -> Work:
+def work(model: Any, tokens: Tokens, *, trains: bool, per_token: bool, limit: float | None) -> Compute:
     """What `model` did with `tokens`. `per_token`: whether its head answers for each token, not once a row."""
     read = int(tokens.read)
-    return Work(
+    return Compute(
         tokens=read,
         places=tokens.places,
         operations=_operations(model, read, int(tokens.squares), trains=trains, per_token=per_token),

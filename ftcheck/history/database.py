@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -88,7 +89,7 @@ def opened(path: Path, *, writes: bool, wal: bool = False) -> Iterator[sqlite3.C
         elif not path.is_file():
             raise HistoryError(f"there is no history {shown(path, 300)} yet: a session of pytest begins it")
         with closing(sqlite3.connect(path, timeout=WAIT, isolation_level=None)) as connection:
-            connection.execute("BEGIN")  # what a version is told by is read at one moment
+            connection.execute("BEGIN")  # so that what is read is of one moment
             old = _version(connection, path) < len(MIGRATIONS)
             connection.execute("COMMIT")
             if wal:
@@ -104,25 +105,43 @@ def opened(path: Path, *, writes: bool, wal: bool = False) -> Iterator[sqlite3.C
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError, MemoryError) as error:
         raise HistoryError(f"the history {shown(path, 300)} can't be used: {shown(error)}") from None
     except OSError as error:
         raise HistoryError(f"the history {shown(path, 300)} can't be used: {error.strerror or error}") from None
 
 
 def _version(connection: sqlite3.Connection, path: Path) -> int:
-    """Of the schema, from 1; 0 for an empty database. Raises HistoryError for one that isn't a history of ours."""
+    """Of the schema, from 1; 0 for an empty database. Raises HistoryError for one that isn't a history of ours: a view
+    or a virtual table in the place of a table would have code of the file's run."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if application != APPLICATION and (tables or application or version):
+    schema = _schema(connection)
+    if application != APPLICATION and (schema or application or version):
         raise HistoryError(f"{shown(path, 300)} is a database of something else than ftcheck: name another file")
-    if version > len(MIGRATIONS):
+    if not 0 <= version <= len(MIGRATIONS):
         raise HistoryError(
             f"the history {shown(path, 300)} has schema {version}, this version of ftcheck reads up to "
             f"{len(MIGRATIONS)}: update ftcheck, or name another file"
         )
+    if schema != _made_by(MIGRATIONS[:version]):
+        raise HistoryError(f"the history {shown(path, 300)} has tables that ftcheck did not make: name another file")
     return int(version)
+
+
+def _schema(connection: sqlite3.Connection) -> frozenset[tuple[str, ...]]:
+    """What there is in a database: kind, name, table and statement of each; not what `ANALYZE` adds."""
+    found = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_stat%'")
+    return frozenset(found)
+
+
+@cache
+def _made_by(migrations: tuple[tuple[str, ...], ...]) -> frozenset[tuple[str, ...]]:
+    """The schema that these make."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        for statement in (statement for statements in migrations for statement in statements):
+            connection.execute(statement)
+        return _schema(connection)
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:

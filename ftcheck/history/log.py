@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ftcheck.errors import HistoryError, shown
 from ftcheck.history.database import opened
-from ftcheck.results import WORST_FIRST, CaseResult, HistoryPoint, MetricResult, PastValue
+from ftcheck.plainfiles import json_of
+from ftcheck.results import WORST_FIRST, CaseResult, HistoryPoint, MetricResult, PastValue, Verdict
 
 if TYPE_CHECKING:
     import sqlite3
@@ -114,10 +115,11 @@ class History:
                 "JOIN results ON case_id = cases.id JOIN sessions ON sessions.id = last_session "
                 "GROUP BY cases.id ORDER BY latest DESC, suite, name, device"
             ).fetchall()
-        return [
-            Known(id=i, suite=suite, case=name, device=device, points=points, time=_iso(time))
-            for i, suite, name, device, points, time in rows
-        ]
+        with _as_written():
+            return [
+                Known(id=i, suite=_text(suite), case=_text(name), device=_text(device), points=points, time=_iso(time))
+                for i, suite, name, device, points, time in rows
+            ]
 
     def records(self, case: Known, limit: int) -> list[Record]:
         """The latest `limit` points of a case, oldest first. Raises HistoryError."""
@@ -250,7 +252,8 @@ def _found(
     )
     of: dict[int, list[dict[str, Any]]] = {row[0]: [] for row in rows}
     for result, *metric in metrics:
-        of[result].append(dict(zip(_METRIC, metric, strict=True)))
+        if result in of:  # else its session is gone
+            of[result].append(dict(zip(_METRIC, metric, strict=True)))
     return [(row, of[row[0]]) for row in reversed(rows)]
 
 
@@ -259,7 +262,7 @@ def _as_written() -> Iterator[None]:
     """Raises HistoryError for values that `append` can't have written."""
     try:
         yield
-    except (ValueError, TypeError, AttributeError, OverflowError) as error:
+    except (ValueError, TypeError, AttributeError, OverflowError, OSError, RecursionError) as error:
         raise HistoryError(f"the history has a result that ftcheck did not write: {shown(error)}") from None
 
 
@@ -286,15 +289,15 @@ def _record(row: Sequence[Any], metrics: Sequence[Mapping[str, Any]], environmen
     ftcheck, _, examples, seeds, train, predict, environment = row[8:]
     return Record(
         point=_point(row, metrics),
-        ftcheck=ftcheck,
-        examples=examples,
-        seeds=tuple(json.loads(seeds)),
-        train_keys=tuple(train.split()),
-        predict_keys=tuple(predict.split()),
-        environment=json.loads(environments.get(environment, "{}")),
-        signatures={metric["name"]: metric["signature"] for metric in metrics},
+        ftcheck=_text(ftcheck),
+        examples=_whole(examples),
+        seeds=tuple(map(_whole, _list(seeds))),
+        train_keys=tuple(_text(train).split()),
+        predict_keys=tuple(_text(predict).split()),
+        environment=dict(json_of(_text(environments.get(environment, "{}")))),
+        signatures={metric["name"]: _text(metric["signature"]) for metric in metrics},
         greater_is_better={metric["name"]: bool(metric["greater_is_better"]) for metric in metrics},
-        gates={metric["name"]: metric["gate"] for metric in metrics if metric["gate"]},
+        gates={metric["name"]: _text(metric["gate"]) for metric in metrics if metric["gate"]},
     )
 
 
@@ -303,20 +306,17 @@ def _point(row: Sequence[Any], metrics: Iterable[Mapping[str, Any]]) -> HistoryP
     return HistoryPoint(
         time=_iso(time),
         until=_iso(until),
-        sessions=sessions,
-        verdict=verdict,
-        commit=commit,
-        branch=branch,
+        sessions=_whole(sessions),
+        verdict=_verdict(verdict),
+        commit=_text(commit),
+        branch=_text(branch),
         dirty=bool(dirty),
         accepted=bool(accepted),
         values={
-            metric["name"]: PastValue(
+            _text(metric["name"]): PastValue(
                 value=_nan(metric["value"]),
-                per_seed=tuple(map(_nan, json.loads(metric["per_seed"]))),
-                low=metric["low"],
-                high=metric["high"],
-                baseline=metric["baseline"],
-                anchor=metric["anchor"],
+                per_seed=tuple(map(_nan, _list(metric["per_seed"]))),
+                **{name: _finite(metric[name]) for name in ("low", "high", "baseline", "anchor")},
                 drifted=bool(metric["drifted"]),
             )
             for metric in metrics
@@ -324,9 +324,47 @@ def _point(row: Sequence[Any], metrics: Iterable[Mapping[str, Any]]) -> HistoryP
     )
 
 
-def _nan(value: float | None) -> float:
-    return math.nan if value is None else float(value)
+# SQLite takes any kind of value in any column: these raise TypeError or ValueError for one that `append` never wrote.
 
 
-def _iso(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{shown(repr(value), 40)} is no text")
+    return value
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{shown(repr(value), 40)} is no whole number")
+    return value
+
+
+def _finite(value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise TypeError(f"{shown(repr(value), 40)} is no number")
+    return float(value)
+
+
+def _nan(value: Any) -> float:
+    found = _finite(value)
+    return math.nan if found is None else found
+
+
+def _list(text: Any) -> list[Any]:
+    found = json_of(_text(text))
+    if not isinstance(found, list):
+        raise TypeError(f"{shown(text, 40)} is no list")
+    return found
+
+
+def _verdict(value: Any) -> Verdict:
+    if value not in WORST_FIRST:
+        raise ValueError(f"{shown(repr(value), 40)} is no verdict")
+    found: Verdict = value
+    return found
+
+
+def _iso(seconds: Any) -> str:
+    return datetime.fromtimestamp(_whole(seconds), UTC).isoformat(timespec="seconds")

@@ -6,11 +6,12 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ftcheck import sizes
+
 if TYPE_CHECKING:
     from ftcheck.results import ComparisonResult, GateResult, Interval, MetricResult, Scale
     from ftcheck.statistics import Comparison
 
-UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 POINTS = 100
 """Percentage points in 1: what differences of proportions count in."""
 
@@ -30,11 +31,11 @@ def value(metric: MetricResult) -> str:
 def like(metric: MetricResult, number: float) -> str:
     """Another value of the same metric, e.g. of one seed, shown as the metric's own."""
     if metric.name.endswith("_bytes"):
-        return f"{scaled(number)}B"
+        return sizes.in_words(number)
     if metric.name.endswith("_seconds"):
         return seconds(number)
     if metric.name.endswith("parameters") or metric.name.endswith("_per_second"):
-        return scaled(number).rstrip()
+        return sizes.scaled(number).rstrip()
     return plain(number, places(metric))
 
 
@@ -162,16 +163,6 @@ def p_value(number: float) -> str:
 def p_equals(number: float) -> str:
     """`p = 0.003`, `p < 0.0001`."""
     return "p < 0.0001" if number < 1e-4 else f"p = {number:.2g}"
-
-
-def scaled(number: float) -> str:
-    """Three significant digits with a decimal prefix: `22.7 M`, `90.9 M`, `312 `."""
-    if not math.isfinite(number):
-        return f"{number} "
-    for size, prefix in UNITS:
-        if abs(number) >= size:
-            return f"{number / size:.3g} {prefix}"
-    return f"{number:.3g} "
 
 
 def seconds(number: float) -> str:

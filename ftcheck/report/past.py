@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -54,9 +55,16 @@ def sparkline(values: Sequence[float], with_: Marks) -> str:
     known = [value for value in values if math.isfinite(value)]
     if not known:
         return ""
-    low, spread = min(known), (max(known) - min(known)) or 1.0
-    top = len(with_.bars) - 1
-    return "".join(with_.bars[round(top * (value - low) / spread)] if math.isfinite(value) else " " for value in values)
+    low, high, top = min(known), max(known), len(with_.bars) - 1
+    return "".join(
+        with_.bars[round(top * _part(value, low, high))] if math.isfinite(value) else " " for value in values
+    )
+
+
+def _part(value: float, low: float, high: float) -> float:
+    """Where between `low` and `high` a value is, from 0 to 1. In halves, since their difference may be no number."""
+    span = high / 2 - low / 2
+    return (value / 2 - low / 2) / span if span else 0.0
 
 
 def lines(case: Known, metric: str, records: Sequence[Record], width: int, with_: Marks) -> Iterator[str]:
@@ -64,7 +72,7 @@ def lines(case: Known, metric: str, records: Sequence[Record], width: int, with_
     points = [(record, record.point.values[metric]) for record in records]
     last = records[-1]
     better = "higher" if last.greater_is_better[metric] else "lower"
-    yield f"{shown(str(case), 300)}, {shown(metric, 60)} ({better} is better), {case.device}"
+    yield f"{shown(str(case), 300)}, {shown(metric, 60)} ({better} is better), {shown(case.device, 20)}"
     rows = [_Row.of(record, value, metric) for record, value in points]
     widths = [max(len(row.cells[place]) for row in rows) for place in range(len(rows[0].cells))]
     room = width - sum(widths) - len(widths) - len("v ") - 2
@@ -119,10 +127,10 @@ class _Scale:
             if number is not None and math.isfinite(number)
         ] or [0.0]
         low, high = min(seen), max(seen)
-        return cls(low, high if high > low else low + (abs(low) or 1.0), columns)
+        return cls(low, high if high > low else min(low + (abs(low) or 1.0), sys.float_info.max), columns)
 
     def column(self, value: float) -> int:
-        return round((self.columns - 1) * (value - self.low) / (self.high - self.low))
+        return round((self.columns - 1) * _part(value, self.low, self.high))
 
     def draw(self, value: PastValue, with_: Marks) -> str:
         """The interval with its value, over the baseline and what was accepted first."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from ftcheck import sizes
 from ftcheck.errors import shown
 from ftcheck.profile import Profile
 from ftcheck.report import cells, numbers
@@ -22,7 +23,7 @@ def rows(profile: Profile) -> list[tuple[str, str, str, str]]:
             phase.name,
             _time(phase.seconds),
             f"{phase.seconds / whole:.0%}",
-            "" if phase.peak_bytes is None else f"{numbers.scaled(float(phase.peak_bytes))}B",
+            "" if phase.peak_bytes is None else sizes.in_words(phase.peak_bytes),
         )
         for phase in told
     ]
@@ -40,11 +41,11 @@ def _time(seconds: float) -> str:
 def speeds(profile: Profile) -> Iterator[str]:
     """How fast each stage was, and what of the device's limit that is."""
     for found in profile.throughput:
-        text = f"{found.stage}: {numbers.scaled(found.tokens_per_second)}tokens/s, {found.padding:.0%} padding"
+        text = f"{found.stage}: {sizes.scaled(found.tokens_per_second)}tokens/s, {found.padding:.0%} padding"
         if found.operations_per_second is not None:
-            text += f", {numbers.scaled(found.operations_per_second)}FLOP/s"
+            text += f", {sizes.scaled(found.operations_per_second)}FLOP/s"
         if found.share is not None and found.limit is not None:
-            text += f" ({found.share:.0%} of the {numbers.scaled(found.limit)}FLOP/s that matrices reach here)"
+            text += f" ({found.share:.0%} of the {sizes.scaled(found.limit)}FLOP/s that matrices reach here)"
         yield text
 
 

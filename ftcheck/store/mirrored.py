@@ -9,6 +9,7 @@ from pathlib import Path
 from filelock import Timeout
 
 from ftcheck.errors import StoreError
+from ftcheck.sizes import in_words
 from ftcheck.store.entry import LARGE, DamageError, Entry, Stage
 from ftcheck.store.remote import SLOWEST, Remote, RemoteError
 from ftcheck.store.runs import Store, named
@@ -109,7 +110,7 @@ class MirroredStore(Store):
         name = named(stage, digest)
 
         def told(done: int, total: int) -> None:
-            self.on_fetch(f"fetching {name}: {done / 1e6:.1f} of {total / 1e6:.1f} MB")
+            self.on_fetch(f"fetching {name}: {in_words(done)} of {in_words(total)}")
 
         with self._temporary() as path:
             folder = path / "entry"

@@ -13,6 +13,7 @@ import signal
 import time
 import zipfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -83,7 +84,9 @@ def standing(path: Path) -> str:
 
 
 def _checkpoints(path: Path) -> set[Path]:
-    return set(path.glob("store/unfinished/*/checkpoints/checkpoint-*"))
+    while True:
+        with suppress(FileNotFoundError):  # a folder that is deleted meanwhile
+            return set(path.glob("store/unfinished/*/checkpoints/checkpoint-*"))
 
 
 def _step(place: Path) -> int:

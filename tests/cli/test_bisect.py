@@ -11,14 +11,15 @@ from typing import Any
 import pytest
 from blake3 import blake3
 
-from ftcheck import recipes
+from ftcheck import catalogue, recipes, suitefile
 from ftcheck.baselines import Accepted, Entry
 from ftcheck.errors import BaselineError
 from ftcheck.finetune import Job
 from ftcheck.putback import Past, cause_of, put_back
-from ftcheck.spec import Case, Checkpoint, Data, EarlyStopping
+from ftcheck.spec import Case, Checkpoint, Data, EarlyStopping, expand
 from tests.cli.faked import Command
 from tests.plugin.conftest import Project
+from tests.techniques.trainings import SUITES
 
 CASE = "suite.ft.yaml::good"
 
@@ -169,6 +170,17 @@ def test_a_value_of_the_recipe_is_put_back(tmp_path: Path, name: str, now: dict[
     old = case(tmp_path)
     past = Past(commit="", suite=old.suite, folder=tmp_path)
     assert put_back(name, entry(old), past)(replace(old, **now)) == old
+
+
+@pytest.mark.parametrize("suite", sorted(SUITES.glob("*.ft.yaml")), ids=lambda path: path.stem)
+def test_a_technique_is_put_back_as_it_was(suite: Path, tmp_path: Path) -> None:
+    """A baseline has its options complete, which a suite needn't write."""
+    for old in expand(suitefile.read(suite), catalogue.installed()):
+        for name in old.techniques.keys() - {"init_from", "distill"}:
+            past = Past(commit="", suite=old.suite, folder=tmp_path)
+            assert put_back(f"techniques.{name}", entry(old), past)(replace(old, techniques={})) == replace(
+                old, techniques={name: old.techniques[name]}
+            )
 
 
 @pytest.mark.parametrize("field", ["splits", "limit", "columns", "holdout", "name"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sqlite3
 import sys
 from dataclasses import replace
 from datetime import timedelta
@@ -141,3 +142,27 @@ def test_csv_has_a_row_per_result_and_metric(file: Path, command: Command) -> No
     rows = list(csv.DictReader(io.StringIO(out)))
     assert [(row["metric"], row["value"]) for row in rows[-2:]] == [("accuracy", "0.83"), ("macro_f1", "0.8")]
     assert (len(rows), rows[-2]["baseline"], rows[-2]["anchor"], rows[-2]["drifted"]) == (8, "0.872", "0.861", "True")
+
+
+def test_what_a_file_may_hold_that_no_session_wrote_is_shown(file: Path, command: Command) -> None:
+    """Values at the ends of what a number can be, a device that is no word, results without metrics: fuzzing found
+    what they did."""
+    history = History(file)
+    for value in (-1.7e308, 1.7e308):
+        one = judged(value, case_id="huge", gates=())
+        history.append(Session(time=START, ftcheck="0.1.0"), [replace(one, suite="b/huge.ft.yaml")], 9)
+    connection = sqlite3.connect(file)
+    connection.execute("UPDATE cases SET device = 'a' || char(27) WHERE name = 'huge'")
+    connection.execute(
+        "DELETE FROM metrics WHERE result IN (SELECT results.id FROM results JOIN cases ON cases.id = case_id "
+        "WHERE name = 'small')"
+    )
+    connection.commit()
+    connection.close()
+    code, out, _ = command("history", "huge")
+    assert code == 0
+    assert out.splitlines()[0].endswith("a\\x1b")
+    code, out, _ = command("history")
+    assert code == 0
+    assert "\x1b" not in out
+    assert "a/b.ft.yaml::small (cpu)" in out

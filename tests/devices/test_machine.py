@@ -76,7 +76,19 @@ def test_a_system_that_does_not_say_what_is_free(root: Path) -> None:
 
 @pytest.mark.parametrize(
     ("count", "expected"),
-    [(0, "0B"), (999, "999B"), (512e6, "512MB"), (8 * GB, "8GB"), (5_432_100_000, "5.43GB"), (1.5e12, "1.5TB")],
+    [
+        pytest.param(0, "0 B", id="none"),
+        pytest.param(999, "999 B", id="bytes"),
+        pytest.param(999.6, "1 kB", id="no thousand of a unit"),
+        pytest.param(512e6, "512 MB", id="whole"),
+        pytest.param(5_432_100_000, "5.43 GB", id="three digits"),
+        pytest.param(1.5e12, "1.5 TB", id="tera"),
+        pytest.param(float("nan"), "nan B", id="nobody knows"),
+    ],
 )
-def test_sizes_are_said_as_suites_say_them(count: float, expected: str) -> None:
+def test_sizes_are_said_with_three_digits(count: float, expected: str) -> None:
     assert sizes.in_words(count) == expected
+
+
+def test_sizes_are_said_so_that_suites_could_say_them() -> None:
+    assert sizes.in_bytes(sizes.in_words(1_230_000)) == 1_230_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from ftcheck.devices import Device
 from ftcheck.executors import Work, leases, local
 from ftcheck.executors.leases import Lease, Leases, Need
 from ftcheck.executors.local import LocalExecutor
+from ftcheck.executors.process import SlotProcess
 from ftcheck.keys import Key
 from ftcheck.spec.case import Resources
 from tests.executors.test_needs import work
@@ -124,7 +126,7 @@ def test_what_is_asked_for_is_told_what_it_waits_for(assigning: Assigning) -> No
         assigning.assign()
     (task,) = assigning.executor._tasks.values()
     (message,) = task.told
-    assert message.message.startswith("waiting for a device: 6GB are needed (held by process ")
+    assert message.message.startswith("waiting for a device: 6 GB are needed (held by process ")
     other.release()
 
 
@@ -136,3 +138,20 @@ def test_the_queue_is_not_searched_for_ever(assigning: Assigning, monkeypatch: p
     assigning.assign()
     assert assigning.given == []
     other.release()
+
+
+def test_a_process_that_cannot_be_started_gives_its_part_back(
+    assigning: Assigning, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It costs the case, and nobody waits for memory that nothing has."""
+
+    def start(*given: object) -> None:
+        raise OSError(errno.EAGAIN, "no room")
+
+    monkeypatch.delattr(assigning.executor, "_slot")
+    monkeypatch.setattr(SlotProcess, "start", start)
+    assigning.begin("a", 6 * GB, 1.0)
+    assert not assigning.assign()
+    (task,) = assigning.executor._tasks.values()
+    assert str(task.result) == f"no process can be started to train it: [Errno {errno.EAGAIN}] no room"
+    taken(assigning, 10 * GB).release()

@@ -57,7 +57,7 @@ def test_how_a_process_ended_has_a_name(code: int, words: str) -> None:
     [
         pytest.param(None, None, 0, " (out of memory? lower", id="nobody-says"),
         pytest.param(1, 2, 0, " (by the kernel, which ran out of memory: lower", id="killed-for-memory"),
-        pytest.param(1, 2, 3_100_000_000, "memory: it was expected to take 3.1GB; lower", id="what-was-needed"),
+        pytest.param(1, 2, 3_100_000_000, "memory: it was expected to take 3.1 GB; lower", id="what-was-needed"),
         pytest.param(1, 1, 3_100_000_000, " (not by the kernel for memory", id="killed-by-somebody"),
     ],
 )

@@ -140,13 +140,13 @@ def test_cores_that_others_may_not_use_are_not_theirs(make: Make, tmp_path: Path
         pytest.param(
             Need(memory=80 * GB, said=True),
             (GPU,),
-            "resources.memory: 80GB are asked for, cuda:0 has 10GB: lower it, or what the training needs",
+            "resources.memory: 80 GB are asked for, cuda:0 has 10 GB: lower it, or what the training needs",
             id="memory",
         ),
         pytest.param(
             Need(memory=80 * GB, said=True),
             (GPU, OTHER),
-            "resources.memory: 80GB are asked for, no device has more than 10GB: lower it",
+            "resources.memory: 80 GB are asked for, no device has more than 10 GB: lower it",
             id="memory-of-all",
         ),
         pytest.param(
@@ -234,7 +234,7 @@ def test_an_estimate_that_is_alone_is_tried_and_what_was_said_is_waited_for(
     request = asking.ask(Need(memory=4 * GB, said=True))
     assert request.take() is None
     assert request.why == (
-        "waiting for memory: 4GB are needed and 1GB are free; the rest is used by processes that have no lease"
+        "waiting for memory: 4 GB are needed and 1 GB are free; the rest is used by processes that have no lease"
     )
     monkeypatch.setattr(leases, "PATIENCE", 0.0)
     with pytest.raises(TrainingError, match="have no lease, for 0 minutes now: end what uses it, or lower"):
@@ -247,7 +247,7 @@ def test_an_estimate_that_is_alone_is_tried_and_what_was_said_is_waited_for(
 @pytest.mark.parametrize(
     ("held", "need", "expected"),
     [
-        pytest.param(Need(memory=6 * GB), Need(memory=6 * GB), "a device: 6GB are needed (held by", id="memory"),
+        pytest.param(Need(memory=6 * GB), Need(memory=6 * GB), "a device: 6 GB are needed (held by", id="memory"),
         pytest.param(Need(part=0.5), Need(part=0.75), "a device: 0.75 of a device are needed (held by", id="part"),
         pytest.param(Need(cores=8), Need(cores=2), "cores: 2 of 8 are needed (held by", id="cores"),
     ],

@@ -247,24 +247,57 @@ def test_without_ray_several_machines_are_refused(project: Project, executor: st
     assert project.stages() == []
 
 
-def test_fewer_nodes_than_asked_for_are_an_error(on_ray: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_case_that_says_how_many_threads_gets_them(on_ray: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is set where pytest runs, which is for those that don't."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    on_ray.suite("  said: {resources: {cpus: 1}}\n  unsaid: {training: {learning_rate: 0.9}}\n")
+    run(on_ray).assert_outcomes(passed=2)
+    environments = {name: result["runs"][0]["environment"] for name, result in on_ray.results("ray.json").items()}
+    assert {name: found["threads"] for name, found in environments.items()} == {"said": "1", "unsaid": "3"}
+
+
+def test_a_cluster_that_the_user_has_joined_may_grow_too(
+    on_ray: Project, nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pytest's process is connected to it already (a conftest.py's `ray.init`), and stays so."""
+    import ray as library
+
     from ftcheck.executors import ray
 
-    monkeypatch.setattr(ray, "AUTOSCALING", 0.5)
-    on_ray.suite("  a: {resources: {gpus: 3, nodes: 3}}\n")
-    run(on_ray).assert_outcomes(errors=1)
-    error = str(on_ray.results("ray.json")["a"]["error"])
-    assert error.startswith("2 of the 3 nodes wanted have what it asks for (1 CPU of each)")
-
-
-def test_what_no_node_has_is_an_error(on_ray: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ftcheck.executors import ray
-
-    monkeypatch.setattr(ray, "AUTOSCALING", 0.5)
+    waited: list[str] = []
+    monkeypatch.setattr(Live, "waiting", lambda self, message: waited.append(message))
+    monkeypatch.setattr(ray, "AUTOSCALING", 3.0)
+    monkeypatch.delenv("FTCHECK_RAY_ADDRESS")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
     on_ray.suite("  a: {resources: {cpus: 64}}\n")
+    library.init(address=nodes.address, log_to_driver=False, logging_level="ERROR")
+    try:
+        run(on_ray).assert_outcomes(errors=1)
+        assert library.is_initialized()
+    finally:
+        library.shutdown()
+    assert waited
+    assert waited[0].startswith("no node of the Ray cluster has what it asks for (64 CPU)")
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        pytest.param(
+            "gpus: 3, nodes: 3", "2 of the 3 nodes wanted have what it asks for (1 CPU of each)", id="fewer-nodes"
+        ),
+        pytest.param("cpus: 64", "no node of the Ray cluster has what it asks for (64 CPU)", id="no-node"),
+    ],
+)
+def test_what_the_cluster_has_not_is_an_error(
+    on_ray: Project, monkeypatch: pytest.MonkeyPatch, asked: str, said: str
+) -> None:
+    from ftcheck.executors import ray
+
+    monkeypatch.setattr(ray, "AUTOSCALING", 0.5)
+    on_ray.suite(f"  a: {{resources: {{{asked}}}}}\n")
     run(on_ray).assert_outcomes(errors=1)
-    error = str(on_ray.results("ray.json")["a"]["error"])
-    assert error.startswith("no node of the Ray cluster has what it asks for (64 CPU)")
+    assert str(on_ray.results("ray.json")["a"]["error"]).startswith(said)
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ def test_what_the_machine_can_never_give_is_one_error(project: Project, beside: 
     for how in ("inline", "local"):
         result = project.run(f"--ft-executor={how}", "--ft-json=out.json", "--ft-cache=refresh")
         found = project.results()
-        assert str(found["a"]["error"]).startswith("resources.memory: 80GB are asked for, cuda:0 has 10GB: lower it")
+        assert str(found["a"]["error"]).startswith("resources.memory: 80 GB are asked for, cuda:0 has 10 GB: lower it")
         assert found["small"]["verdict"] == "pass"
         if how == "local":
             result.assert_outcomes(passed=1, errors=2)

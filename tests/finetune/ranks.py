@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from transformers import TrainerCallback
 from ftcheck.finetune import Job, techniques, together
 from ftcheck.finetune.session import FineTuning
 from ftcheck.spec import Data, EarlyStopping, Resources
+from ftcheck.tasks.masking import CHANCE, MaskingCollator
 from tests.finetune.jobs import CHOICES, DOCUMENTS, NOUNS, QUESTIONS, TEXTS, UNANSWERABLE, Row, job, loaded
 from tests.tiny import WORDS
 
@@ -70,11 +72,15 @@ def jobs(folder: Path, processes: int) -> Iterator[tuple[str, Job, Any]]:
         path, more = (folder / "t5", {"label_smoothing_factor": 0.1}) if task == "summarization" else (bert, {})
         taught = job(task, gpt2 if task == "preference" else path, training=training(4, **more), **fields)
         yield task, taught, loaded(train=rows, eval=rows)
+    several = job("text-classification", bert, options=MULTI_LABEL, training=training(8), **fields)
+    yield "labels", several, loaded(train=TAGGED[:16], eval=TAGGED)
+    yield "masks", job("fill-mask", bert, training=training(4), **fields), loaded(train=texts, eval=texts)
     for name, options in TECHNIQUES.items():
         given = {"teacher": str(folder / "teacher")} if name == "distill" else options
         read = {name: techniques.get(name).read(given)}
         own = {"optim": "adamw_torch"} if name == "optimizers" else {}
-        made = job("text-classification", bert, training=training(8, **own), techniques=read, **fields)
+        of_job: dict[str, Any] = {"parents": {"init_from": folder / "teacher"}} if name == "init_from" else {}
+        made = job("text-classification", bert, training=training(8, **own), techniques=read, **fields, **of_job)
         yield name, made, loaded(train=TEXTS[:16], eval=TEXTS)
     for name, options in ADAPTERS.items():
         read = {"peft": techniques.get("peft").read(options)}
@@ -114,8 +120,13 @@ def jobs(folder: Path, processes: int) -> Iterator[tuple[str, Job, Any]]:
     )
     steps = training(4, max_steps=5)
     yield "stream", job("text-classification", bert, data=streamed, training=steps, **fields), None
+    parted: dict[str, Any] = {"techniques": {"folds": techniques.get("folds").read(3)}, "fold": 1}
+    alone = replace(streamed, files={"train": streamed.files["train"]}, streaming=False)
+    yield "folds", job("text-classification", bert, data=alone, training=training(8), **parted, **fields), None
 
 
+AFTERWARDS: Mapping[str, Any] = {"export": "onnx", "quantization": {"post": "int8"}}
+"""Those that work on what was trained: one process answers with it."""
 TECHNIQUES: Mapping[str, Any] = {
     "peft": "lora",
     "class_weights": {"moves": 3.0, "rests": 0.5},
@@ -131,6 +142,8 @@ TECHNIQUES: Mapping[str, Any] = {
     "parameter_groups": [{"match": "classifier.*", "learning_rate_factor": 10}],
     "optimizers": "tests.finetune.ranks:plain",
     "callbacks": ["tests.finetune.ranks:Slower"],
+    "init_from": "case:teacher",
+    **AFTERWARDS,
 }
 """Those that have a part in training."""
 ADAPTERS: Mapping[str, Any] = {
@@ -147,6 +160,12 @@ SPREAD: Mapping[str, Mapping[str, Any]] = {
     },
 }
 """What spreads a model over the processes."""
+MULTI_LABEL = {"problem_type": "multi_label_classification"}
+TAGGED: Sequence[Row] = [
+    {**row, "label": [row["label"], *(["old"] if "old" in row["text"] else [])][: place % 3]}
+    for place, row in enumerate(TEXTS)
+]
+"""Texts with no label, one or two."""
 TASKS: Mapping[str, Sequence[Row]] = {
     "question-answering": [*QUESTIONS, *UNANSWERABLE],
     "multiple-choice": CHOICES,
@@ -168,6 +187,17 @@ class Slower(TrainerCallback):  # type: ignore[misc]
             group["lr"] /= 2
 
 
+def masked(collator: MaskingCollator, examples: Sequence[Any]) -> dict[str, Any]:
+    """In the place of `MaskingCollator.__call__`: masks by what stands where, since each process would draw random
+    numbers of its own. Rows differ in how many of their tokens are masked."""
+    batch = collator.pad(examples)
+    if CHANCE in batch:
+        ids, place = batch["input_ids"], torch.arange(batch["input_ids"].shape[1])
+        chosen = (batch.pop(CHANCE) > 0) & ((ids + place) % 3 == 0)
+        batch |= {"labels": ids.where(chosen, -100), "input_ids": ids.masked_fill(chosen, collator.mask)}
+    return batch
+
+
 def train(folder: Path, out: Path, processes: int) -> None:
     """Train all, and leave in `out` what came of each."""
     for name, made, rows in jobs(folder, processes):
@@ -178,6 +208,8 @@ def train(folder: Path, out: Path, processes: int) -> None:
                 save_file(weights, out / f"{name}.safetensors")
                 told = {"history": trained.log_history, "environment": trained.environment, "records": trained.records}
                 (out / f"{name}.json").write_text(json.dumps(told))
+                if name in AFTERWARDS:
+                    tuning.save(out / name)
 
 
 def grouped(folder: Path, out: Path) -> None:
@@ -216,6 +248,7 @@ def refused(folder: Path, out: Path) -> None:
 def main(folder: Path) -> None:
     rank, processes = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     together.join((folder / "meeting").as_uri(), rank=rank, processes=processes, device="cpu")
+    MaskingCollator.__call__ = masked  # type: ignore[assignment, method-assign]
     train(folder, folder / "several", processes)
     grouped(folder, folder / "several")
     refused(folder, folder / "several")

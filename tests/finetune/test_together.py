@@ -16,6 +16,8 @@ import torch
 from safetensors.torch import load_file
 
 from ftcheck.finetune import together
+from ftcheck.finetune.session import FineTuning
+from ftcheck.tasks.masking import MaskingCollator
 from tests import tiny
 from tests.finetune import ranks
 from tests.finetune.jobs import TEXTS
@@ -24,11 +26,13 @@ SPREAD = [
     f"{kind}-{name}" for kind in ranks.SPREAD for name in ("classes", "stopped", "texts", "summarization", "lora")
 ]
 NAMES = (
-    *("classes", "stopped", "tokens", "texts", "pairs", *ranks.TASKS, *ranks.TECHNIQUES, *ranks.ADAPTERS, "stream"),
-    *SPREAD,
+    *("classes", "stopped", "tokens", "texts", "pairs", *ranks.TASKS, "labels", "masks"),
+    *(*ranks.TECHNIQUES, *ranks.ADAPTERS, "stream", "folds", *SPREAD),
 )
 LOSSES, WEIGHTS = 2e-6, 1e-6
 """Absolute tolerances, for float32 sums in another order: 5e-7 and 2e-7 were measured."""
+ROUNDED = 1e-4
+"""The same of probabilities, where activations are rounded to 8 bits."""
 TIMES = ("train_runtime", "train_samples_per_second", "train_steps_per_second", "total_flos")
 
 
@@ -36,9 +40,10 @@ TIMES = ("train_runtime", "train_samples_per_second", "train_steps_per_second", 
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what came of each training, in `one` and in `several`."""
     folder = tmp_path_factory.mktemp("together")
-    tiny.bert(folder / "bert", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    still: dict[str, Any] = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    tiny.bert(folder / "bert", **still)
     tiny.bert(folder / "dropout")
-    tiny.bert(folder / "teacher", head="BertForSequenceClassification", labels=("moves", "rests"))
+    tiny.bert(folder / "teacher", head="BertForSequenceClassification", labels=("moves", "rests"), **still)
     tiny.t5(folder / "t5", dropout_rate=0.0)
     tiny.gpt2(folder / "gpt2", resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)
     (folder / "rows.jsonl").write_text("".join(json.dumps(dict(row)) + "\n" for row in TEXTS))
@@ -46,7 +51,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).mkdir()
     with ExitStack() as stack:
         started = [stack.enter_context(rank(folder, number)) for number in range(2)]
-        ranks.train(folder, folder / "one", 1)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(MaskingCollator, "__call__", ranks.masked)
+            ranks.train(folder, folder / "one", 1)
         for number, process in enumerate(started):
             assert process.wait(timeout=900) == 0, (folder / f"{number}.log").read_text()[-3000:]
     return folder
@@ -95,6 +102,21 @@ def test_the_best_model_is_taken_and_all_stop_together(trained: Path, name: str)
     losses = [entry["eval_loss"] for entry in history if "eval_loss" in entry]
     assert len(losses) < 24  # stopped early
     assert min(losses) < losses[-1]  # which is not the best
+
+
+@pytest.mark.parametrize("name", ranks.AFTERWARDS)
+def test_what_is_made_of_the_trained_model_answers_alike(trained: Path, name: str) -> None:
+    """One process loads what several have trained, exports or quantizes it, and answers."""
+    made, rows = next((made, rows) for found, made, rows in ranks.jobs(trained, 2) if found == name)
+    scores = {}
+    for which in ("one", "several"):
+        with FineTuning(made, loaded=rows) as tuning:
+            tuning.load(trained / which / name)
+            answered = tuning.predict()
+            assert answered.costs["parity_difference"] > 0  # it isn't the trained model itself
+            scores[which] = [list(record["scores"]) for record in answered.records]
+    assert len(scores["one"]) == len(TEXTS)
+    torch.testing.assert_close(torch.tensor(scores["several"]), torch.tensor(scores["one"]), rtol=0, atol=ROUNDED)
 
 
 def test_a_learning_rate_test_is_of_all_rows_too(trained: Path) -> None:

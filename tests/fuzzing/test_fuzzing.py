@@ -70,6 +70,7 @@ def edited(change: Callable[[Any], object]) -> bytes:
         pytest.param(edited(lambda e: e["accepted"].update(commit=[])), id="a-commit-that-is-a-list"),
         pytest.param(edited(lambda e: e["keys"].pop("predict")), id="no-predict-keys"),
         pytest.param(edited(lambda e: e["components"].pop("train")), id="no-components"),
+        pytest.param(edited(lambda e: e["components"].update(train=["a"])), id="components-that-are-a-list"),
         pytest.param(edited(lambda e: e["statistics"].update(file="..")), id="statistics-that-are-the-folder"),
     ],
 )

@@ -7,7 +7,7 @@ import math
 import shutil
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -237,6 +237,16 @@ def sql(path: Path, *statements: str) -> None:
             "has schema 99, this version of ftcheck reads up to 1: update ftcheck",
             id="newer",
         ),
+        pytest.param(
+            (
+                f"PRAGMA application_id = {database.APPLICATION}",
+                "PRAGMA user_version = 1",
+                "CREATE VIEW cases AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n",
+            ),
+            b"",
+            "has tables that ftcheck did not make",
+            id="a-view-without-an-end",
+        ),
     ],
 )
 def test_what_is_no_history_is_refused_and_left_alone(
@@ -261,18 +271,67 @@ def test_a_cut_file_is_refused(history: History) -> None:
         history.append(session(), [judged()], 9)
 
 
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        pytest.param(lambda whole, at: whole[:at] + b"\xff" * 17 + whole[at:], id="a-size-beyond-memory"),
+        pytest.param(lambda whole, at: whole.replace(b"tableenv", b"table\x9anv"), id="a-schema-that-is-no-text"),
+    ],
+)
+def test_a_file_that_sqlite_itself_stumbles_over_is_refused(
+    history: History, damaged: Callable[[bytes, int], bytes]
+) -> None:
+    """By errors that aren't its own, as fuzzing found."""
+    history.append(session(), [judged()], 9)
+    sql(history.path, "PRAGMA page_size = 512", "VACUUM")
+    whole = history.path.read_bytes()
+    history.path.write_bytes(damaged(whole, whole.index(b"tablesessions") - 9))
+    with pytest.raises(HistoryError, match="can't be used"):
+        history.known()
+
+
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(HistoryError, match=r"history\.sqlite can't be used: File exists|Not a directory"):
         History(tmp_path / "file" / "history.sqlite").append(session(), [judged()], 9)
 
 
-def test_a_value_that_something_else_wrote_is_one_sentence(history: History) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param("UPDATE results SET seeds = 'rm -rf'", id="no-json"),
+        pytest.param("UPDATE results SET seeds = '{}'", id="no-list"),
+        pytest.param("UPDATE results SET seeds = '[0.5]'", id="half-a-seed"),
+        pytest.param(f"UPDATE metrics SET per_seed = '{'[' * 5000}'", id="deep"),
+        pytest.param("UPDATE environments SET content = '[1]'", id="no-environment"),
+        pytest.param("UPDATE metrics SET low = 'low'", id="a-bound-of-text"),
+        pytest.param("UPDATE metrics SET anchor = 9e999", id="an-infinite-value"),
+        pytest.param("UPDATE metrics SET signature = x'00'", id="bytes"),
+        pytest.param("UPDATE results SET verdict = 'good'", id="an-unknown-verdict"),
+    ],
+)
+def test_a_value_that_something_else_wrote_is_one_sentence(history: History, change: str) -> None:
     history.append(session(), [judged()], 9)
     (known,) = history.known()
-    sql(history.path, "UPDATE results SET seeds = 'rm -rf'")
+    sql(history.path, change)
     with pytest.raises(HistoryError, match="a result that ftcheck did not write"):
         history.records(known, 9)
+
+
+@pytest.mark.parametrize("time", ["'today'", 10**17], ids=["text", "the-far-future"])
+def test_a_time_that_is_none_is_one_sentence(history: History, time: object) -> None:
+    history.append(session(), [judged()], 9)
+    sql(history.path, f"UPDATE sessions SET time = {time}")
+    with pytest.raises(HistoryError, match="a result that ftcheck did not write"):
+        history.known()
+
+
+def test_a_result_whose_session_is_gone_is_left_out(history: History) -> None:
+    for day in range(2):
+        history.append(session(day), [judged(day / 10)], 9)
+    (known,) = history.known()
+    sql(history.path, "DELETE FROM sessions WHERE id = 1")
+    assert len(history.records(known, 9)) == 1
 
 
 def test_an_older_schema_is_brought_up_to_date_with_what_it_holds(

@@ -72,6 +72,14 @@ def keys(
     return train, predict
 
 
+def around_edit(made: Case, memo: Path, source: Path) -> tuple[tuple[Key, Key], tuple[Key, Key]]:
+    """The train and predict key of a case before and after a line is added to a Python file."""
+    old = keys(made, memo)
+    with source.open("a") as file:
+        file.write("\n# changed\n")
+    return old, keys(made, memo)
+
+
 def changed(path: Path, old: bytes, new: bytes) -> None:
     """Replace bytes in a file."""
     content = path.read_bytes()

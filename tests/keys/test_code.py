@@ -12,7 +12,7 @@ import pytest
 import ftcheck
 from ftcheck import tasks
 from ftcheck.keys import code, diff
-from tests.keys.inputs import case, keys
+from tests.keys.inputs import around_edit, case, keys
 
 
 @pytest.fixture
@@ -40,11 +40,7 @@ def own_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_ftchecks_own_source_counts_where_it_trains(
     tmp_path: Path, own_source: Path, source: str, misses: bool
 ) -> None:
-    made = case(tmp_path)
-    old = keys(made, tmp_path / "memo")[0]
-    with (own_source / source).open("a") as file:
-        file.write("\n# changed\n")
-    new = keys(made, tmp_path / "memo")[0]
+    (old, _), (new, _) = around_edit(case(tmp_path), tmp_path / "memo", own_source / source)
     assert [change.path for change in diff(old.components, new.components)] == ([f"code.{source}"] if misses else [])
 
 

@@ -15,7 +15,7 @@ from ftcheck.errors import IdentityError
 from ftcheck.keys import code, diff, modules
 from ftcheck.keys.files import file_digest
 from ftcheck.tasks.text_classification import TextClassification
-from tests.keys.inputs import case, keys
+from tests.keys.inputs import around_edit, case, keys
 
 FILES = {
     "__init__.py": "",
@@ -75,10 +75,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 )
 def test_editing_what_a_task_is_made_of_is_a_miss(tmp_path: Path, package: str, file: str, misses: bool) -> None:
     made = replace(case(tmp_path), task=f"{package}.tasks:Headlines")
-    old = keys(made, tmp_path / "memo")
-    with (tmp_path / package / file).open("a") as opened:
-        opened.write("# changed\n")
-    new = keys(made, tmp_path / "memo")
+    old, new = around_edit(made, tmp_path / "memo", tmp_path / package / file)
     changed = ".".join([package, *Path(file).with_suffix("").parts]).removesuffix(".__init__")
     assert [change.path for change in diff(old[0].components, new[0].components)] == (
         [f"code.module {changed}"] if misses else []

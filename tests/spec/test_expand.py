@@ -119,6 +119,12 @@ def test_what_a_run_asks_of_the_machine(said: str, expected: Resources) -> None:
     assert one(f"resources: {said}").resources.processes == (4 if expected.gpus == 4 else 1)
 
 
+UNEQUAL = (
+    "nodes: 2 machines need as many devices each: resources.gpus, which counts those of all, must be 2 or a multiple "
+    "of it, not {}"
+)
+
+
 @pytest.mark.parametrize(
     ("said", "expected"),
     [
@@ -128,24 +134,13 @@ def test_what_a_run_asks_of_the_machine(said: str, expected: Resources) -> None:
         pytest.param("memory: 0", "memory: expected a size, such as 500MB or 8GB, got 0", id="no-memory"),
         pytest.param("cpus: 0", "cpus: expected a number of at least 1, got 0", id="no-core"),
         pytest.param("nodes: 0", "nodes: expected a number of at least 1, got 0", id="no-machine"),
-        pytest.param(
-            "nodes: 2",
-            "nodes: 2 machines need as many devices each: resources.gpus, which counts those of all, must be 2 or a "
-            "multiple of it, not 1",
-            id="machines-without-devices",
-        ),
-        pytest.param(
-            "gpus: 3, nodes: 2",
-            "nodes: 2 machines need as many devices each: resources.gpus, which counts those of all, must be 2 or a "
-            "multiple of it, not 3",
-            id="not-as-many-each",
-        ),
+        pytest.param("nodes: 2", UNEQUAL.format(1), id="machines-without-devices"),
+        pytest.param("gpus: 3, nodes: 2", UNEQUAL.format(3), id="not-as-many-each"),
         pytest.param("gpu: 1", "gpu: no such key; did you mean gpus?", id="typo"),
     ],
 )
 def test_resources_that_cannot_be(said: str, expected: str) -> None:
-    (error,) = errors(f"cases: {{a: {{checkpoint: o/m, task: tagging, data: o/d, resources: {{{said}}}}}}}")
-    assert error == f"1 cases.a.resources.{expected}"
+    assert errors(suite(f"resources: {{{said}}}")) == [f"3 cases.c.resources.{expected}"]
 
 
 def test_defaults_merge_mappings_and_replace_the_rest() -> None:

@@ -31,8 +31,7 @@ TOGETHER = {
     "callbacks": "['transformers:EarlyStoppingCallback']",
     "optimizers": "'tests.techniques.test_own_trainers:optimizers'",
 }
-"""Those without a training of their own in tests/finetune/test_together.py: they work on rows, on the loss of each row,
-on the optimizer's groups, or after the training."""
+"""Those that work on rows, on the loss of each row, on the optimizer's groups, or after the training."""
 
 
 def said(fields: str) -> list[str]:
@@ -81,4 +80,4 @@ def test_what_needs_whole_weights_does_not_go_with_a_spread_model(
 
 
 def test_every_technique_was_thought_of() -> None:
-    assert {*ALONE, *TOGETHER, *TECHNIQUES, "init_from"} == set(BUILT_IN)
+    assert {*ALONE, *TOGETHER, *TECHNIQUES} == set(BUILT_IN)

@@ -31,7 +31,7 @@ from ftcheck.report import jsonfile
 from ftcheck.spec import places
 from ftcheck.store import Remote, Store, cases
 from ftcheck.store.entry import MANIFEST, DamageError
-from tests.fuzzing.targets import SEPARATOR, Memory, committed, results_files
+from tests.fuzzing.targets import SEPARATOR, Memory, accepted_case, committed, results_files
 from tests.store.entries import publish
 
 MOST_SECONDS = 60
@@ -355,9 +355,56 @@ def test_a_baseline_s_recipe_sets_nothing_that_a_suite_can_t(tmp_path: Path) -> 
     entry = baselines.read(tmp_path / "a.json", Memory(document, b"")).entries["cpu"]
     past = putback.Past(commit="", suite=tmp_path / "a.ft.yaml", folder=tmp_path / "scratch")
     assert callable(putback.put_back("training.learning_rate", entry, past))
-    hostile = replace(entry, recipe={"training": {"output_dir": "/tmp/x"}})
+    hostile = replace(entry, recipe={**entry.recipe, "training": {"output_dir": "/tmp/x"}})
     with pytest.raises(BaselineError, match=r"training\.output_dir, which no suite can"):
         putback.put_back("training.output_dir", hostile, past)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        pytest.param(
+            "training.learning_rate", {"training": {"learning_rate": "fast"}}, "to what no suite can", id="lr"
+        ),
+        pytest.param("techniques.freeze", {"techniques": {"freeze": {"patterns": 3}}}, "did not write", id="options"),
+        pytest.param("techniques.freeze", {"techniques": {"freeze": None}}, "none that ftcheck wrote", id="no-options"),
+        pytest.param("techniques.os", {"techniques": {"os": {}}}, "no technique is called", id="no-technique"),
+        pytest.param(
+            "task.max_length", {"task_options": {"max_length": "a"}}, "to what no suite can", id="task-option"
+        ),
+        pytest.param("data.limit", {"data": 3}, r"none that ftcheck wrote \(data: ", id="data"),
+        pytest.param("precision", {"precision": "fp64"}, r"none that ftcheck wrote \(precision: ", id="precision"),
+        pytest.param("checkpoint", {"checkpoint": {"path": "a"}}, r"wrote \(checkpoint\.local: ", id="checkpoint"),
+    ],
+)
+def test_a_baseline_s_recipe_is_put_back_as_suites_say_it_or_not_at_all(
+    tmp_path: Path, name: str, change: dict[str, object], said: str
+) -> None:
+    document, _, _ = committed()[0].partition(SEPARATOR)
+    entry = baselines.read(tmp_path / "a.json", Memory(document, b"")).entries["cpu"]
+    hostile = replace(entry, recipe={**entry.recipe, **change})
+    past = putback.Past(commit="", suite=tmp_path / "a.ft.yaml", folder=tmp_path / "scratch")
+    with pytest.raises(FtcheckError, match=said):
+        putback.put_back(name, hostile, past)(accepted_case())
+
+
+@pytest.mark.parametrize(
+    ("name", "components"),
+    [
+        pytest.param("checkpoint", {"checkpoint": None}, id="checkpoint"),
+        pytest.param("checkpoint", {"checkpoint": {"files": {"a": 3}}, "tokenizer": {}}, id="a-hash-that-is-a-number"),
+        pytest.param("data.rows.train", {"data": {"rows": {"train": {"a": 1}}}}, id="rows"),
+        pytest.param("data.rows.train", {"data": []}, id="data"),
+    ],
+)
+def test_components_that_ftcheck_did_not_write_put_nothing_back(
+    tmp_path: Path, name: str, components: dict[str, object]
+) -> None:
+    document, _, _ = committed()[0].partition(SEPARATOR)
+    entry = baselines.read(tmp_path / "a.json", Memory(document, b"")).entries["cpu"]
+    past = putback.Past(commit="", suite=tmp_path / "a.ft.yaml", folder=tmp_path / "scratch")
+    with pytest.raises(BaselineError):
+        putback.put_back(name, replace(entry, components={"train": components, "predict": {}}), past)
 
 
 def test_a_plain_file_comes_as_it_is_also_through_a_link(tmp_path: Path) -> None:

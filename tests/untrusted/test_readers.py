@@ -85,7 +85,7 @@ READERS: dict[str, tuple[set[str], str]] = {
     "finetune/techniques/translating.py": ({"from_dict"}, OURS),
     "finetune/together.py": ({"frombuffer", "json.loads"}, OURS),
     "history/database.py": ({"sqlite3.connect"}, "history"),
-    "history/log.py": ({"json.loads"}, "history"),
+    "history/log.py": ({"json_of"}, "history"),
     "keys/checkpoints.py": ({"plainfiles.json_of", "plainfiles.read"}, "checkpoint"),
     "keys/data.py": ({"plainfiles.json_of", "plainfiles.read"}, "data"),
     "keys/files.py": ({"os.fdopen", "plainfiles.json_of", "plainfiles.opened", "plainfiles.read"}, "memo"),
