@@ -25,7 +25,7 @@ READING = {torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.de
 """What a device must be waited for: a number, or a shape that depends on numbers."""
 
 
-class Waits(TorchDispatchMode):
+class Waits(TorchDispatchMode):  # type: ignore[misc]
     """Counts where ftcheck itself reads a number of a tensor's."""
 
     def __init__(self) -> None:
