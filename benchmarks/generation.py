@@ -21,7 +21,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -165,6 +165,7 @@ def _encoder_decoder(kind: str, sources: list[str], summaries: list[str]) -> tup
     base = {"t5": transformers.T5ForConditionalGeneration, "bart": transformers.BartForConditionalGeneration}[kind]
 
     class Ending(base):  # type: ignore[misc, valid-type]
+        @wraps(base.forward)  # what a model takes, `generate` reads of its signature
         def forward(self, *args: Any, **kwargs: Any) -> Any:
             output = super().forward(*args, **kwargs)
             wanted = table[(kwargs["attention_mask"].sum(dim=1) * 7919) % len(table)]
@@ -186,6 +187,7 @@ def _gpt2(sources: list[str], summaries: list[str]) -> tuple[Any, Any, EncodedRo
     tokenizer = transformers.AutoTokenizer.from_pretrained(os.environ["FTCHECK_REAL_CHECKPOINT"])
 
     class Ending(transformers.GPT2LMHeadModel):  # type: ignore[misc]
+        @wraps(transformers.GPT2LMHeadModel.forward)  # what a model takes, `generate` reads of its signature
         def forward(self, *args: Any, **kwargs: Any) -> Any:
             output = super().forward(*args, **kwargs)
             drawn = kwargs["input_ids"][:, -1] * 7919 + kwargs["position_ids"][:, -1] * 104729

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ftcheck import tasks, timing
@@ -70,37 +69,42 @@ class Answering:
     @timing.phase("tokenize")
     def _encode(self, found: RoleRows, role: str) -> EncodedRows:
         training = role == "train"
-        features = self._kept(
-            "training" if training else "judged",
-            found,
-            partial(
-                self.task.encode,
-                found.dataset,
-                self.tokenizer,
-                self.meta,
-                self.job.case.task_options,
-                training=training,
-                where=found.place,
-            ),
-        )
+
+        def make(rows: RoleRows) -> EncodedRows:
+            options = self.job.case.task_options
+            return self.task.encode(
+                rows.dataset, self.tokenizer, self.meta, options, training=training, where=rows.place
+            )
+
+        features = self._kept("training" if training else "judged", found, make)
         assert features is not None
         self._notes.extend(f"{role}: {note}" for note in features.notes)
         return features
 
     @timing.phase("tokenize")
     def _prompts(self, rows: Loaded, role: str) -> EncodedRows | None:
-        found, options = rows.roles[role], self.job.case.task_options
-        make = partial(self.task.prompts, found.dataset, self.tokenizer, self.meta, options, where=found.place)
-        prompts = self._kept("prompts", found, make)
+        from ftcheck.finetune import encoded
+
+        def make(rows: RoleRows) -> EncodedRows | None:
+            options = self.job.case.task_options
+            return self.task.prompts(rows.dataset, self.tokenizer, self.meta, options, where=rows.place)
+
+        prompts = self._kept(encoded.PROMPTS, rows.roles[role], make)
         self._notes.extend(f"{role}: {note}" for note in (prompts.notes if prompts is not None else ()))
         return prompts
 
-    def _kept(self, kind: str, found: RoleRows, make: Callable[[], EncodedRows | None]) -> EncodedRows | None:
-        """What an earlier run of this process has made of the same, else what `make` makes."""
+    def _kept(self, kind: str, found: RoleRows, make: Callable[[RoleRows], EncodedRows | None]) -> EncodedRows | None:
+        """What earlier runs of this process have made of the same, and what `make` makes of the rest."""
         from ftcheck.finetune import encoded
 
         key = encoded.key(self.job.case, kind, found, self.tokenizer, self.meta)
-        return make() if key is None else encoded.KEPT.encoded(key, self.tokenizer, make)
+        if key is None:
+            return make(found)
+
+        def of(index: Sequence[int] | None) -> EncodedRows | None:
+            return make(found if index is None else found.take(index))
+
+        return encoded.KEPT.by_row(key, found.hashes, self.tokenizer, of)
 
     def _run(self, model: Any, features: EncodedRows, prompts: EncodedRows | None, stage: str) -> Answers:
         from ftcheck.finetune import predict

@@ -335,8 +335,8 @@ def trainer_class(kind: type) -> Any:
         def put_back(self) -> None:
             state = self.resuming.state
             if state:
-                self.first_losses = list(state["first_losses"])
-                self.step_loss = state["step_loss"]
+                self.losses.first = list(state["first_losses"])
+                self.losses.last = state["step_loss"]
                 self._tr_loss = torch.tensor(state["loss"], device=self.args.device)
                 self._total_loss_scalar = state["total_loss"]
                 self._globalstep_last_logged = state["logged"]
@@ -374,8 +374,8 @@ def trainer_class(kind: type) -> Any:
             return {
                 "step": self.state.global_step,
                 "seconds": self.resuming.seconds + time.perf_counter() - self.started,
-                "first_losses": self.first_losses,
-                "step_loss": self.step_loss,
+                "first_losses": self.losses.first,
+                "step_loss": self.losses.last,
                 "loss": float(self._tr_loss),
                 "total_loss": self._total_loss_scalar,
                 "logged": self._globalstep_last_logged,

@@ -4,7 +4,7 @@
   whose forward has `**kwargs` for one that does this itself, and multiplies the gradient.
 - Evaluation during training is ours (`predict.run`), in the features' own order whatever the training's sampler, and
   leaves the random numbers alone, so that looking doesn't change the weights.
-- A loss that isn't finite stops the training at once.
+- A loss that isn't finite stops the training: at once, or on an accelerator when losses are read (`losses.py`).
 - Where several processes train together, the items are those of all of them, the first one evaluates for all, and each
   draws random numbers of its own. Where the model is spread over them, all evaluate the same together, and the first
   one has the whole model in the end.
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from ftcheck.errors import FtcheckError, TechniqueError, TrainingError, shown
 from ftcheck.finetune import Job, OnProgress, Progress, memory, parts, resuming, spreading, together, workers
 from ftcheck.finetune.arguments import training_arguments
+from ftcheck.finetune.losses import Losses, Unread
 from ftcheck.finetune.techniques import Technique, TrainerBase, user_code
 from ftcheck.finetune.techniques.libraries import HALVES_NOTHING
 from ftcheck.finetune.work import Tokens
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
 
     from ftcheck.finetune.techniques import Context, Loss, Optimized
     from ftcheck.tasks.features import EncodedRows
-
-TRACED_STEPS = 20
-"""Steps whose losses are kept: two trainings that part from the start do so within them."""
 
 Evaluate = Callable[[Any, int], dict[str, float]]
 """(model, global step) -> `loss` and the case's metrics on the tune split."""
@@ -52,7 +50,7 @@ class Outcome:
     samples_per_second: float
     log_history: tuple[dict[str, Any], ...]
     first_losses: tuple[float, ...]
-    """Of the first TRACED_STEPS optimizer steps."""
+    """Of the first optimizer steps, as many as `losses.TRACED_STEPS`."""
     tokens: Tokens | None = None
     """What the model read; None where nobody counted."""
 
@@ -135,7 +133,7 @@ def train(
         seconds=seconds,
         samples_per_second=samples,
         log_history=history,
-        first_losses=tuple(trainer.first_losses),
+        first_losses=tuple(trainer.losses.first),
         tokens=getattr(trainer, "tokens", None),
     )
 
@@ -207,19 +205,21 @@ def _trainer_class(base: type | None, *, reads_rows: bool) -> Any:
                 set_seed(together.own_seed(args.seed))
 
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            self.trainer.step_loss = together.total(self.trainer.step_loss) / together.size()
-            if state.global_step <= TRACED_STEPS:
-                self.trainer.first_losses.append(self.trainer.step_loss)
+            wanted = control.should_log or control.should_evaluate or control.should_save
+            self.trainer.losses.step_ended(wanted=wanted or control.should_training_stop)
             self.on_progress(
                 Progress(
                     stage="train",
                     done=state.global_step,
                     total=state.max_steps,
                     epoch=state.epoch,
-                    loss=self.trainer.step_loss,
+                    loss=self.trainer.losses.last,
                     learning_rate=self.trainer._get_learning_rate(),
                 )
             )
+
+        def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            self.trainer.losses.read()
 
     class Watched(kind):  # type: ignore[misc]
         """Tells where it stands, stops at a loss that isn't finite, and looks at the tune rows as ftcheck does."""
@@ -242,10 +242,7 @@ def _trainer_class(base: type | None, *, reads_rows: bool) -> Any:
                 for callback in technique.callbacks(context, self.model):
                     self.add_callback(callback)
             self.score = score
-            self.step_loss = 0.0
-            self.loss_before: float | None = None
-            """Of the optimizer step before this one."""
-            self.first_losses: list[float] = []
+            self.losses = Losses(waits=self.args.device.type != "cpu", refuse=self._not_finite)
             self.remove_callback(PrinterCallback)
             self.add_callback(Reporter(self, on_progress))
 
@@ -258,11 +255,6 @@ def _trainer_class(base: type | None, *, reads_rows: bool) -> Any:
             super().create_accelerator_and_postprocess()
             self.args.load_best_model_at_end = loads
             spreading.prepare(self)
-
-        def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> tuple[list[Any], Any]:
-            self.loss_before, self.step_loss = self.step_loss if self.state.global_step else None, 0.0
-            found: tuple[list[Any], Any] = super().get_batch_samples(epoch_iterator, num_batches, device)
-            return found
 
         def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
             """The Trainer's own; where a technique asks for it, with a group for each learning rate."""
@@ -299,11 +291,11 @@ def _trainer_class(base: type | None, *, reads_rows: bool) -> Any:
 
         def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
             loss = super().training_step(model, inputs, num_items_in_batch)
-            value = float(loss)
-            if not math.isfinite(value):
-                raise _not_finite(value, self.state, self.loss_before, model, self.args)
-            self.step_loss += value
+            self.losses.add(self.state.global_step + 1, self.state.epoch or 0.0, loss)
             return loss
+
+        def _not_finite(self, loss: float, where: Unread, before: float | None) -> TrainingError:
+            return _not_finite(loss, where, before, self)
 
         def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
             """The weights for `load_best_model_at_end`, without the pickled arguments that the Trainer adds."""
@@ -374,14 +366,20 @@ def _trainer_class(base: type | None, *, reads_rows: bool) -> Any:
             given = dict(inputs)
             targets = {name: given.pop(name) for name in self.targets}
             items = self.task.items(targets) if num_items_in_batch is None else num_items_in_batch
+            items = _at_least_one(items)
             if computes_loss:
                 mean = super().compute_loss(model, dict(inputs))
-                return mean * (self.task.items(targets) / max(items, 1))
+                return mean * (self.task.items(targets) / items)
             output = self.task.forward(model, given, targets)
-            loss = self.own_loss(output, targets, given) / max(items, 1) * together.size()
+            loss = self.own_loss(output, targets, given) / items * together.size()
             return (loss, output) if return_outputs else loss
 
     return Watched if reads_rows else OurTrainer
+
+
+def _at_least_one(items: Any) -> Any:
+    """What `max(items, 1)` is, of a tensor without reading it, which a device would have to be waited for."""
+    return items.clamp(min=1) if hasattr(items, "clamp") else max(items, 1)
 
 
 def _refuse_ignored(kind: Any, techniques: Sequence[Technique], *, computes_loss: bool) -> None:
@@ -425,13 +423,13 @@ def _refuse_dropping_all(args: Any, rows: int) -> None:
         )
 
 
-def _not_finite(loss: float, state: Any, before: float | None, model: Any, args: Any) -> TrainingError:
+def _not_finite(loss: float, where: Unread, before: float | None, trainer: Any) -> TrainingError:
     """What is said of a loss that isn't finite: where, what came before, and what to set."""
-    step = f"the loss is {loss} at step {state.global_step + 1} of {state.max_steps} (epoch {state.epoch or 0:.2f})"
+    step = f"the loss is {loss} at step {where.step} of {trainer.state.max_steps} (epoch {where.epoch:.2f})"
     kept = "nothing of this training is kept"
     if before is not None:
-        return TrainingError(f"{step}, after {before:.4g} at the step before: {kept}; {_calmer(args)}")
-    broken = _broken(model)
+        return TrainingError(f"{step}, after {before:.4g} at the step before: {kept}; {_calmer(trainer.args)}")
+    broken = _broken(trainer.model)
     if broken is not None:
         return TrainingError(f"{step}: weights were no numbers before it ({broken}): look at the checkpoint")
     return TrainingError(
@@ -446,8 +444,9 @@ def _calmer(args: Any) -> str:
 
 
 def _broken(model: Any) -> str | None:
-    """The name of a weight that is no number; None where all are."""
-    return next((name for name, weight in model.named_parameters() if not bool(weight.isfinite().all())), None)
+    """The name of a weight that is no number; None where all are. Of a model that is spread, of this process's part."""
+    own = ((name, getattr(weight, "to_local", lambda weight=weight: weight)()) for name, weight in model.named_parameters())
+    return next((name for name, part in own if not bool(part.isfinite().all())), None)
 
 
 def _refuse_broken(model: Any) -> None:

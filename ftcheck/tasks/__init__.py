@@ -136,6 +136,11 @@ class Task(ABC):
         features (question answering) or be cut (notes say so). Raises DataError for a row that can't be encoded at
         these lengths."""
 
+    def encodes_each_alone(self, options: Mapping[str, Any]) -> bool:
+        """Whether `encode` makes one feature of each row, of nothing but the row, the same whether it is trained on or
+        judged, with nothing `ragged`, nothing `aside` but by token, and notes only on rows that it had to change."""
+        return False
+
     def collator(self, tokenizer: Any, pad_to_multiple_of: int | None) -> Any:
         """A data collator with dynamic padding."""
         from ftcheck.tasks.features import collator

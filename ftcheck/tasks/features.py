@@ -84,6 +84,33 @@ class EncodedRows:
     def __iter__(self) -> Iterator[Example]:
         return (self[index] for index in range(len(self)))
 
+    def take(self, index: Sequence[int] | npt.NDArray[np.int64]) -> EncodedRows:
+        """The features at these positions, in this order, in arrays of their own; one may be there more than once.
+        Without `ragged`. Notes, which speak of all features, stay behind."""
+        index = np.asarray(index, dtype=np.int64)
+        lengths = self.lengths[index]
+        starts = _starts(lengths)
+        places = np.repeat(self.starts[index] - starts[:-1], lengths) + np.arange(starts[-1])
+        return EncodedRows(
+            tokens={name: values[places] for name, values in self.tokens.items()},
+            starts=starts,
+            targets={name: values[index] for name, values in self.targets.items()},
+            aside={name: values[places] for name, values in self.aside.items()},
+        )
+
+    def followed_by(self, others: EncodedRows) -> EncodedRows:
+        """These features, then others of the same kind. Without `ragged` and notes."""
+
+        def joined(one: Mapping[str, Array], other: Mapping[str, Array]) -> dict[str, Array]:
+            return {name: np.concatenate([values, other[name]]) for name, values in one.items()}
+
+        return EncodedRows(
+            tokens=joined(self.tokens, others.tokens),
+            starts=np.concatenate([self.starts, self.starts[-1] + others.starts[1:]]),
+            targets=joined(self.targets, others.targets),
+            aside=joined(self.aside, others.aside),
+        )
+
 
 class Gatherer:
     """Collects the arrays of features chunk by chunk, then joins them once."""
@@ -107,7 +134,7 @@ class Gatherer:
         return {name: np.concatenate(parts) for name, parts in self._tokens.items()}
 
 
-def _starts(lengths: Sequence[int]) -> npt.NDArray[np.int64]:
+def _starts(lengths: Sequence[int] | npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
 
 

@@ -138,6 +138,9 @@ class MultipleChoice(Task):
         notes = [f"{lost:,} choices were cut at {limits['max_length']} tokens"] if lost else []
         return features.EncodedRows(tokens=gathered.tokens(), starts=gathered.starts(), targets=targets, notes=notes)
 
+    def encodes_each_alone(self, options: Mapping[str, Any]) -> bool:
+        return True
+
     def collator(self, tokenizer: Any, pad_to_multiple_of: int | None) -> GroupCollator:
         from ftcheck.tasks.features import collator
         from ftcheck.tasks.grouped import GroupCollator

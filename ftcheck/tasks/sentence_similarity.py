@@ -122,6 +122,9 @@ class SentenceSimilarity(Task):
         notes = [f"{lost:,} texts were cut at {limits['max_length']} tokens"] if lost else []
         return features.EncodedRows(tokens=gathered.tokens(), starts=gathered.starts(), targets=targets, notes=notes)
 
+    def encodes_each_alone(self, options: Mapping[str, Any]) -> bool:
+        return True
+
     def collator(self, tokenizer: Any, pad_to_multiple_of: int | None) -> GroupCollator:
         from dataclasses import replace
 

@@ -150,6 +150,9 @@ class TextClassification(Task):
         notes = [f"{lost:,} of {len(rows):,} texts were cut at {limits['max_length']} tokens"] if lost else []
         return features.EncodedRows(tokens=gathered.tokens(), starts=gathered.starts(), targets=targets, notes=notes)
 
+    def encodes_each_alone(self, options: Mapping[str, Any]) -> bool:
+        return True
+
     def collator(self, tokenizer: Any, pad_to_multiple_of: int | None) -> Any:
         from ftcheck.tasks.features import collator
 

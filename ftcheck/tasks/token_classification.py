@@ -176,6 +176,9 @@ class TokenClassification(Task):
             tokens=tokens, starts=gathered.starts(), aside=aside, notes=_notes(lost, rows, training, limits)
         )
 
+    def encodes_each_alone(self, options: Mapping[str, Any]) -> bool:
+        return bool(options["label_subwords"] != "all")  # which is for training only
+
     def loss(self, output: Any, targets: Mapping[str, Any], label_smoothing: float) -> Any:
         from torch.nn.functional import cross_entropy
 

@@ -169,7 +169,8 @@ class Loop(Technique):
         from accelerate.utils import extract_model_from_parallel
         from transformers import set_seed
 
-        from ftcheck.finetune.trainer import TRACED_STEPS, Outcome
+        from ftcheck.finetune.losses import TRACED_STEPS
+        from ftcheck.finetune.trainer import Outcome
 
         job, path = context.job, self.given["function"]
         function = user_code.load(path)
