@@ -462,11 +462,12 @@ SESSIONS: Mapping[str, Sequence[str]] = {
 
 
 def sessions(sizes: Sequence[int]) -> Iterator[Point]:
-    from load import project, pytest_in
+    from load import CONFTEST, EXAMPLES, pytest_in
+    from suite import project
 
     for size in sizes:
         with tempfile.TemporaryDirectory(prefix="ftcheck-growth-") as name:
-            folder = project(Path(name) / "suites", size)
+            folder = project(Path(name) / "suites", CONFTEST, cases=size, examples=EXAMPLES)
             for what, options in SESSIONS.items():
                 sample = pytest_in(folder, Path(name) / "store", *options)
                 yield Point("cases", what, size, sample.cpu_seconds, sample.peak_bytes / 1e6)
