@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -41,6 +41,12 @@ ENCODER_DECODERS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def judging() -> Iterator[None]:
+    with torch.no_grad():
+        yield
+
+
 def made(name: str, head_name: str, **config: Any) -> Any:
     torch.manual_seed(0)
     built = getattr(transformers, f"{name}Config")(**config)
@@ -49,7 +55,7 @@ def made(name: str, head_name: str, **config: Any) -> Any:
 
 def forward(model: Any, *, places: int = PLACES, lines: int = 2) -> Callable[[], Any]:
     ids = torch.arange(1, lines * places + 1).view(lines, places) * 7 % 89 + 1
-    more = {"decoder_input_ids": ids.flip(0)} if model.config.is_encoder_decoder else {}
+    more: dict[str, Any] = {"decoder_input_ids": ids.flip(0)} if model.config.is_encoder_decoder else {}
     return partial(model, input_ids=ids, **more)
 
 
@@ -66,7 +72,6 @@ def models() -> list[Any]:
 
 
 @pytest.mark.parametrize("build", models())
-@torch.no_grad()
 def test_parts_are_the_logits_of_one_forward(build: Callable[[], Any]) -> None:
     model = build()
     said = forward(model)
@@ -79,7 +84,6 @@ def test_parts_are_the_logits_of_one_forward(build: Callable[[], Any]) -> None:
     assert torch.equal(said().logits, whole), "the model is left as it was"
 
 
-@torch.no_grad()
 def test_the_body_runs_once() -> None:
     model = made("Bart", "ConditionalGeneration", **SEQ2SEQ)
     runs = []
@@ -93,7 +97,6 @@ def test_the_body_runs_once() -> None:
     assert len(runs) == 2
 
 
-@torch.no_grad()
 def test_a_model_whose_logits_depend_on_other_places_is_left_whole() -> None:
     """Here each place's logits are less the mean of all: parts would be less the mean of their own."""
     model = made("Llama", "CausalLM", **SIZES)
@@ -101,17 +104,15 @@ def test_a_model_whose_logits_depend_on_other_places_is_left_whole() -> None:
     assert head.body(model, forward(model)) is None
 
 
-@torch.no_grad()
 def test_what_is_no_model_of_transformers_is_left_whole() -> None:
-    class Plain(torch.nn.Module):
+    class Plain(torch.nn.Module):  # type: ignore[misc]
         def forward(self, input_ids: Any) -> Any:
             return transformers.modeling_outputs.CausalLMOutput(logits=input_ids[..., None] * torch.ones(90))
 
-    model = Plain()
+    model: Any = Plain()
     assert head.body(model, partial(model, input_ids=torch.arange(13)[None])) is None
 
 
-@torch.no_grad()
 def test_a_body_that_fails_is_put_back() -> None:
     model = made("Llama", "CausalLM", **SIZES)
     body = head.body(model, forward(model))
@@ -122,7 +123,6 @@ def test_a_body_that_fails_is_put_back() -> None:
     assert "forward" not in vars(model.model)
 
 
-@torch.no_grad()
 def test_likelihoods_of_parts_are_those_of_all() -> None:
     model = made("Gemma2", "CausalLM", **{**SIZES, "final_logit_softcapping": 3.0})
     said = forward(model)
@@ -143,7 +143,6 @@ def test_likelihoods_of_parts_are_those_of_all() -> None:
     assert len(times) == 8
 
 
-@torch.no_grad()
 @pytest.mark.parametrize("second_in_parts", [False, True])
 def test_two_models_are_compared_place_by_place(second_in_parts: bool) -> None:
     model = made("Llama", "CausalLM", **SIZES)
