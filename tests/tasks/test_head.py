@@ -35,7 +35,7 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     "a-decoder-alone": ("Bart", {**SEQ2SEQ, "is_decoder": True}),
 }
 MASKED = {"a-head-of-layers": "Bert", "a-decoder-that-is-a-head": "ModernBert"}
-ENCODER_DECODERS = {
+ENCODER_DECODERS: dict[str, tuple[str, dict[str, Any]]] = {
     "scaled-states": ("T5ForConditionalGeneration", {"vocab_size": 90, "d_model": 32, "d_kv": 16, "num_layers": 1}),
     "bias": ("BartForConditionalGeneration", SEQ2SEQ),
 }
