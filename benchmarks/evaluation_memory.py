@@ -135,11 +135,10 @@ def child(name: str, options: argparse.Namespace) -> None:
     kind = KINDS[name]
     judged = rows(kind, options)
 
-    def role(dataset: Any) -> RoleRows:
+    def role(name: str, dataset: Any) -> RoleRows:
         count = len(dataset)
-        return RoleRows(
-            dataset=dataset, index=range(count), place=str, hashes=[f"{i:032x}" for i in range(count)], digest="rows"
-        )
+        hashes = [f"{i:032x}" for i in range(count)]
+        return RoleRows(dataset=dataset, index=range(count), place=str, hashes=hashes, digest=name)
 
     short = max(CLASSES if kind.keeps else 0, options.long + 8)
     train = judged.select(range(0 if kind.keeps else options.long, min(short, len(judged))))
@@ -157,7 +156,8 @@ def child(name: str, options: argparse.Namespace) -> None:
                 "save_strategy": "no",
             },
         )
-        loaded = Loaded(roles={"train": role(train), "tune": role(tune), "eval": role(judged)}, notes=())
+        given = {"train": train, "tune": tune, "eval": judged}
+        loaded = Loaded(roles={name: role(name, rows) for name, rows in given.items()}, notes=())
         with FineTuning(made, loaded=loaded) as tuning:
             trained = tuning.train()
             parameters = sum(weight.nbytes for weight in tuning.model.parameters())

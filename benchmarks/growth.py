@@ -1,13 +1,13 @@
 """How time and memory grow outside the model: with rows, length, classes, seeds and cases.
 
-    python benchmarks/growth.py measure [--axes rows length ...] [--only NAME ...] [--small] [--out growth.json]
-    python benchmarks/growth.py draw growth.json [more.json ...] [--to docs/pictures]
+    python benchmarks/growth.py measure [--axes rows length ...] [--only NAME ...] [--small] [--most N] [--out g.json]
+    python benchmarks/growth.py draw g.json [more.json ...] [--to docs/pictures]
 
 `measure` does each thing at several sizes and keeps its processor time (the best of some) and the memory that it took
-at its peak, above what the process held; sessions are whole processes. It prints a line each, with the exponent between
-the two largest sizes (1: linear) and what n log n would have there, and exits with 1 where something grows faster by
-more than `--slack`, unless it is known to (`KNOWN`). `draw` makes a picture for each axis and a table, in Markdown;
-needs matplotlib.
+at its peak, above what the process held; `sessions` are whole processes. It prints a line each, with the exponent
+between the two largest sizes (1: linear) and what n log n would have there, and exits with 1 where something grows
+faster by more than `--slack`, unless it is known to (`KNOWN`). `draw` makes a picture for each axis and a table, in
+Markdown; needs matplotlib.
 """
 
 from __future__ import annotations
@@ -100,11 +100,11 @@ def too_fast(points: Sequence[Point], slack: float) -> list[str]:
 def measured(options: argparse.Namespace) -> Iterator[list[Point]]:
     """Each thing at all sizes."""
     for axis in options.axes:
-        sizes = SIZES[axis][:2] if options.small else SIZES[axis]
+        sizes = [size for size in SIZES[axis] if size <= options.most][: 2 if options.small else None]
         for measure in MEASURES:
             if measure.axis == axis and (not options.only or measure.name in options.only):
                 yield [point(measure, size) for size in sizes if size <= measure.most]
-        if axis == "cases" and not options.only:
+        if axis == "cases" and (not options.only or "sessions" in options.only):
             yield from series(list(sessions(sizes))).values()
 
 
@@ -122,6 +122,7 @@ def main() -> None:
     measuring.add_argument("--axes", nargs="+", choices=SIZES, default=list(SIZES))
     measuring.add_argument("--only", nargs="+", default=())
     measuring.add_argument("--small", action="store_true", help="two sizes each")
+    measuring.add_argument("--most", type=int, default=10**9, help="the largest size")
     measuring.add_argument("--slack", type=float, default=0.15)
     measuring.add_argument("--out", type=Path)
     drawing = commands.add_parser("draw")

@@ -14,8 +14,13 @@ from typing import Any
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4
 """Parameters of mallopt(3)."""
 _KEEPING = {_MMAP_MAX: 0, _TRIM_THRESHOLD: 2**31 - 1, _TOP_PAD: 64 * 2**20}
+_LARGE = {_MMAP_MAX: 65536, _MMAP_THRESHOLD: 32 * 2**20}
+"""The highest threshold that there is."""
 _USUAL = {_MMAP_MAX: 65536, _MMAP_THRESHOLD: 32 * 2**20, _TRIM_THRESHOLD: 64 * 2**20, _TOP_PAD: 128 * 2**10}
 """glibc's own, the thresholds as high as it raises them by itself as large blocks are freed."""
+
+_kept: list[str] = []
+"""The devices for which memory is kept now."""
 
 
 @contextmanager
@@ -24,11 +29,25 @@ def keeping(device: str) -> Iterator[None]:
     library isn't glibc, nothing happens."""
     libc = _glibc() if device == "cpu" else None
     _set(libc, _KEEPING)
+    _kept.append(device)
     try:
         yield
     finally:
+        _kept.pop()
         _set(libc, _USUAL)
         trim()
+
+
+@contextmanager
+def but_large_blocks(device: str) -> Iterator[None]:
+    """Within, blocks of 32 MiB and more are given back as they are freed, even where memory is kept: logits of batches
+    that are all of another size don't fit where those before them were, and each time some more memory is taken."""
+    libc = _glibc() if device == "cpu" and _kept else None
+    _set(libc, _LARGE)
+    try:
+        yield
+    finally:
+        _set(libc, _KEEPING)
 
 
 def trim() -> None:

@@ -19,6 +19,9 @@ LOGITS_AT_ONCE = 1 << 29
 """Bytes that float32 logits of a judged batch may have, unless those of one feature have more: with what models and
 losses make of them, evaluation stays within 1 GB."""
 
+LOGITS_OF_A_PART = 1 << 27
+"""Bytes that those of some places of one feature may have, where its own are more: soft caps and scales make copies."""
+
 TRAIN, ACCUMULATION = "per_device_train_batch_size", "gradient_accumulation_steps"
 DEFAULTS: Mapping[str, int] = {TRAIN: 8, ACCUMULATION: 1}
 """TrainingArguments' own."""
@@ -110,9 +113,13 @@ def fitting(places: np.ndarray, model: Any) -> int:
     one."""
     import numpy as np
 
-    vocabulary = getattr(model.config.get_text_config(decoder=True), "vocab_size", None) or 1
     padded = np.maximum.accumulate(places) * np.arange(1, len(places) + 1)
-    return max(1, int(np.searchsorted(padded, LOGITS_AT_ONCE // (4 * vocabulary), side="right")))
+    return max(1, int(np.searchsorted(padded, LOGITS_AT_ONCE // (4 * vocabulary(model)), side="right")))
+
+
+def vocabulary(model: Any) -> int:
+    """Its tokens; 1 where the model has none."""
+    return getattr(model.config.get_text_config(decoder=True), "vocab_size", None) or 1
 
 
 def batch(job: Job) -> tuple[int, int]:

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ftcheck import timing
 from ftcheck.errors import TrainingError
-from ftcheck.finetune import Job, memory, spreading
+from ftcheck.finetune import Job, allocator, memory, spreading
 from ftcheck.finetune.environment import give_back
 from ftcheck.finetune.memory import out_of_memory, told_of_answers
+from ftcheck.finetune.output import Speaker
 from ftcheck.finetune.work import Tokens
-from ftcheck.tasks import Meta, Task
+from ftcheck.tasks import Meta, Task, head
 
 if TYPE_CHECKING:
     import numpy as np
@@ -277,14 +278,16 @@ def run(
     spoken = task.places(features)
     arrays: list[np.ndarray] = []
     tokens = Tokens()
+    speaker = Speaker(model, task)
     total, items = 0.0, 0
     low = 0
     in_step = spreading.is_spread(model)
     model.eval()
-    with writing.weights_cast_once(model), autocast(device, precision):
+    giving = nullcontext() if spoken is None else allocator.but_large_blocks(device)
+    with writing.weights_cast_once(model), autocast(device, precision), giving:
         while low < len(order):
             chosen = _at_once(order[low : low + batch_size], spoken, model)
-            of_batch = partial(_outputs, model, collate([features[int(i)] for i in chosen]), task, device, tokens)
+            of_batch = partial(_outputs, speaker, collate([features[int(i)] for i in chosen]), task, device, tokens)
             answered = _unless_out_of_memory(of_batch, last_try=len(chosen) == 1 or in_step)
             if answered is None:
                 batch_size = len(chosen) // 2
@@ -315,12 +318,12 @@ def _at_once(features: np.ndarray, places: np.ndarray | None, model: Any) -> np.
 
 
 def _outputs(
-    model: Any, collated: Mapping[str, Any], task: Task, device: str, tokens: Tokens
+    speaker: Speaker, collated: Mapping[str, Any], task: Task, device: str, tokens: Tokens
 ) -> tuple[list[np.ndarray], float, int]:
     """(what the task reads of a batch's output, its summed loss, the items of that), the latter 0 without targets."""
     batch = {name: t.to(device) for name, t in collated.items()}
     targets = {name: batch.pop(name) for name in task.targets if name in batch}
-    output = task.forward(model, batch, targets)
+    output = speaker.output(batch, targets)
     found = [_array(tensor) for tensor in task.outputs(output, targets)]
     told = task.targets[0] in targets
     loss, items = (float(task.loss(output, targets, 0.0)), int(task.items(targets))) if told else (0.0, 0)
@@ -344,6 +347,7 @@ def difference(
     import torch
 
     found = [] if task.runs_model(features) else [math.nan]
+    speakers = [Speaker(model, task) for model in (one, other)]
     left = np.arange(0 if found else len(features))
     spoken = None if found else task.places(features)
     with torch.inference_mode(), autocast(device, precision):
@@ -352,10 +356,9 @@ def difference(
             left = left[len(chosen) :]
             batch = {name: t.to(device) for name, t in collate([features[int(i)] for i in chosen]).items()}
             targets = {name: batch.pop(name) for name in task.targets if name in batch}
-            outputs = [task.forward(model, batch, targets) for model in (one, other)]
+            outputs = [speaker.output(batch, targets) for speaker in speakers]
             for name in LOGITS:
-                first, second = (getattr(output, name, None) for output in outputs)
-                if first is not None and second is not None:
+                for first, second in head.pairs(*(getattr(output, name, None) for output in outputs)):
                     apart = torch.where(first == second, 0.0, (first.float() - second.float()).abs())
                     found.append(float(apart.max()))
     return float(torch.tensor(found or [math.nan]).max())

@@ -445,8 +445,11 @@ def _calmer(args: Any) -> str:
 
 def _broken(model: Any) -> str | None:
     """The name of a weight that is no number; None where all are. Of a model that is spread, of this process's part."""
-    own = ((name, getattr(weight, "to_local", lambda weight=weight: weight)()) for name, weight in model.named_parameters())
-    return next((name for name, part in own if not bool(part.isfinite().all())), None)
+    for name, weight in model.named_parameters():
+        own = weight.to_local() if hasattr(weight, "to_local") else weight
+        if not bool(own.isfinite().all()):
+            return name  # type: ignore[no-any-return]
+    return None
 
 
 def _refuse_broken(model: Any) -> None:

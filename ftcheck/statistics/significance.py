@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from ftcheck.metrics import FloatArray
 
 _RESAMPLES_AT_ONCE = 250
+_NUMBERS_AT_ONCE = 1 << 22
+"""Of the weights of examples that are held at a time: of many examples few resamples' are."""
 _MOST_PERMUTATIONS = 200_000
 
 
@@ -73,6 +75,10 @@ def swapped_differences(
     baseline: Sequence[FloatArray], candidate: Sequence[FloatArray], aggregate: Aggregate, swaps: npt.NDArray[np.bool_]
 ) -> FloatArray:
     """M_b - M_c with the sides of some examples swapped: swaps (r, n) -> (r,)."""
+    few = max(1, _NUMBERS_AT_ONCE // max(1, swaps.shape[1]))
+    if len(swaps) > few:
+        parts = (swaps[start : start + few] for start in range(0, len(swaps), few))
+        return np.concatenate([swapped_differences(baseline, candidate, aggregate, part) for part in parts])
     moved = swaps.astype(np.float64)
     difference: FloatArray = np.zeros(len(swaps))
     for before, after in zip(baseline, candidate, strict=True):
@@ -144,7 +150,8 @@ def paired_bootstrap(
     weights: Iterator[npt.NDArray[np.floating]]
     if 4 * len(distinct) <= examples:
         rows: npt.NDArray[np.floating] = distinct
-        weights = (rng.multinomial(examples, counts / examples, size=size) * 1.0 for size in _chunks(resamples))
+        sizes = _chunks(resamples, of=len(distinct))
+        weights = (rng.multinomial(examples, counts / examples, size=size) * 1.0 for size in sizes)
     else:
         # Single precision halves the time; six digits of a resample's totals are plenty.
         rows, weights = joined.astype(np.float32), _poisson(rng, examples, resamples)
@@ -181,7 +188,7 @@ def _poisson(rng: np.random.Generator, examples: int, resamples: int) -> Iterato
     ordinals = (np.arange(1 << 16) + 0.5) / (1 << 16)
     cumulative = np.cumsum([math.exp(-1) / math.factorial(count) for count in range(12)])
     table = np.searchsorted(cumulative, ordinals).astype(np.float32)
-    for size in _chunks(resamples):
+    for size in _chunks(resamples, of=examples):
         yield table[rng.integers(1 << 16, size=(size, examples), dtype=np.uint16)]
 
 
@@ -189,8 +196,11 @@ def _joined(runs: Sequence[FloatArray]) -> FloatArray:
     return np.hstack([rows.astype(np.float64, copy=False) for rows in runs])
 
 
-def _chunks(resamples: int) -> Iterator[int]:
-    full, rest = divmod(resamples, _RESAMPLES_AT_ONCE)
-    yield from itertools.repeat(_RESAMPLES_AT_ONCE, full)
+def _chunks(resamples: int, *, of: int = 1) -> Iterator[int]:
+    """How many at a time, where each has as many numbers. An even count: what is drawn in 16 bits is the same then,
+    however many are drawn at a time."""
+    at_once = min(_RESAMPLES_AT_ONCE, max(2, _NUMBERS_AT_ONCE // max(1, of) // 2 * 2))
+    full, rest = divmod(resamples, at_once)
+    yield from itertools.repeat(at_once, full)
     if rest:
         yield rest

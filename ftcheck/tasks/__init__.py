@@ -71,6 +71,9 @@ class Task(ABC):
     """Names of what a batch holds for the loss, not for the model. The first is there where rows have references."""
     per_token: ClassVar[bool] = False
     """Whether `outputs` has a line per token, not one per feature."""
+    in_parts: ClassVar[bool] = False
+    """Whether `outputs` and `loss` read logits as `tasks.likelihood` does, so that those of some `places` may come at a
+    time where there is no room for all. Not inherited: who overrides one of them may read logits otherwise."""
 
     @abstractmethod
     def inputs(self, options: Mapping[str, Any]) -> frozenset[Input]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ftcheck.errors import DataError, shown
 from ftcheck.tasks import Rows, Where, chat
-from ftcheck.tasks.features import EncodedRows, Gatherer, chunks
+from ftcheck.tasks.features import EncodedRows, Gatherer, pieces
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +118,7 @@ def _examples(rows: Rows, tokenizer: Any, where: Where) -> Iterator[Example]:
             turns = [message["content"] for message in messages if message["role"] == "assistant"]
             yield Example(ids=ids, said=said, text="".join(turns))
         return
-    for part in chunks(len(rows)):
+    for part in pieces(rows, "prompt", "completion"):
         chunk = rows[part]
         texts = [one[0] if isinstance(one, list) else one for one in chunk["completion"]]
         for (ids, said), text in zip(continued(tokenizer, chunk["prompt"], texts), texts, strict=True):

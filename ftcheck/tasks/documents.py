@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ftcheck.tasks import Rows, packing
-from ftcheck.tasks.features import Array, EncodedRows, Gatherer, chunks
+from ftcheck.tasks.features import Array, EncodedRows, Gatherer, pieces
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +87,7 @@ def documents(rows: Rows, tokenizer: Any, join: str | None) -> Iterator[Document
         begins = np.cumsum([0, *(len(text) + len(join) for text in texts[:-1])])
         yield from _tokenized([join.join(texts)], tokenizer, lambda _, at: np.searchsorted(begins, at, "right") - 1)
         return
-    for part in chunks(len(rows)):
+    for part in pieces(rows, "text"):
         base = part.start
         yield from _tokenized(
             rows[part]["text"], tokenizer, lambda index, at, base=base: np.full(len(at), base + index)

@@ -20,6 +20,10 @@ CHUNK = 500
 """Rows tokenized at a time: what a tokenizer returns is a hundred times larger than the tokens, and not all of its
 memory goes back to the system (2,000 rows at a time leave 12 MB more behind)."""
 
+CHARACTERS = 1 << 18
+"""Of the texts tokenized at a time, unless one has more: a tokenizer with offsets returns 250 bytes for each character
+where each is a token, and takes longer for as many the more there are at a time."""
+
 NO_LIMIT = 1_000_000
 """A tokenizer without a limit says 1e30."""
 
@@ -232,6 +236,28 @@ def collator(tokenizer: Any, pad_to_multiple_of: int | None, *, token_targets: S
 def chunks(count: int) -> Iterator[slice]:
     """Slices of CHUNK rows that cover `count` of them."""
     return (slice(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK))
+
+
+def pieces(rows: Any, *columns: str) -> Iterator[slice]:
+    """Slices that cover the rows, to be tokenized at a time: of CHUNK of them, or as many as have CHARACTERS in those
+    of the columns that are there."""
+    names = [name for name in columns if name in rows.column_names]
+    for part in chunks(len(rows)):
+        chunk, start, total = rows[part], part.start, 0
+        for row, values in enumerate(zip(*(chunk[name] for name in names), strict=True), part.start):
+            size = sum(map(_characters, values))
+            if row > start and total + size > CHARACTERS:
+                yield slice(start, row)
+                start, total = row, 0
+            total += size
+        yield slice(start, part.stop)
+
+
+def _characters(value: Any) -> int:
+    """Of a text, or of all texts in a list."""
+    if isinstance(value, list):
+        return sum(map(_characters, value))
+    return len(value) if isinstance(value, str) else 0
 
 
 def texts(rows: Any, column: str, where: Callable[[int], str]) -> None:

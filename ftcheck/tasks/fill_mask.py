@@ -81,6 +81,7 @@ class FillMask(Task):
     decoding_options = frozenset({"scoring"})
     training_defaults: ClassVar[Mapping[str, Any]] = {"per_device_eval_batch_size": likelihood.EVAL_BATCH_SIZE}
     per_token = True
+    in_parts = True
 
     def inputs(self, options: Mapping[str, Any]) -> frozenset[Input]:
         return frozenset({"tokens"})

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftcheck.errors import CheckpointError
 from ftcheck.results import WorstExample
+from ftcheck.tasks.head import Parts
 
 if TYPE_CHECKING:
     from ftcheck.tasks import Record
@@ -32,13 +33,25 @@ def following(labels: Any) -> Any:
 
 def summed(logits: Any, labels: Any, label_smoothing: float) -> Any:
     """The cross-entropy of (batch, tokens) labels in nats, summed; -100 counts nothing. (batch, tokens, vocabulary)
-    logits are taken part by part: their float32 copy is the largest thing there is."""
+    logits are taken part by part: their float32 copy is the largest thing there is. Those that come in `Parts` are
+    judged only, without smoothing."""
     from torch.nn.functional import cross_entropy
 
+    if isinstance(logits, Parts):
+        return by_token(logits, labels)[0].sum()
     return sum(
         cross_entropy(part.float(), wanted, reduction="sum", label_smoothing=label_smoothing)
         for part, wanted in _parts(logits, labels)
     )
+
+
+def by_line(logits: Any, labels: Any) -> Any:
+    """(batch,): the same line by line."""
+    import torch
+
+    if isinstance(logits, Parts):
+        return by_token(logits, labels)[0].sum(dim=1)
+    return torch.stack([summed(line[None], wanted[None], 0.0) for line, wanted in zip(logits, labels, strict=True)])
 
 
 def _parts(logits: Any, labels: Any) -> Iterator[tuple[Any, Any]]:
@@ -67,11 +80,29 @@ def by_token(logits: Any, labels: Any) -> tuple[Any, Any]:
     import torch
     from torch.nn.functional import cross_entropy
 
+    if isinstance(logits, Parts):
+        return _of_parts(logits, labels)
     losses, right = [], []
     for part, wanted in _parts(logits, labels):
         losses.append(cross_entropy(part.float(), wanted, reduction="none"))
         right.append(part.argmax(dim=-1) == wanted)
     return torch.cat(losses).view_as(labels), torch.cat(right).view_as(labels)
+
+
+def _of_parts(logits: Parts, labels: Any) -> tuple[Any, Any]:
+    """Once for the same labels: each part is the output of a head."""
+    import torch
+
+    if logits.told is None or not torch.equal(logits.told[0], labels):
+        found, begin = [], 0
+        for part in logits:
+            found.append(by_token(part, labels[:, begin : begin + part.shape[1]]))
+            begin += part.shape[1]
+            del part  # before the next is made
+        losses, right = (torch.cat(values, dim=1) for values in zip(*found, strict=True))
+        logits.told = labels, (losses, right)
+    told: tuple[Any, Any] = logits.told[1]
+    return told
 
 
 def score_inputs(records: Sequence[Record]) -> tuple[list[list[float]], list[list[float]]]:

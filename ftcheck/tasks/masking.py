@@ -11,7 +11,7 @@ import numpy as np
 
 from ftcheck.errors import CheckpointError
 from ftcheck.tasks import Rows
-from ftcheck.tasks.features import Array, Collator, EncodedRows, Example, Gatherer, chunks
+from ftcheck.tasks.features import Array, Collator, EncodedRows, Example, Gatherer, pieces
 
 CHANCE = "chance"
 """Each token's chance to be masked in a training batch, in millionths; 0 for special tokens and padding."""
@@ -103,7 +103,7 @@ def windows(rows: Rows, tokenizer: Any, max_length: int, choose: Choose) -> Enco
     gathered = Gatherer()
     of_row: list[int] = []
     own, guessed = np.zeros(len(rows), dtype=np.int64), np.zeros(len(rows), dtype=np.int64)
-    for part in chunks(len(rows)):
+    for part in pieces(rows, "text"):
         texts = rows[part]["text"]
         encoding = tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)
         for row, (text, line) in enumerate(zip(texts, encoding["input_ids"], strict=True), part.start):

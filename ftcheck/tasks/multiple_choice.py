@@ -119,7 +119,7 @@ class MultipleChoice(Task):
         limits = features.room(tokenizer, options["max_length"])
         gathered = features.Gatherer()
         lost = 0
-        for part in features.chunks(len(rows)):
+        for part in features.pieces(rows, "context", "question", "choices"):
             chunk = rows[part]
             pairs = [pair for row in range(len(chunk["question"])) for pair in _pairs(chunk, row)]
             encoding = tokenizer(*map(list, zip(*pairs, strict=True)), return_attention_mask=False, **limits)

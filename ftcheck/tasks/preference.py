@@ -71,6 +71,7 @@ class Preference(Task):
     options = Options
     training_defaults: ClassVar[Mapping[str, Any]] = {"per_device_eval_batch_size": likelihood.EVAL_BATCH_SIZE // 2}
     new_head = False
+    in_parts = True
 
     def inputs(self, options: Mapping[str, Any]) -> frozenset[Input]:
         return frozenset({"preference", "reward"} if options["reference"] else {"preference"})
@@ -229,23 +230,19 @@ def _rewards(record: Record) -> list[float]:
 
 def _likelihoods(output: Any, targets: Mapping[str, Any]) -> tuple[Any, Any]:
     """(rows, 2) each: the log-probability of each answer in nats, and its tokens."""
-    import torch
-
     likelihood.check(output, "causal language model")
     labels = likelihood.following(targets["labels"].flatten(0, 1))
-    logps = torch.stack(
-        [-likelihood.summed(line[None], wanted[None], 0.0) for line, wanted in zip(output.logits, labels, strict=True)]
-    )
+    logps = -likelihood.by_line(output.logits, labels)
     return logps.view(-1, 2), (labels != -100).sum(dim=1).view(-1, 2)
 
 
 def _examples(rows: Rows, name: str, tokenizer: Any, where: Where) -> Iterator[tuple[list[int], list[bool]]]:
     """Each prompt with its answer as tokens, and which of them are the answer."""
     from ftcheck.tasks import chat, completions
-    from ftcheck.tasks.features import chunks
+    from ftcheck.tasks.features import pieces
 
     if len(rows) and isinstance(rows[0]["prompt"], str):
-        for part in chunks(len(rows)):
+        for part in pieces(rows, "prompt", name):
             yield from completions.continued(tokenizer, rows[part]["prompt"], rows[part][name])
         return
     chat.require_template(tokenizer)

@@ -159,7 +159,7 @@ class QuestionAnswering(Task):
         of_rows: list[int] = []
         bounds: list[tuple[int, int]] = []
         null: list[int] = []
-        for part in features.chunks(len(rows)):
+        for part in features.pieces(rows, "question", "context"):
             chunk = rows[part]
             questions = [question.lstrip() for question in chunk["question"]]
             encoding = tokenizer(

@@ -106,7 +106,7 @@ class SentenceSimilarity(Task):
         limits = features.room(tokenizer, options["max_length"])
         gathered = features.Gatherer()
         lost = 0
-        for part in features.chunks(len(rows)):
+        for part in features.pieces(rows, *TEXTS):
             chunk = rows[part]
             both = [tokenizer(chunk[column], return_attention_mask=False, **limits) for column in TEXTS]
             lost += sum(features.cut(encoding, limits.get("max_length")) for encoding in both)

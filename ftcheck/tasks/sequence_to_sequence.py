@@ -123,7 +123,7 @@ class SequenceToSequence(Task):
         labels: list[np.ndarray] = []
         sizes = []
         lost = 0
-        for part in features.chunks(len(rows)):
+        for part in features.pieces(rows, self.target):
             targets = [texts[0] for texts in islice(references, part.stop - part.start)]
             encoding = tokenizer(text_target=targets, return_attention_mask=False, **limits)
             labels.extend(np.array(tokens, dtype=np.int32) for tokens in encoding["input_ids"])
@@ -156,7 +156,7 @@ class SequenceToSequence(Task):
         sources = self._sources(rows, where)
         gathered = features.Gatherer()
         lost = 0
-        for part in features.chunks(len(rows)):
+        for part in features.pieces(rows, self.source):
             texts = [options["prefix"] + text for text in islice(sources, part.stop - part.start)]
             encoding = tokenizer(texts, return_attention_mask=False, **limits)
             # Token types, which some tokenizers make, are nothing that an encoder-decoder takes.

@@ -15,6 +15,7 @@ class Summarization(SequenceToSequence):
     columns: ClassVar[Mapping[str, bool]] = {"document": True, "summary": True}
     source = "document"
     target = "summary"
+    in_parts = True
 
     def default_metrics(self, options: Mapping[str, Any]) -> tuple[str, ...]:
         return ("rouge1", "rouge2", "rougeL", "rougeLsum")

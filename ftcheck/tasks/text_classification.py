@@ -139,7 +139,7 @@ class TextClassification(Task):
         limits = features.room(tokenizer, options["max_length"])
         gathered = features.Gatherer()
         lost = 0
-        for part in features.chunks(len(rows)):
+        for part in features.pieces(rows, "text", "text_pair"):
             chunk = rows[part]
             encoding = tokenizer(chunk["text"], chunk.get("text_pair"), return_attention_mask=False, **limits)
             gathered.add(encoding, features.input_names(encoding))

@@ -87,6 +87,7 @@ class TextGeneration(Task):
     training_defaults: ClassVar[Mapping[str, Any]] = {"per_device_eval_batch_size": likelihood.EVAL_BATCH_SIZE}
     needs_offsets = True
     per_token = True
+    in_parts = True
 
     def inputs(self, options: Mapping[str, Any]) -> frozenset[Input]:
         return frozenset({"tokens"} if options["generation"] is None else {"tokens", "text"})

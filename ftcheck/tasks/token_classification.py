@@ -156,7 +156,7 @@ class TokenClassification(Task):
         known = labels.ids(rows, "tags", meta) if "tags" in rows.column_names else None
         gathered = features.Gatherer()
         lost = 0
-        for part in features.chunks(len(rows)):
+        for part in features.pieces(rows, "tokens"):
             sentences = rows[part]["tokens"]
             encoding = tokenizer(sentences, is_split_into_words=True, return_attention_mask=False, **limits)
             words = [encoding.word_ids(index) for index in range(len(sentences))]

@@ -38,6 +38,7 @@ class Translation(SequenceToSequence):
     options = Options
     source = "source"
     target = "target"
+    in_parts = True
 
     def default_metrics(self, options: Mapping[str, Any]) -> tuple[str, ...]:
         return ("bleu", "chrf")

@@ -45,3 +45,23 @@ def test_beside_a_gpu_nothing_is_changed() -> None:
     with allocator.keeping("cuda:0"):
         faults()
         assert faults() > PAGES / 2
+
+
+def test_large_blocks_are_given_back_where_they_are_all_of_another_size() -> None:
+    with allocator.keeping("cpu"):
+        faults()
+        before = resident()
+        with allocator.but_large_blocks("cpu"):
+            for more in range(4):
+                grown = bytearray(b"x") * ((4 + more) * LARGE)
+                del grown
+                assert resident() < before + 2 * LARGE
+        faults()
+        assert faults() < PAGES / 10, "and kept again afterwards"
+
+
+def test_where_nothing_is_kept_nothing_is_changed() -> None:
+    with allocator.but_large_blocks("cpu"):
+        pass
+    faults()
+    assert faults() > PAGES / 2

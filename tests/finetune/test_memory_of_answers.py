@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ftcheck.finetune import memory, predict
 from ftcheck.finetune.session import FineTuning
-from ftcheck.tasks import likelihood
+from ftcheck.tasks import head, likelihood
 from tests import tiny
 from tests.finetune.jobs import DOCUMENTS, ROWS, Row, job, loaded
 
@@ -83,6 +83,30 @@ def test_no_tensor_is_larger_than_the_logits_that_there_is_room_for(
     assert found.batch_size == whole.batch_size == 64, "memory didn't run out"
 
 
+@pytest.mark.parametrize("task", SPEAKING)
+def test_logits_of_one_long_example_are_made_in_parts(
+    task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches of one, where there is no room for its logits at all places, and the answers are the same."""
+    kind, config, rows, options = SPEAKING[task]
+    path = getattr(tiny, kind)(tmp_path / "base", vocab_size=VOCABULARY, **config)
+    with FineTuning(job(task, path, options=options), loaded=loaded(train=rows, eval=rows)) as tuning:
+        tuning._start(tuning._rows())
+        features = tuning._encode(tuning._rows().roles["eval"], "eval")
+        whole = answers(tuning, features)
+        monkeypatch.setattr(memory, "LOGITS_AT_ONCE", 2 * ONE)
+        monkeypatch.setattr(memory, "LOGITS_OF_A_PART", 2 * ONE)
+        with watched() as made:
+            found = answers(tuning, features)
+    places = tuning.task.places(features)
+    assert places is not None
+    asked = ONE * min(head.ASKED_WITH, int(places.max())) * (2 if task == "preference" else 1)
+    assert max(made) <= asked
+    for array, same in zip(found.arrays, whole.arrays, strict=True):
+        np.testing.assert_allclose(array, same, rtol=1e-5, atol=1e-5)
+    assert found.loss == pytest.approx(whole.loss, rel=1e-5)
+
+
 def test_losses_are_made_of_parts_of_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same numbers to the last bit, by token; but in training, where a line's sum is one sum."""
     logits, labels = torch.randn(2, 50, VOCABULARY), torch.randint(0, VOCABULARY, (2, 50))
@@ -111,13 +135,13 @@ def test_a_batch_is_gone_before_the_next_comes(task: str, tmp_path: Path, monkey
     most, looks = 0, 0
     run = predict._outputs
 
-    def noted(model: Any, *given: Any) -> Any:
+    def noted(speaker: Any, *given: Any) -> Any:
         nonlocal most, looks
         looks += 1
         most = max(most, sum(reference() is not None for reference in alive))
-        hook = model.register_forward_hook(lambda *given: alive.append(weakref.ref(given[2].logits)))
+        hook = speaker.model.register_forward_hook(lambda *given: alive.append(weakref.ref(given[2].logits)))
         try:
-            return run(model, *given)
+            return run(speaker, *given)
         finally:
             hook.remove()
 

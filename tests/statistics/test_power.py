@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
+from statistics import NormalDist
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from ftcheck.statistics import (
     Comparison,
@@ -217,3 +221,77 @@ def test_a_relative_margin_is_that_share_of_the_baseline() -> None:
 def test_what_has_no_bounds_has_no_plan() -> None:
     with pytest.raises(ValueError, match="one trained run a side"):
         plan_again(compared([scores("1101")], [scores("1001")]))
+
+
+def halved(enough: Callable[[float], bool], high: float) -> float:
+    """Where `enough` turns true above 0, as near as floats are."""
+    while not enough(high):
+        high *= 2
+    low = 0.0
+    for _ in range(200):
+        middle = (low + high) / 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high
+
+
+def chance(limit: float, worse: float, sd: float) -> float:
+    """Of measuring less than `limit`, where the truth is `worse`."""
+    return NormalDist(worse, sd).cdf(limit)
+
+
+KNOWN = [
+    pytest.param(
+        dict(zip(("a", "d", "sigma2", "c", "nu_e"), values, strict=True)),
+        confidence,
+        id="-".join(map(str, (*values, confidence))),
+    )
+    for values in product((1e-7, 2.5e-4), (0.0, 1e-5), (0.0, 4e-4), (0.0, 2.0), (9.0, math.inf))
+    for confidence in (0.9, 0.95)
+]
+
+
+@pytest.mark.parametrize(("values", "confidence"), KNOWN)
+@pytest.mark.parametrize("power", [0.6, 0.8, 0.95])
+def test_without_estimated_seed_noise_figures_are_those_of_a_search(
+    values: dict[str, float], confidence: float, power: float
+) -> None:
+    """The half-width is one number: what is searched for here is one quantile there."""
+    planned = Plan(nu=0, confidence=confidence, **values)
+    sd = math.sqrt(values["a"] + (values["d"] + values["sigma2"]) * values["c"])
+    allowed = math.sqrt(values["a"] + (values["d"] + 4 * values["sigma2"]) * values["c"])
+    distribution = stats.norm if math.isinf(values["nu_e"]) else stats.t(values["nu_e"])
+    width = float(distribution.ppf(confidence)) * allowed
+
+    def passes(margin: float) -> bool:
+        return chance(margin - width, 0.0, sd) >= power
+
+    assert provable(planned, power=power) == pytest.approx(halved(passes, width), rel=1e-9)
+    for margin, proven in product((0.0, width / 2, 3 * width), (False, True)):
+        limit = margin + width if proven else max(margin, width)
+
+        def fails(worse: float, limit: float = limit) -> bool:
+            return 1 - chance(limit, worse, sd) >= power
+
+        expected = max(margin, halved(fails, limit + sd))
+        assert detectable(planned, margin, power=power, proven=proven) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("nu_e", [3.0, 29.0, 2999.0, math.inf])
+@pytest.mark.parametrize("c", [0.0, 2.0])
+@pytest.mark.parametrize("widths", [-3.0, -1.0, 0.01, 0.5, 1.0, 2.0, 3.0])
+def test_p_without_estimated_seed_noise_is_the_level_at_which_the_bound_is_0(
+    nu_e: float, c: float, widths: float
+) -> None:
+    noise = Noise(v_e=3e-5, nu_e=nu_e, c=c, prior_sd=0.004)
+    difference = widths * noise.half_width(0.95)
+
+    def beyond(level: float) -> bool:
+        """Whether the bound at this tail leaves out 0 on the side of the difference."""
+        return noise.half_width(1 - level) <= abs(difference)
+
+    low, high = 0.0, 0.5
+    for _ in range(200):
+        middle = (low + high) / 2
+        low, high = (low, middle) if beyond(middle) else (middle, high)
+    expected = high if difference > 0 else 1 - high
+    assert noise.tail(difference) == pytest.approx(expected, rel=1e-9, abs=0)

@@ -217,3 +217,35 @@ def test_seeds_dealt_at_random_are_dealt_a_part_at_a_time() -> None:
 def test_a_permutation_needs_seeds() -> None:
     with pytest.raises(ValueError, match="runs on both sides"):
         seed_permutation([], [0.5], greater_is_better=True, seed=0)
+
+
+@pytest.mark.parametrize("examples", [91, 92])
+@pytest.mark.parametrize("values", [3, 10**6], ids=["few-different-rows", "all-different"])
+def test_resamples_are_the_same_however_many_are_held_at_a_time(
+    examples: int, values: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    sides = [np.column_stack([rng.integers(values, size=examples), np.ones(examples)]) for _ in range(2)]
+    drawn = np.concatenate(list(significance._poisson(np.random.default_rng(1), examples, 300)))
+    given = [sides[0]], [sides[1]], mean
+    whole = paired_bootstrap(*given, seed=1, resamples=300)
+    swapped = approximate_randomization(*given, seed=1, resamples=300)
+    monkeypatch.setattr(significance, "_NUMBERS_AT_ONCE", 7 * examples)
+    parts = list(significance._poisson(np.random.default_rng(1), examples, 300))
+    assert {len(part) for part in parts} == {6}
+    assert np.array_equal(np.concatenate(parts), drawn)
+    found = paired_bootstrap(*given, seed=1, resamples=300)
+    assert (found.low, found.high) == pytest.approx((whole.low, whole.high), rel=1e-5)
+    assert (found.difference, found.p_value) == (whole.difference, whole.p_value)
+    assert approximate_randomization(*given, seed=1, resamples=300) == swapped
+
+
+def test_a_resampling_of_many_examples_is_held_a_part_at_a_time() -> None:
+    sides = [np.random.default_rng(side).random((100_000, 2)) for side in range(2)]
+    tracemalloc.start()
+    try:
+        paired_bootstrap([sides[0]], [sides[1]], mean, seed=0, resamples=250)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < 250 * 100_000 * 4, "less than the weights of 250 resamples"

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ftcheck import tasks
+from ftcheck.tasks import features as encoded
 from ftcheck.tasks.features import collator
 
 TEXTS = ["the cat", "", "a dog runs to the river", "Eve sees"]
@@ -52,3 +53,41 @@ def test_features_end(tokenizer: Any) -> None:
     assert len(list(features)) == 4
     with pytest.raises(IndexError):
         features[4]
+
+
+def test_texts_are_tokenized_as_many_at_a_time_as_have_some_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoded, "CHUNK", 5)
+    monkeypatch.setattr(encoded, "CHARACTERS", 10)
+    table = datasets.Dataset.from_dict(
+        {"text": ["a" * 4, "b" * 6, "c", "d" * 30, "e", "f", "g" * 3], "words": [[]] * 6 + [["x" * 5, "y" * 3]]}
+    )
+    assert [(part.start, part.stop) for part in encoded.pieces(table, "text", "words", "none")] == [
+        (0, 2),
+        (2, 3),
+        (3, 4),
+        (4, 5),
+        (5, 6),
+        (6, 7),
+    ]
+    assert list(encoded.pieces(table.select([]), "text")) == []
+
+
+@pytest.mark.parametrize("task", ["text-classification", "token-classification", "question-answering", "fill-mask"])
+def test_what_is_encoded_is_the_same_however_many_texts_at_a_time(
+    task: str, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.finetune.jobs import ROWS
+
+    chosen: Any = tasks.get(task)
+    options = chosen.options().model_dump()
+    table = datasets.Dataset.from_list(ROWS.get(task, [{"text": text} for text in TEXTS]))
+    meta = chosen.learn(table, None, options, str)
+    whole = chosen.encode(table, tokenizer, meta, options, training=False)
+    monkeypatch.setattr(encoded, "CHARACTERS", 12)
+    parts = chosen.encode(table, tokenizer, meta, options, training=False)
+    assert len(list(encoded.pieces(table, *table.column_names))) > 1
+    assert np.array_equal(parts.starts, whole.starts)
+    for name, values in whole.tokens.items():
+        assert np.array_equal(parts.tokens[name], values)
+    for name, values in whole.aside.items():
+        assert np.array_equal(parts.aside[name], values)
