@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 import sysconfig
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -13,8 +15,6 @@ import pytest
 from _pytest.pytester import SysModulesSnapshot
 
 import ftcheck
-from ftcheck import devices, machine
-from ftcheck.executors import inline
 
 pytest_plugins = ["pytester", "tests.cli.faked"]
 
@@ -22,6 +22,7 @@ LIBRARIES = (
     str(Path(ftcheck.__file__).parent),
     *(sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")),
 )
+_PART = re.compile(r"ftcheck(\.|$)")
 
 
 def _installed(module: ModuleType) -> bool:
@@ -91,10 +92,22 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     return path
 
 
+@contextmanager
+def as_they_were() -> Iterator[None]:
+    """What ftcheck's modules name at the beginning is what they name at the end: functions, classes and constants."""
+    known = [(vars(module), dict(vars(module))) for name, module in sys.modules.items() if _PART.match(name)]
+    try:
+        yield
+    finally:
+        for now, before in known:
+            for name, value in before.items():
+                if now.get(name) is not value and (callable(value) or name.isupper()):
+                    now[name] = value
+
+
 @pytest.fixture(autouse=True)
-def no_fake_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a project's conftest.py, loaded into this process by a command, put in the place of what trains is taken
-    away again: real cases run in this process too."""
-    monkeypatch.setattr(inline, "InlineExecutor", inline.InlineExecutor)
-    monkeypatch.setattr(devices, "cuda", devices.cuda)
-    monkeypatch.setattr(machine, "cores", machine.cores)
+def no_fake_stays() -> Iterator[None]:
+    """What a project's conftest.py, loaded into this process by a command or a pytest of its own, puts in the place of
+    what trains, or of anything else, is taken away again: other tests of this process want the real ones."""
+    with as_they_were():
+        yield
