@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import io
 import json
 import os
 import runpy
@@ -47,7 +48,7 @@ _LARGEST = 1 << 20
 class Session:
     """A running pytest, with as much of `subprocess.Popen` as tests need; both its streams are in one pipe."""
 
-    def __init__(self, pid: int, output: int, told: int) -> None:
+    def __init__(self, pid: int, output: int, told: io.FileIO) -> None:
         self.pid = pid
         self.stdout = os.fdopen(output, encoding="utf-8", errors="backslashreplace")
         self.returncode: int | None = None
@@ -77,8 +78,8 @@ class Session:
 
     def _ended(self, timeout: float | None) -> int | None:
         if self.returncode is None and select.select([self._told], [], [], timeout)[0]:
-            self.returncode = int(os.read(self._told, 16))
-            os.close(self._told)
+            with self._told:
+                self.returncode = int(self._told.readline())
         return self.returncode
 
 
@@ -134,6 +135,7 @@ class _Server:
         self._orders, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         for end in (self._orders, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _LARGEST)
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  until `close`
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.warm", str(theirs.fileno())],
@@ -141,7 +143,7 @@ class _Server:
                 env=environment,
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                stderr=self._log,
             )
 
     def session(self, order: Mapping[str, Any]) -> Session:
@@ -152,11 +154,17 @@ class _Server:
         finally:
             os.close(writes)
             os.close(tells)
-        return Session(int(os.read(told, 16)), output, told)
+        lines = io.FileIO(told)
+        pid = lines.readline()
+        if not pid:
+            self._log.seek(0)
+            raise RuntimeError(self._log.read().decode(errors="backslashreplace"))
+        return Session(int(pid), output, lines)
 
     def close(self) -> None:
         self._orders.close()
         self._process.wait()
+        self._log.close()
 
 
 _servers: list[_Server] = []
@@ -176,7 +184,7 @@ class _Waiting:
     def order(self) -> Mapping[str, Any]:
         """Returns in each session that is forked, with what it is to do; ends with the test's process."""
         while True:
-            for found in select.select([self.orders, *self.sessions], [], [])[0]:
+            for found in select.select([self.orders.fileno(), *self.sessions], [], [])[0]:
                 if found in self.sessions:
                     self._ended(found)
                     continue
@@ -189,14 +197,14 @@ class _Waiting:
                     found_order: Mapping[str, Any] = json.loads(text)
                     return found_order
                 os.close(descriptors[0])
-                os.write(descriptors[1], str(pid).encode())
+                os.write(descriptors[1], f"{pid}\n".encode())
                 self.sessions[os.pidfd_open(pid)] = (pid, descriptors[1])
 
     def _ended(self, descriptor: int) -> None:
         pid, told = self.sessions.pop(descriptor)
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         with suppress(BrokenPipeError):  # nobody waits for it
-            os.write(told, str(code).encode())
+            os.write(told, f"{code}\n".encode())
         os.close(told)
         os.close(descriptor)
 

@@ -135,7 +135,7 @@ class Project:
         (self.path / "out.json").unlink(missing_ok=True)
         process = self.start("--ft-json=out.json", *arguments, store=store, disk=disk, **environment)
         text, _ = process.communicate()
-        return Done(code=process.returncode, text=text, results=self.results())
+        return Done(code=process.wait(), text=text, results=self.results())
 
     def results(self, name: str = "out.json") -> dict[str, Mapping[str, Any]]:
         """Case id -> result."""
