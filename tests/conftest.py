@@ -6,6 +6,8 @@ import signal
 import sys
 import sysconfig
 from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from types import ModuleType
 
@@ -13,8 +15,7 @@ import pytest
 from _pytest.pytester import SysModulesSnapshot
 
 import ftcheck
-from ftcheck import devices, machine
-from ftcheck.executors import inline
+from tests import warm
 
 pytest_plugins = ["pytester", "tests.cli.faked"]
 
@@ -36,6 +37,10 @@ def pytest_configure() -> None:
     ignored."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_unconfigure() -> None:
+    warm.end()
 
 
 @pytest.hookimpl(trylast=True)
@@ -63,11 +68,19 @@ def libraries_stay() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session")
+def caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Places for run stores. Numbered here: pytest counts all folders beside a new one, and there are thousands."""
+    folder = tmp_path_factory.mktemp("ftcheck-caches")
+    return (folder / str(number) for number in count())
+
+
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def own_cache(caches: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     """No test reads or writes the user's run store, none inherits the developer's settings, or waits for leases of
     another."""
-    path = tmp_path_factory.mktemp("ftcheck-cache")
+    path = next(caches)
+    path.mkdir()
     for name in (
         "DEVICE",
         "CACHE",
@@ -91,10 +104,23 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     return path
 
 
+@contextmanager
+def as_they_were() -> Iterator[None]:
+    """What ftcheck's modules name at the beginning is what they name at the end: functions, classes and constants."""
+    ours = [module for name, module in sys.modules.items() if name.startswith("ftcheck")]
+    known = [(vars(module), vars(module).copy()) for module in ours]
+    try:
+        yield
+    finally:
+        for now, before in known:
+            for name, value in before.items():
+                if now.get(name) is not value and (callable(value) or name.isupper()):
+                    now[name] = value
+
+
 @pytest.fixture(autouse=True)
-def no_fake_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a project's conftest.py, loaded into this process by a command, put in the place of what trains is taken
-    away again: real cases run in this process too."""
-    monkeypatch.setattr(inline, "InlineExecutor", inline.InlineExecutor)
-    monkeypatch.setattr(devices, "cuda", devices.cuda)
-    monkeypatch.setattr(machine, "cores", machine.cores)
+def no_fake_stays() -> Iterator[None]:
+    """What a project's conftest.py, loaded into this process by a command or a pytest of its own, puts in the place of
+    what trains, or of anything else, is taken away again: other tests of this process want the real ones."""
+    with as_they_were():
+        yield

@@ -6,6 +6,10 @@ import sys
 
 import pytest
 
+from ftcheck import store
+from ftcheck.executors import forkserver
+from tests.conftest import as_they_were
+
 
 def test_of_what_a_pytest_in_this_process_imports_libraries_stay(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
@@ -15,6 +19,21 @@ def test_of_what_a_pytest_in_this_process_imports_libraries_stay(
     pytester.runpytest_inprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
     assert "colorsys" in sys.modules
     assert "mine" not in sys.modules
+
+
+def test_what_a_project_puts_in_the_place_of_ftchecks_own_is_taken_away(pytester: pytest.Pytester) -> None:
+    removes, preloaded = store.remove_model, forkserver.PRELOADED
+    pytester.makeconftest(
+        "from ftcheck import store\n"
+        "from ftcheck.executors import forkserver\n"
+        "store.remove_model = lambda *given: None\n"
+        "forkserver.PRELOADED = ('nothing',)\n"
+    )
+    with as_they_were():
+        pytester.runpytest_inprocess("-p", "no:cacheprovider")
+        assert forkserver.PRELOADED == ("nothing",)
+    assert store.remove_model is removes
+    assert forkserver.PRELOADED is preloaded
 
 
 def test_files_that_train_come_first(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:

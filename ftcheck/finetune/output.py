@@ -7,7 +7,7 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
-from ftcheck.finetune import memory
+from ftcheck.finetune import memory, spreading
 from ftcheck.tasks import Task
 from ftcheck.tasks.head import ASKED_WITH, Body, Parts, body
 
@@ -19,8 +19,8 @@ class Speaker:
     def __init__(self, model: Any, task: Task) -> None:
         self.model = model
         self._task = task
-        # Not inherited: see `Task.in_parts`.
-        self._in_parts = bool(vars(type(task)).get("in_parts"))
+        # Not inherited: see `Task.in_parts`. Of a model that is spread, no process has its whole head.
+        self._in_parts = bool(vars(type(task)).get("in_parts")) and not spreading.is_spread(model)
         self._body: Body | None = None
 
     def output(self, batch: Mapping[str, Any], targets: Mapping[str, Any]) -> Any:

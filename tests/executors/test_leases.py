@@ -275,8 +275,12 @@ asking = Leases((gpu,), cores=range(8), free=lambda device: None, place=Path(sys
 held = asking.ask(Need(memory=6 * 10**9)).take()
 waiting = asking.ask(Need(memory=9 * 10**9))
 assert held and not waiting.take()
-child = os.fork() if sys.argv[2] == "forks" else 1
+there, born = os.pipe()
+child = os.fork() if sys.argv[2] == "forks" else -1
+if child <= 0:
+    os.write(born, b"!")
 if child:
+    os.read(there, 1)
     print(child, flush=True)
 sys.stdin.read()
 """
@@ -284,7 +288,7 @@ sys.stdin.read()
 
 @pytest.fixture
 def holder(tmp_path: Path) -> Iterator[Callable[[str], tuple[subprocess.Popen[str], int]]]:
-    """Starts a process that holds 6 GB and waits for 9 more: (it, what it forked)."""
+    """Starts a process that holds 6 GB and waits for 9 more: (it, what it forked, which has given up its copies)."""
     started: list[subprocess.Popen[str]] = []
 
     def start(how: str) -> tuple[subprocess.Popen[str], int]:
