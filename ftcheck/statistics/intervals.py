@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from ftcheck.results import Interval
+from ftcheck.statistics.distributions import quantile
 from ftcheck.statistics.jackknife import (
     Aggregate,
     example_df,
     example_variance,
     half_width,
     influence,
-    quantile,
     too_few,
     units,
 )
