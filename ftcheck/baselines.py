@@ -244,8 +244,8 @@ def save(path: Path, entries: Mapping[str, Entry]) -> None:
 
 def unused(folders: Iterable[Path], used: Iterable[Path]) -> list[Path]:
     """Baseline files (.json) below suites' `__baselines__` folders that no case has: renamed or deleted cases."""
-    kept = {path.resolve() for path in used}
     found = {path for folder in folders for path in folder.glob("*/*.json")}
+    kept = {path.resolve() for path in used} if found else set()
     return sorted(path for path in found if path.resolve() not in kept)
 
 

@@ -21,9 +21,9 @@ class Installed:
     def tasks(self) -> Collection[str]:
         return tasks.names()
 
-    @cached_property
+    @property
     def costs(self) -> Collection[str]:
-        return frozenset(known.name for known in metrics.every() if known.input == "cost")
+        return metrics.cost_names()
 
     @cached_property
     def _training(self) -> training_fields.TrainingFields:

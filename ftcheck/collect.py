@@ -12,6 +12,7 @@ import pytest
 
 from ftcheck import catalogue, suitefile
 from ftcheck.errors import Location, SuiteError, SuiteErrors
+from ftcheck.importing import uncollected
 from ftcheck.spec import Case, Declaration, expand, keys_of, link
 from ftcheck.spec.matrix import combinations
 
@@ -25,6 +26,10 @@ class SuiteFile(pytest.Module):
     """A `*.ft.yaml` file: a module with one function per case, so that pytest's own collection makes the items."""
 
     def collect(self) -> list[pytest.Item | pytest.Collector]:
+        with uncollected():
+            return self._collected()
+
+    def _collected(self) -> list[pytest.Item | pytest.Collector]:
         try:
             cases = link(expand(suitefile.read(self.path), catalogue.installed()), catalogue.installed())
         except SuiteErrors as error:

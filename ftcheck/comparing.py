@@ -332,4 +332,4 @@ def _absolute(margin: FailOn, found: Comparison) -> float:
 
 def costs() -> frozenset[str]:
     """Metrics that are no estimate from examples."""
-    return frozenset(known.name for known in metrics.every() if known.input == "cost")
+    return metrics.cost_names()

@@ -122,10 +122,12 @@ def pipeline_in(root: Path, settings: Settings, device: Device, share: Path | No
 
 
 def _store(root: Path, settings: Settings) -> Store:
-    from ftcheck.store import MirroredStore, Remote, Store
+    from ftcheck.store import Store
 
     if settings.remote is None or settings.cache == "off":
         return Store(root)
+    from ftcheck.store import MirroredStore, Remote
+
     return MirroredStore(
         root,
         Remote(settings.remote, patience=settings.remote_patience),

@@ -61,8 +61,11 @@ def _share_cores(workers: int) -> None:
 def ensure_session(config: pytest.Config) -> FtSession:
     """This process's session, made when first needed. Raises pytest.UsageError for settings that can't be followed."""
     if SESSION not in config.stash:
-        from ftcheck.session import FtSession
-        from ftcheck.terminating import Termination
+        from ftcheck.importing import plainly
+
+        with plainly():
+            from ftcheck.session import FtSession
+            from ftcheck.terminating import Termination
 
         # Of torch about itself, wherever torchao is installed: transformers imports that.
         config.addinivalue_line("filterwarnings", "ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")
@@ -140,7 +143,10 @@ class Intake:
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
     if file_path.name.endswith((".ft.yaml", ".ft.yml")):
-        from ftcheck.collect import SuiteFile
+        from ftcheck.importing import plainly
+
+        with plainly():
+            from ftcheck.collect import SuiteFile
 
         suite: pytest.Collector = SuiteFile.from_parent(parent, path=file_path)
         return suite
@@ -162,8 +168,10 @@ def pytest_make_collect_report(
     if isinstance(collector, pytest.Module | pytest.Class) and any(
         isinstance(node, pytest.Function) and "__ftcheck__" in vars(node.function) for node in report.result or ()
     ):
-        from ftcheck.collect import attach_cases, failed
+        from ftcheck.importing import plainly
 
+        with plainly():
+            from ftcheck.collect import attach_cases, failed
         try:
             session = ensure_session(collector.config)
         except pytest.UsageError as error:

@@ -227,10 +227,10 @@ class Production:
 
         Where the store can't be changed they stay: the case was judged, so that is a warning.
         """
-        from ftcheck.store import remove_model
-
         if case.keep_model == "all":
             return
+        from ftcheck.store import remove_model
+
         made = [(part, finished.made) for finished in measured.runs for part in finished.run.parts or (finished.run,)]
         for index, (run, stages) in enumerate(made):
             if "train" in stages and (index > 0 or case.keep_model == "none"):

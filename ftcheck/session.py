@@ -17,6 +17,7 @@ from ftcheck import baselines, correcting, options, privacy, proposals, shared, 
 from ftcheck.containing import contained
 from ftcheck.errors import BaselineError, FtcheckError, MissingExtraError, UsageError, shown
 from ftcheck.foreseeing import Foresight
+from ftcheck.importing import plainly
 from ftcheck.report import junit
 from ftcheck.reporting import Reporting
 from ftcheck.results import CaseResult
@@ -181,6 +182,10 @@ class FtSession(Reporting):
         if self.begun:
             return
         self.begun = True
+        with plainly():
+            from ftcheck import inspecting, judging, references  # noqa: F401  what every case needs
+
+            self.pipeline  # noqa: B018  made on access
         with self.pipeline.identifier.at_once():
             if self.settings.verify is not None:
                 from ftcheck import verifying
@@ -269,6 +274,9 @@ class FtSession(Reporting):
 
     def _foreseen(self, items: Sequence[pytest.Item]) -> list[str]:
         """Margins that can't be proven."""
+        if any(gate.compares for item in items for gate in item.stash[CASE].gates):
+            with plainly():
+                from ftcheck import statistics  # noqa: F401  which need NumPy
         foresight = Foresight(
             settings=self.settings, device=lambda: self.device.kind, store=lambda: self.pipeline.store
         )

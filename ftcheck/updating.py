@@ -38,7 +38,7 @@ def in_ci() -> bool:
 def unused(cases: Mapping[tuple[Path, str], Case], root: Path, *, besides: Iterable[Path] = ()) -> Iterator[str]:
     """Baselines beside the collected suites that no case has, relative to `root`; `besides` are more folders of
     baselines to look in, whose suites may all be gone."""
-    used = {baselines.place(suite, name) for suite, name in cases}
+    used = (baselines.place(suite, name) for suite, name in cases)
     suites = {suite for suite, _ in cases}
     folders = {suite.parent / baselines.FOLDER for suite in suites} | set(besides)
     stems = {(suite.parent / baselines.FOLDER, suite.stem) for suite in suites}

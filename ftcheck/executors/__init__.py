@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -106,10 +107,10 @@ def of(settings: Settings, device: Device, root: Path) -> Executor:
     where the system has them."""
     devices = spread(settings.device, device)
     if settings.executor == "inline" and (settings.jobs or 1) == 1:
-        from ftcheck.executors import inline, leases
+        from ftcheck.executors import inline
         from ftcheck.executors.leased import LeasedExecutor
 
-        if not leases.AVAILABLE:
+        if find_spec("fcntl") is None:  # Windows has no such locks as leases are made of
             return inline.InlineExecutor()
         return LeasedExecutor(executor=inline.InlineExecutor(), devices=devices)
     if settings.executor == "ray":

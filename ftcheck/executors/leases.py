@@ -36,13 +36,8 @@ from ftcheck import machine
 from ftcheck.errors import TrainingError, UsageError
 from ftcheck.sizes import in_words
 
-try:
+with suppress(ImportError):  # Windows: `executors.of` makes no leases there
     import fcntl
-except ImportError:
-    AVAILABLE = False
-else:
-    AVAILABLE = True
-"""Whether this system has what leases are made of: Windows hasn't."""
 
 if TYPE_CHECKING:
     from ftcheck.devices import Device
@@ -404,7 +399,7 @@ def _close_inherited() -> None:
             os.close(_OPEN.pop())
 
 
-if AVAILABLE:
+if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_close_inherited)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import sys
 from collections.abc import Collection, Mapping
 from functools import cache
@@ -21,6 +22,8 @@ LIBRARIES: Final = ("torch", "transformers", "tokenizers", "datasets", "accelera
 _OPTIONAL: Final = {"bitsandbytes": ("bnb", "8bit", "4bit", "paged"), "torchao": ("torchao", "4bit")}
 """Library -> what in the name of an optimizer brings it in."""
 
+_VERSION: Final = re.compile(r"^Version: *(?P<version>\S+)$", re.MULTILINE)
+
 
 def versions(training: Mapping[str, Any], libraries: Collection[str] = ()) -> dict[str, str]:
     """Installed versions of what takes part, read from package metadata: nothing is imported.
@@ -38,10 +41,13 @@ def versions(training: Mapping[str, Any], libraries: Collection[str] = ()) -> di
 
 
 def _version(library: str) -> str:
+    """As `importlib.metadata.version` says, without parsing the README that follows the headers."""
     try:
-        return metadata.version(library)
+        text = metadata.distribution(library).read_text("METADATA") or ""
     except metadata.PackageNotFoundError:
         return "not installed"
+    found = _VERSION.search(text.partition("\n\n")[0])
+    return found["version"] if found else metadata.version(library)
 
 
 def training_code(task: object, digest: Digest, *, scored: bool, techniques: Collection[str] = ()) -> dict[str, str]:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Final
 
 from blake3 import blake3
-from filelock import FileLock
 
 from ftcheck import plainfiles
 from ftcheck.errors import IdentityError, shown
@@ -77,6 +76,8 @@ class FileHashes:
         reads the file."""
         with ExitStack() as stack:
             if size >= LARGE:
+                from filelock import FileLock
+
                 with suppress(OSError, NotImplementedError):  # a file system without locks
                     self._dir.mkdir(parents=True, exist_ok=True)
                     stack.enter_context(FileLock(self._memo(place).with_suffix(".lock")))

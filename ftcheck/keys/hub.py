@@ -10,7 +10,6 @@ from typing import Final, Literal
 from uuid import uuid4
 
 from blake3 import blake3
-from filelock import FileLock
 
 from ftcheck.errors import CheckpointError, DataError, FtcheckError, shown
 from ftcheck.writing import appear
@@ -51,6 +50,8 @@ def resolve(repo_id: str, repo_type: RepoType, revision: str | None, *, offline:
 def resolve_once(folder: Path, repo_id: str, repo_type: RepoType, revision: str | None, *, offline: bool) -> str:
     """What `resolve` says to whichever process that shares `folder` asks first: the others mean the same commit. Raises
     as `resolve` does."""
+    from filelock import FileLock
+
     folder.mkdir(parents=True, exist_ok=True)
     name = blake3(f"{repo_type} {repo_id}@{revision}".encode()).hexdigest()[:32]
     known = folder / name

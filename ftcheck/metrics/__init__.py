@@ -151,23 +151,23 @@ _DATA: Mapping[Input, str] = {
     "cost": "costs",
 }
 
-FAMILIES = (
-    "ftcheck.metrics.classification",
-    "ftcheck.metrics.agreement",
-    "ftcheck.metrics.probabilities",
-    "ftcheck.metrics.label_sets",
-    "ftcheck.metrics.numbers",
-    "ftcheck.metrics.sequence_labelling",
-    "ftcheck.metrics.answers",
-    "ftcheck.metrics.rouge",
-    "ftcheck.metrics.translation",
-    "ftcheck.metrics.nltk_scores",
-    "ftcheck.metrics.generation",
-    "ftcheck.metrics.likelihood",
-    "ftcheck.metrics.preferences",
-    "ftcheck.metrics.costs",
-)
-"""Modules with a table `METRICS` of Definitions."""
+FAMILIES: Mapping[str, frozenset[Input]] = {
+    "ftcheck.metrics.classification": frozenset({"label"}),
+    "ftcheck.metrics.agreement": frozenset({"label"}),
+    "ftcheck.metrics.probabilities": frozenset({"scores"}),
+    "ftcheck.metrics.label_sets": frozenset({"labels"}),
+    "ftcheck.metrics.numbers": frozenset({"value"}),
+    "ftcheck.metrics.sequence_labelling": frozenset({"tags"}),
+    "ftcheck.metrics.answers": frozenset({"answer"}),
+    "ftcheck.metrics.rouge": frozenset({"text"}),
+    "ftcheck.metrics.translation": frozenset({"text"}),
+    "ftcheck.metrics.nltk_scores": frozenset({"text"}),
+    "ftcheck.metrics.generation": frozenset({"text"}),
+    "ftcheck.metrics.likelihood": frozenset({"tokens"}),
+    "ftcheck.metrics.preferences": frozenset({"preference", "reward"}),
+    "ftcheck.metrics.costs": frozenset({"cost"}),
+}
+"""Modules with a table `METRICS` of Definitions -> what those are computed from: only what may fit is imported."""
 
 PATTERNS = (rf"{importpath.PATTERN}", r"evaluate:[^\[\]\n]+")
 """Regular expressions for the names of metrics that aren't ftcheck's: an import path, a module for `evaluate`."""
@@ -210,6 +210,9 @@ class Lookup:
         """What is known of a metric by its name (an argument is ignored). Raises MetricError for one that is unknown,
         or that doesn't fit; for one of the user's also where its code can't be had."""
         name, _ = parse(text)
+        fitting = _fitting(self.inputs).get(name)
+        if fitting is not None:
+            return fitting
         kinds = (self._own(name),) if ":" in name else _registry().get(name)
         if kinds is None:
             raise unknown("no metric is called", name, self.names())
@@ -268,6 +271,11 @@ def value(metric: Metric, predictions: Sequence[Any], references: Sequence[Any])
     return float(metric.aggregate(metric.statistics(predictions, references).sum(axis=0)))
 
 
+def cost_names() -> frozenset[str]:
+    """The names of those that are measured, not computed from examples."""
+    return frozenset(_fitting(frozenset()))
+
+
 def every() -> tuple[Definition, ...]:
     """All definitions, family by family."""
     return tuple(known for kinds in _registry().values() for known in kinds)
@@ -287,6 +295,18 @@ def unknown(what: str, name: str, known: Iterable[str]) -> MetricError:
     """The error for a name that isn't among `known`: `what "name"`, then a near name or all there are."""
     hint = shown(one_of(name, known), 2000)
     return MetricError(f'{what} "{shown(name)}"' + (f"; {hint}" if hint else ""))
+
+
+@cache
+def _fitting(inputs: frozenset[Input]) -> Mapping[str, Definition]:
+    """What names mean for a task that gives `inputs`."""
+    given = inputs | {"cost"}
+    found: dict[str, Definition] = {}
+    for family in (family for family, computed_from in FAMILIES.items() if computed_from & given):
+        for known in import_module(family).METRICS:
+            if known.input in given:
+                found.setdefault(known.name, known)
+    return found
 
 
 @cache

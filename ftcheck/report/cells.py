@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rich.cells import cell_len, chop_cells, set_cell_size
+_NARROW = dict.fromkeys(map(ord, "≤≥−±→←·…∞–×"))
+"""Deletes characters of ftcheck's own that take one column, as those of ASCII do."""
 
 
 def width(text: str) -> int:
     """Columns that `text` takes."""
+    plain = text.translate(_NARROW)
+    if plain.isascii() and plain.isprintable():
+        return len(text)
+    from rich.cells import cell_len  # here, since its table takes milliseconds to load
+
     return cell_len(text)
 
 
@@ -16,6 +22,8 @@ def cropped(text: str, columns: int) -> str:
     """`text`, or as much of it as fits and an ellipsis."""
     if width(text) <= columns:
         return text
+    from rich.cells import set_cell_size
+
     return set_cell_size(text, max(columns - 1, 0)).rstrip() + "…"
 
 
@@ -41,9 +49,15 @@ def wrapped(text: str, columns: int, indent: str = "", hanging: str = "") -> Ite
         if line != start:
             yield line
             line = start = hanging
-        pieces = chop_cells(word, max(columns - width(line), 2)) if width(word) > len(word) else [word]
+        pieces = _chopped(word, max(columns - width(line), 2)) if width(word) > len(word) else [word]
         yield from (line + piece for piece in pieces[:-1])
         start = hanging if len(pieces) > 1 else start
         line = start + pieces[-1]
     if line != start:
         yield line
+
+
+def _chopped(word: str, columns: int) -> list[str]:
+    from rich.cells import chop_cells
+
+    return chop_cells(word, columns)

@@ -73,7 +73,8 @@ class _Expansion:
     def __init__(self, declaration: Declaration, catalogue: Catalogue, found: _Problems) -> None:
         self.declaration = declaration
         self.catalogue = catalogue
-        self.suite = Path(os.path.abspath(declaration.path))
+        absolute = os.path.abspath(declaration.path)
+        self.suite = declaration.path if str(declaration.path) == absolute else Path(absolute)
         self.known = keys_of(catalogue.techniques)
         self._found = found
 

@@ -27,12 +27,12 @@ def place(text: str, folder: Path, what: str) -> tuple[str, bool]:
     if looks_local(text, folder):
         path = absolute(text, folder)
         if not os.path.exists(path):  # pathlib's raises for a name that is too long
-            raise ValueError(missing(path))
-        return str(path), True
+            raise ValueError(missing(Path(path)))
+        return path, True
     if is_hub_id(text) and Path(text).suffix not in DATA_SUFFIXES:
         return text, False
     path = absolute(text, folder)
-    raise ValueError(f"neither {what} on the Hub (org/name) nor a local path: {missing(path)}")
+    raise ValueError(f"neither {what} on the Hub (org/name) nor a local path: {missing(Path(path))}")
 
 
 def is_hub_id(text: str) -> bool:
@@ -40,9 +40,9 @@ def is_hub_id(text: str) -> bool:
     return bool(_HUB_ID.fullmatch(text)) and ".." not in text and "--" not in text
 
 
-def absolute(text: str, folder: Path) -> Path:
+def absolute(text: str, folder: Path) -> str:
     """`text` as an absolute path without `..`, seen from `folder`; `~` is the home folder."""
-    return Path(os.path.abspath(folder / os.path.expanduser(text)))
+    return os.path.abspath(os.path.join(folder, os.path.expanduser(text)))
 
 
 def missing(path: Path) -> str:
@@ -71,12 +71,12 @@ def files(text: str, folder: Path) -> list[str]:
         raise ValueError("only files on this machine can be read; their content is part of a result's identity")
     path = absolute(text, folder)
     if os.path.isfile(path):
-        return [str(path)]
+        return [path]
     if os.path.isdir(path):
         raise ValueError(f"{shown(path, 300)} is a folder; name its files, e.g. {shown(text, 60)}/*")
     if not glob.has_magic(text):
-        raise ValueError(missing(path))
-    found = sorted(name for name in glob.glob(str(path), recursive=True) if os.path.isfile(name))
+        raise ValueError(missing(Path(path)))
+    found = sorted(name for name in glob.glob(path, recursive=True) if os.path.isfile(name))
     if not found:
         raise ValueError(f"no file matches {shown(path, 300)}")
     return found

@@ -77,9 +77,11 @@ def _diverged(value: float, others: float) -> bool:
 
 def clopper_pearson(hits: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
     """The exact interval for a share (Clopper and Pearson 1934)."""
+    tail = (1 - confidence) / 2
+    if hits in (0, trials):  # most often: no need of SciPy, which takes long to import
+        bound = tail ** (1 / trials)
+        return (bound, 1.0) if hits else (0.0, 1 - bound)
     from scipy.special import betaincinv
 
-    tail = (1 - confidence) / 2
-    low = float(betaincinv(hits, trials - hits + 1, tail)) if hits else 0.0
-    high = float(betaincinv(hits + 1, trials - hits, 1 - tail)) if hits < trials else 1.0
-    return low, high
+    low, high = betaincinv([hits, hits + 1], [trials - hits + 1, trials - hits], [tail, 1 - tail])
+    return float(low), float(high)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from ftcheck.statistics.corrections import sequential_level
+from ftcheck.statistics.distributions import upper_tail
 from ftcheck.statistics.intervals import spread
 from ftcheck.statistics.jackknife import (
     Aggregate,
@@ -24,8 +25,8 @@ from ftcheck.statistics.jackknife import (
     influence,
     too_few,
     units,
-    upper_tail,
 )
+from ftcheck.statistics.roots import crossing
 from ftcheck.statistics.seeds import SeedNoise, pooled
 
 if TYPE_CHECKING:
@@ -84,14 +85,8 @@ class Noise:
         if self.nu == 0 or self.a + self.b == 0:  # h(q) is a quantile times a constant: no search
             sd = math.sqrt(self.v_e + self.c * (PRIOR_FACTOR * self.prior_sd) ** 2)
             return min(max(upper_tail(difference / sd, self.nu_e) if sd else 0.0, SMALLEST_P), 0.5)
-        low, high = math.log(SMALLEST_P), math.log(0.5)
-        for _ in range(50):
-            middle = (low + high) / 2
-            if self.half_width(1 - math.exp(middle)) > difference:
-                low = middle
-            else:
-                high = middle
-        return math.exp(high)
+        found = crossing(lambda p: difference - self.half_width(1 - math.exp(p)), math.log(SMALLEST_P), math.log(0.5))
+        return math.exp(found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

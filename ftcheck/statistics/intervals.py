@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from ftcheck.results import Interval
+from ftcheck.statistics.distributions import quantile
 from ftcheck.statistics.jackknife import (
     Aggregate,
     example_df,
     example_variance,
     half_width,
     influence,
-    quantile,
     too_few,
     units,
 )
@@ -183,4 +183,5 @@ def _bounds(
 def _score_bounds(m: float, u: float) -> tuple[float, float]:
     """Wilson's bounds for a proportion m: both p with (m - p)² = u·p(1 - p); u = z²/n for a plain share of n."""
     middle, reach = m + u / 2, math.sqrt(u * m * (1 - m) + u * u / 4)
-    return max(0.0, (middle - reach) / (1 + u)), min(1.0, (middle + reach) / (1 + u))
+    high = 1.0 if m == 1 else min(1.0, (middle + reach) / (1 + u))  # of all right: whatever the rounding
+    return max(0.0, (middle - reach) / (1 + u)), high

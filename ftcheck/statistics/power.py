@@ -8,14 +8,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from ftcheck.statistics.comparison import PRIOR_FACTOR, Comparison
 from ftcheck.statistics.decisions import FEW_CLUSTERS, FEW_EXAMPLES
-from ftcheck.statistics.jackknife import half_width, quantile
+from ftcheck.statistics.distributions import chi2_middles, normal_below, quantile
+from ftcheck.statistics.jackknife import half_width
+from ftcheck.statistics.roots import crossing
 from ftcheck.statistics.seeds import SeedNoise
 
 if TYPE_CHECKING:
@@ -28,10 +30,6 @@ MOST_TIMES_EXAMPLES = 100
 """Beyond these the difference sits on the margin: no amount that anybody would pay for decides."""
 
 _NODES = 400
-
-_HALVINGS = 50
-_HALVINGS_OF_CURVES = 14
-"""To 1/16,000 of what is searched: finer than any chart."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +62,7 @@ class Plan:
         """h at the middle of each of 400 equally likely values of the pooled variance."""
         if self.nu == 0:
             return np.array([self.width])
-        b = (self.d + self.sigma2) * self.c / self.nu * _chi2(self.nu)
+        b = (self.d + self.sigma2) * self.c / self.nu * chi2_middles(self.nu, _NODES)
         z, t = quantile(self.confidence, self.nu_e), quantile(self.confidence, self.nu)
         with np.errstate(invalid="ignore"):
             both = np.where(self.a + b > 0, (z * self.a + max(z, t) * b) / np.sqrt(self.a + b), 0.0)
@@ -86,24 +84,13 @@ class Plan:
         return self._probability(margin - self._widths - worse)
 
     def _probability(self, apart: FloatArray) -> float:
-        from scipy.special import ndtr
-
         # Without any noise what is measured is the truth: the sign decides.
-        return float(ndtr(apart / max(self.sd, 1e-300)).mean())
+        return float(normal_below(apart / max(self.sd, 1e-300)).mean())
 
     @property
     def reach(self) -> float:
         """Further than anything that power is asked of lies from the margin."""
         return float(self._widths.max()) + 8 * self.sd
-
-
-@lru_cache(maxsize=64)
-def _chi2(nu: int) -> FloatArray:
-    """The middles of equally likely parts of the chi-squared distribution with `nu` degrees of freedom."""
-    from scipy.special import gammaincinv
-
-    middles: FloatArray = 2 * gammaincinv(nu / 2, (np.arange(_NODES) + 0.5) / _NODES)
-    return middles
 
 
 def plan(
@@ -160,33 +147,19 @@ def plan_again(comparison: Comparison) -> Plan:
     )
 
 
-def detectable(
-    planned: Plan, margin: float, *, power: float = POWER, proven: bool = False, halvings: int = _HALVINGS
-) -> float:
+def detectable(planned: Plan, margin: float, *, power: float = POWER, proven: bool = False) -> float:
     """The minimum detectable regression: the smallest that fails at `margin` with probability `power`."""
     if planned.nu == 0:  # one half-width: no search
         needed = margin + planned.width if proven else max(margin, planned.width)
         return max(margin, needed + quantile(power, math.inf) * planned.sd)
-
-    def enough(worse: float) -> bool:
-        return planned.fails(worse, margin, proven=proven) >= power
-
-    return _root(enough, margin, margin + planned.reach, halvings)
+    return crossing(lambda worse: planned.fails(worse, margin, proven=proven) - power, margin, margin + planned.reach)
 
 
 def provable(planned: Plan, *, power: float = POWER) -> float:
     """The smallest provable margin: the smallest that an equal candidate passes with probability `power`."""
     if planned.nu == 0:
         return max(0.0, planned.width + quantile(power, math.inf) * planned.sd)
-    return _root(lambda margin: planned.passes(0.0, margin) >= power, 0.0, planned.reach)
-
-
-def _root(enough: Callable[[float], bool], low: float, high: float, halvings: int = _HALVINGS) -> float:
-    """Where `enough` turns true."""
-    for _ in range(halvings):
-        middle = (low + high) / 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return high
+    return crossing(lambda margin: planned.passes(0.0, margin) - power, 0.0, planned.reach)
 
 
 def detectable_curve(
@@ -201,10 +174,7 @@ def detectable_curve(
     where examples are not independent). Raises ValueError for a comparison without bounds."""
     planned, n = plan_again(comparison), comparison.clusters or comparison.examples
     return [
-        [
-            detectable(_with_examples(trial, more / n), margin, proven=proven, halvings=_HALVINGS_OF_CURVES)
-            for more in examples
-        ]
+        [detectable(_with_examples(trial, more / n), margin, proven=proven) for more in examples]
         for trial in (_with_seeds(planned, comparison, count) for count in seeds)
     ]
 

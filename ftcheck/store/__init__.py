@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ftcheck.errors import UsageError
 from ftcheck.store.cases import CaseHistory, CaseRun
 from ftcheck.store.entry import STAGES, Entry, Stage, StoreCorruptionError
-from ftcheck.store.mirrored import MirroredStore
-from ftcheck.store.pruning import Listed, Pruned, listed, prune, remove_model
-from ftcheck.store.remote import Remote, RemoteError
 from ftcheck.store.runs import Publication, Store
+
+if TYPE_CHECKING:
+    from ftcheck.store.mirrored import MirroredStore
+    from ftcheck.store.pruning import Listed, Pruned, listed, prune, remove_model
+    from ftcheck.store.remote import Remote, RemoteError
 
 __all__ = [
     "STAGES",
@@ -32,6 +36,20 @@ __all__ = [
     "prune",
     "remove_model",
 ]
+
+_SELDOM = {
+    "mirrored": ("MirroredStore",),
+    "pruning": ("Listed", "Pruned", "listed", "prune", "remove_model"),
+    "remote": ("Remote", "RemoteError"),
+}
+"""What is imported when it is asked for: most sessions only look things up."""
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _SELDOM.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def default_cache_dir() -> Path:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
-from filelock import FileLock, Timeout
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 _POLL_SECONDS: Final = 0.2
 
@@ -30,6 +31,8 @@ class Locks:
 
         Raises OSError where no lock can be made, and Timeout where `wait` is False and another process has it.
         """
+        from filelock import FileLock, Timeout  # here, since a session that finds all it needs locks nothing
+
         path = self.folder / f"{name}.lock"
         self.folder.mkdir(parents=True, exist_ok=True)
         # filelock tries a file that it may not make for ever, taking that for contention: find out first.
@@ -54,6 +57,8 @@ class Locks:
 
     def sweep(self) -> None:
         """Delete what killed processes left, as far as this user may."""
+        from filelock import Timeout
+
         for path in self.folder.glob("*.lock"):
             with suppress(Timeout, OSError), self.hold(path.name.removesuffix(".lock"), wait=False):
                 pass

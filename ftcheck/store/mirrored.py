@@ -6,8 +6,6 @@ import threading
 import time
 from pathlib import Path
 
-from filelock import Timeout
-
 from ftcheck.errors import StoreError
 from ftcheck.sizes import in_words
 from ftcheck.store.entry import LARGE, DamageError, Entry, Stage
@@ -44,6 +42,8 @@ class MirroredStore(Store):
             return entry
         if self.remote.broken or (digest, model) in self._absent:
             return entry
+        from filelock import Timeout
+
         try:
             with self.lock(stage, digest, wait=False):
                 return self._fetched(stage, digest, model=model) or entry

@@ -15,8 +15,6 @@ from pathlib import Path
 from time import time
 from typing import Final, NoReturn
 
-from filelock import FileLock, Timeout
-
 from ftcheck import timing
 from ftcheck.errors import StoreError, shown
 from ftcheck.keys.canonical import Key
@@ -291,6 +289,8 @@ class Store:
         self, path: Path, stage: Stage, digest: str, damage: DamageError, *, everything: bool = False
     ) -> Entry | None:
         """Move a damaged entry to `quarantine/` and warn; the entry, where it only looked so while it was changed."""
+        from filelock import Timeout
+
         what = named(stage, digest)
         with ExitStack() as stack:
             try:
@@ -336,6 +336,8 @@ class Store:
     @contextmanager
     def _temporary(self) -> Iterator[Path]:
         """A folder beside the entries, held by a lock for as long as its process lives, and gone afterwards."""
+        from filelock import FileLock
+
         self.check_writable()
         parent = self._folder("tmp")
         token = secrets.token_hex(8)
@@ -354,6 +356,8 @@ class Store:
     def _clean(self, parent: Path) -> None:
         """Delete what processes left in `tmp/` that are gone: folders whose lock nobody holds, trash, scratch files; in
         `memo/`, too; and what is remembered of more cases than one may have."""
+        from filelock import FileLock, Timeout
+
         cases.forget_oldest(self.root / "cases")
         for memo in (self.root / "memo").glob("*.tmp"):
             with suppress(FileNotFoundError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import shutil
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,10 @@ def _imported(path: Path) -> set[str]:
         elif isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
     return {name for name in found if name.startswith("ftcheck.")}
+
+
+def test_versions_are_those_that_importlib_tells() -> None:
+    names = ("numpy", "pydantic", "pytest", "torch", "no-such-distribution")
+    found = code.versions({}, names)
+    assert found.pop("no-such-distribution") == "not installed"
+    assert {name: found[name] for name in names[:-1]} == {name: metadata.version(name) for name in names[:-1]}

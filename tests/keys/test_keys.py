@@ -191,10 +191,18 @@ def test_another_version_of_a_library_changes_the_train_key(
 ) -> None:
     made = case(tmp_path)
     old = keys(made, tmp_path / "memo")[0]
-    version = metadata.version
-    monkeypatch.setattr(metadata, "version", lambda name: "99.0" if name == library else version(name))
+    distribution = metadata.distribution
+    upgraded = tmp_path / "upgraded"
+    upgraded.mkdir()
+    (upgraded / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {library}\nVersion: 99.0\n\nVersion: 1.0\n")
+    monkeypatch.setattr(
+        metadata,
+        "distribution",
+        lambda name: metadata.PathDistribution(upgraded) if name == library else distribution(name),
+    )
     new = keys(made, tmp_path / "memo")[0]
-    assert [str(change) for change in diff(old.components, new.components)] == [f"{library} {version(library)} → 99.0"]
+    was = distribution(library).version
+    assert [str(change) for change in diff(old.components, new.components)] == [f"{library} {was} → 99.0"]
 
 
 def test_a_library_that_an_optimizer_brings_in_is_part_of_the_key(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import FrozenInstanceError, replace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,11 @@ def test_check_says_what_is_wrong_in_one_sentence(text: str, inputs: set[Input],
         assert found is not None
         assert found.startswith(error)
         assert found.isprintable()
+
+
+@pytest.mark.parametrize("family", metrics.FAMILIES)
+def test_a_family_is_found_by_what_its_metrics_are_computed_from(family: str) -> None:
+    assert {known.input for known in import_module(family).METRICS} == metrics.FAMILIES[family]
 
 
 def test_names_can_be_asked_for_by_input() -> None:

@@ -39,7 +39,7 @@ Loss = Callable[[Any, Mapping[str, Any], Mapping[str, Any]], Any]
 class Options(BaseModel):
     """What a technique's key may say. Strict: text is no number, and an unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, defer_build=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

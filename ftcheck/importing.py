@@ -1,0 +1,35 @@
+"""What makes importing and reading cheaper within a pytest that runs already."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """For a block that makes many objects that stay, and hardly any garbage: the collector would look through them
+    again and again. It goes on afterwards, if it was on."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@contextmanager
+def plainly() -> Iterator[None]:
+    """For a block that imports modules of ftcheck, and what they need. pytest rewrites the asserts of a plugin's
+    modules as it does those of tests; it looks at every import for that, and parses each module anew where Python
+    writes no bytecode (PYTHONDONTWRITEBYTECODE, a folder that is read-only)."""
+    hooks = [finder for finder in sys.meta_path if type(finder).__module__ == "_pytest.assertion.rewrite"]
+    sys.meta_path[:] = [finder for finder in sys.meta_path if finder not in hooks]
+    try:
+        with uncollected():
+            yield
+    finally:
+        sys.meta_path[:0] = [hook for hook in hooks if hook not in sys.meta_path]
