@@ -26,10 +26,15 @@ def plainly() -> Iterator[None]:
     """For a block that imports modules of ftcheck, and what they need. pytest rewrites the asserts of a plugin's
     modules as it does those of tests; it looks at every import for that, and parses each module anew where Python
     writes no bytecode (PYTHONDONTWRITEBYTECODE, a folder that is read-only)."""
-    hooks = [finder for finder in sys.meta_path if type(finder).__module__ == "_pytest.assertion.rewrite"]
-    sys.meta_path[:] = [finder for finder in sys.meta_path if finder not in hooks]
+    hooks = {
+        index: finder
+        for index, finder in enumerate(sys.meta_path)
+        if type(finder).__module__ == "_pytest.assertion.rewrite"
+    }
+    sys.meta_path[:] = [finder for index, finder in enumerate(sys.meta_path) if index not in hooks]
     try:
         with uncollected():
             yield
     finally:
-        sys.meta_path[:0] = [hook for hook in hooks if hook not in sys.meta_path]
+        for index, hook in hooks.items():
+            sys.meta_path.insert(index, hook)

@@ -158,10 +158,10 @@ class Known:
 
     def provable(self, gate: Gate, power: Power, runs: int) -> float | None:
         """The smallest margin that can be proven with so many seeds; None where that isn't known."""
-        from ftcheck import statistics
-
         if power.runs == runs:
             return power.provable
+        from ftcheck import statistics
+
         found = self.calibration.get(gate.metric) if power.by is None else None
         learned = None if found is None else statistics.SeedNoise(s2=found.s2, d=found.d, nu=found.runs - 1)
         own = None

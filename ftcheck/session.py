@@ -274,9 +274,6 @@ class FtSession(Reporting):
 
     def _foreseen(self, items: Sequence[pytest.Item]) -> list[str]:
         """Margins that can't be proven."""
-        if any(gate.compares for item in items for gate in item.stash[CASE].gates):
-            with plainly():
-                from ftcheck import statistics  # noqa: F401  which need NumPy
         foresight = Foresight(
             settings=self.settings, device=lambda: self.device.kind, store=lambda: self.pipeline.store
         )

@@ -43,11 +43,18 @@ def test_pytest_rewrites_asserts_again_afterwards() -> None:
             assert not rewriting()
             raise KeyError
 
-    before = list(sys.meta_path)
-    assert rewriting()
-    with pytest.raises(KeyError):
-        fail()
-    assert sys.meta_path == before
+    class Finder: ...
+
+    first = Finder()
+    sys.meta_path.insert(0, first)  # type: ignore[arg-type]
+    try:
+        before = list(sys.meta_path)
+        assert rewriting()
+        with pytest.raises(KeyError):
+            fail()
+        assert sys.meta_path == before
+    finally:
+        sys.meta_path.remove(first)  # type: ignore[arg-type]
 
 
 def test_finders_that_come_within_the_block_stay() -> None:
