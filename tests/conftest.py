@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import sys
 import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from types import ModuleType
 
@@ -15,6 +15,7 @@ import pytest
 from _pytest.pytester import SysModulesSnapshot
 
 import ftcheck
+from tests import warm
 
 pytest_plugins = ["pytester", "tests.cli.faked"]
 
@@ -22,7 +23,6 @@ LIBRARIES = (
     str(Path(ftcheck.__file__).parent),
     *(sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")),
 )
-_PART = re.compile(r"ftcheck(\.|$)")
 
 
 def _installed(module: ModuleType) -> bool:
@@ -37,6 +37,10 @@ def pytest_configure() -> None:
     ignored."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_unconfigure() -> None:
+    warm.end()
 
 
 @pytest.hookimpl(trylast=True)
@@ -64,11 +68,19 @@ def libraries_stay() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session")
+def caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Places for run stores. Numbered here: pytest counts all folders beside a new one, and there are thousands."""
+    folder = tmp_path_factory.mktemp("ftcheck-caches")
+    return (folder / str(number) for number in count())
+
+
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def own_cache(caches: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     """No test reads or writes the user's run store, none inherits the developer's settings, or waits for leases of
     another."""
-    path = tmp_path_factory.mktemp("ftcheck-cache")
+    path = next(caches)
+    path.mkdir()
     for name in (
         "DEVICE",
         "CACHE",
@@ -95,7 +107,8 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 @contextmanager
 def as_they_were() -> Iterator[None]:
     """What ftcheck's modules name at the beginning is what they name at the end: functions, classes and constants."""
-    known = [(vars(module), dict(vars(module))) for name, module in sys.modules.items() if _PART.match(name)]
+    ours = [module for name, module in sys.modules.items() if name.startswith("ftcheck")]
+    known = [(vars(module), vars(module).copy()) for module in ours]
     try:
         yield
     finally:

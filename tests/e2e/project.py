@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from tests import warm
+
 HEAD = """
 defaults:
   checkpoint: ./checkpoint
@@ -111,22 +113,16 @@ class Project:
 
     def start(
         self, *arguments: str, store: Path | None = None, disk: str = "", **environment: str
-    ) -> subprocess.Popen[str]:
+    ) -> warm.Session | subprocess.Popen[str]:
         """pytest in a process of its own, with both streams in one pipe; `disk` is what it mounts, for itself only."""
-        command = [
-            sys.executable,
-            "-m",
-            "pytest",
-            "--ft-device=cpu",
-            f"--ft-cache-dir={store or self.store}",
-            *arguments,
-        ]
-        if disk:
-            command = [*namespace(), f'{disk} && exec "$@"', "sh", *command]
+        options = ["--ft-device=cpu", f"--ft-cache-dir={store or self.store}", *arguments, "-p", "no:cacheprovider"]
+        variables = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "80", **environment}
+        if not disk:
+            return warm.start(options, self.path, variables)
         return subprocess.Popen(
-            [*command, "-p", "no:cacheprovider"],
+            [*namespace(), f'{disk} && exec "$@"', "sh", sys.executable, "-m", "pytest", *options],
             cwd=self.path,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "80", **environment},
+            env=variables,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -139,7 +135,7 @@ class Project:
         (self.path / "out.json").unlink(missing_ok=True)
         process = self.start("--ft-json=out.json", *arguments, store=store, disk=disk, **environment)
         text, _ = process.communicate()
-        return Done(code=process.returncode, text=text, results=self.results())
+        return Done(code=process.wait(), text=text, results=self.results())
 
     def results(self, name: str = "out.json") -> dict[str, Mapping[str, Any]]:
         """Case id -> result."""
@@ -168,6 +164,6 @@ def namespace() -> list[str]:
     return command
 
 
-def interrupt(process: subprocess.Popen[str]) -> None:
+def interrupt(process: warm.Session | subprocess.Popen[str]) -> None:
     """Ctrl-C."""
     process.send_signal(signal.SIGINT)

@@ -22,7 +22,7 @@ from ftcheck.finetune.techniques.search import Search
 from ftcheck.keys import search_key
 from ftcheck.spec import Data, expand
 from ftcheck.store import Store, listed
-from tests import tiny
+from tests import tiny, warm
 from tests.finetune import jobs
 from tests.finetune.jobs import TEXTS
 from tests.keys.inputs import case, keys
@@ -37,12 +37,8 @@ SHIPPED = Path(__file__).parents[2] / "suites" / "techniques" / "search.ft.yaml"
 def test_the_best_trial_beats_the_first_and_is_what_all_seeds_train(tmp_path: Path) -> None:
     """The suite that ships: one search for both seeds, judged on other rows than it looked at."""
     arguments = [f"--ft-cache-dir={tmp_path}", f"--ft-json={tmp_path / 'out.json'}", "--ft-seeds=2", "--ft-device=cpu"]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", str(SHIPPED), "-p", "no:cacheprovider", *arguments],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = warm.run([str(SHIPPED), "-p", "no:cacheprovider", *arguments], Path.cwd(), environment)
     assert done.returncode == 0, done.stdout
     results = {result["case_id"]: result for result in json.loads((tmp_path / "out.json").read_text())["results"]}
     accuracy = {name: results[name]["metrics"][0]["value"] for name in ("searched", "unsearched")}

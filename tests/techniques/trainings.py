@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from ftcheck.finetune import Job, techniques
 from ftcheck.finetune.session import FineTuning
 from ftcheck.spec import Case, expand
 from ftcheck.suitefile import parse
+from tests import warm
 from tests.finetune.jobs import TEXTS, Row, job, loaded
 
 ROOT = Path(__file__).parents[2]
@@ -79,15 +78,10 @@ def results_of(suites: Sequence[str], folder: Path, *arguments: str) -> dict[str
     """Suite -> case id -> result of shipped suites, run by one pytest in a process of its own."""
     out = folder / "out.json"
     paths = [str(path) for suite in suites for path in sorted(SUITES.glob(f"{suite}.*"))]
-    command = [sys.executable, "-m", "pytest", *paths, "--ft-device=cpu", "-q", "-p", "no:cacheprovider"]
-    done = subprocess.run(
-        [*command, f"--ft-cache-dir={folder / 'store'}", f"--ft-json={out}", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "CI": "true"},
-    )
-    assert done.returncode in (0, 1), done.stdout + done.stderr
+    options = ["--ft-device=cpu", "-q", "-p", "no:cacheprovider", f"--ft-cache-dir={folder / 'store'}"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CI": "true"}
+    done = warm.run([*paths, *options, f"--ft-json={out}", *arguments], ROOT, environment)
+    assert done.returncode in (0, 1), done.stdout
     found: dict[str, dict[str, Any]] = {suite: {} for suite in suites}
     for result in json.loads(out.read_text("utf-8"))["results"]:
         found[Path(result["suite"]).name.partition(".")[0]][result["case_id"]] = result
