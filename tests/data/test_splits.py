@@ -8,7 +8,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftcheck.errors import DataError
@@ -43,6 +43,7 @@ def test_a_slice_names_rows(expression: str, size: int, expected: list[int]) -> 
     assert chosen(expression, size) == expected
 
 
+@settings(deadline=None)  # the first example imports `datasets`
 @given(size=st.integers(0, 300), start=st.integers(0, 100), stop=st.integers(0, 100))
 def test_per_cents_are_those_of_datasets(size: int, start: int, stop: int) -> None:
     from datasets import ReadInstruction
