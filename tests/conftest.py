@@ -106,7 +106,8 @@ def own_cache(caches: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @contextmanager
 def as_they_were() -> Iterator[None]:
-    """What ftcheck's modules name at the beginning is what they name at the end: functions, classes and constants."""
+    """What ftcheck's modules name at the beginning is what they name at the end: functions, classes and constants. What
+    a module looks up when it is asked for is its own again."""
     ours = [module for name, module in sys.modules.items() if name.startswith("ftcheck")]
     known = [(vars(module), vars(module).copy()) for module in ours]
     try:
@@ -116,6 +117,9 @@ def as_they_were() -> Iterator[None]:
             for name, value in before.items():
                 if now.get(name) is not value and (callable(value) or name.isupper()):
                     now[name] = value
+            if "__getattr__" in before:
+                for name in [name for name in now if name not in before and not isinstance(now[name], ModuleType)]:
+                    del now[name]
 
 
 @pytest.fixture(autouse=True)

@@ -190,7 +190,7 @@ class RayExecutor:
             options |= ray_group.within(task.group, 0)
         threads = job.case.resources.cpus or needs.said_threads() or 1
         runtime = {"env_vars": {needs.THREADS: str(threads)}}
-        self._mailbox.forget.remote(task.work.predict.digest)
+        ray.get(self._mailbox.forget.remote(task.work.predict.digest))  # or it might come after what the run says
         # Ray's own retries would also repeat a process that dies of what it does.
         remote = ray.remote(follow).options(max_retries=0, runtime_env=runtime, **options)
         task.ref, task.under_way = remote.remote(self._errand(task), self._mailbox), True

@@ -21,6 +21,8 @@ from typing import Final
 MARK: Final = "FTCHECK_RAY_CLUSTER"
 PATIENCE: Final = 10.0
 """Seconds for which it is tried to kill them."""
+_TITLES: Final = "SPT_NOENV"
+"""Set, it keeps setproctitle, which Ray names its processes with, from writing over the environment that they show."""
 
 
 @contextmanager
@@ -37,7 +39,8 @@ def guarded() -> Iterator[Callable[[], object]]:
         stderr=subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C is not for it
     )
-    os.environ[MARK] = mark
+    known = os.environ.get(_TITLES)
+    os.environ.update({MARK: mark, _TITLES: "1"})
     try:
         yield guard.communicate
     except BaseException:
@@ -45,6 +48,10 @@ def guarded() -> Iterator[Callable[[], object]]:
         raise
     finally:
         del os.environ[MARK]
+        if known is None:
+            del os.environ[_TITLES]
+        else:
+            os.environ[_TITLES] = known
 
 
 def end(mark: str) -> None:
