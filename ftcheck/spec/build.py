@@ -220,6 +220,14 @@ class Builder:
             self.report(("training", name), message)
         return given
 
+    @property
+    def right_training(self) -> Mapping[str, Any]:
+        """TrainingArguments fields with the task's defaults, without those that are wrong by themselves."""
+        given = self.fields.training or {}
+        defaults = self.task.training_defaults if self.task else {}
+        wrong = {name for name, _ in self.catalogue.training_problems(given, defaults)}
+        return {**defaults, **{name: value for name, value in given.items() if name not in wrong}}
+
     def early_stopping(self) -> EarlyStopping | None:
         given = self.fields.early_stopping
         return EarlyStopping(patience=given.patience, threshold=given.threshold) if given else None
@@ -241,7 +249,7 @@ class Builder:
         facts = Facts(
             task=fields.task.name,
             task_options=self.task_options,
-            training=None if fields.training is False else {**self.task.training_defaults, **fields.training},
+            training=None if fields.training is False else self.right_training,
             techniques=found,
             streaming=fields.data.streaming,
             tunes="tune" in fields.data.splits or "tune" in fields.data.holdout,
@@ -437,14 +445,14 @@ class Builder:
         if self.fields.training is False:
             self.report(at, "with `training: false` there are no training rows to stream; leave it out")
             return
-        given_or_default = {**(self.task.training_defaults if self.task else {}), **self.fields.training}
+        given_or_default = self.right_training
         for name, message in streaming.training_problems(given_or_default):
             self.report(("training", name) if name in self.fields.training else at, message)
 
     def check_processes(self) -> None:
         """What doesn't go with a training in several processes, and what goes with nothing else."""
         if not self.incomplete & {"training", "task", "resources", "on_oom"}:
-            for path, message in processes.problems(self.fields, self.task.training_defaults if self.task else {}):
+            for path, message in processes.problems(self.fields, self.right_training):
                 self.report(path, message)
 
     def _check_best_metric(self, name: Any, metrics: tuple[str, ...]) -> None:

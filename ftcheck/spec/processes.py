@@ -41,8 +41,8 @@ def count(fields: CaseFields) -> int:
     return Resources(**fields.resources.model_dump()).processes
 
 
-def problems(fields: CaseFields, defaults: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
-    """(path of a field of the case, what is wrong with it). `defaults`: the task's, of TrainingArguments fields."""
+def problems(fields: CaseFields, training: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
+    """(path of a field of the case, what is wrong with it). `training`: TrainingArguments fields, also the task's."""
     processes = count(fields)
     at: KeyPath = ("resources", "gpus")
     nodes = fields.resources.nodes
@@ -58,7 +58,7 @@ def problems(fields: CaseFields, defaults: Mapping[str, Any]) -> Iterator[tuple[
         return
     if processes > 1 and fields.on_oom != "fail":
         yield ("on_oom",), f"with resources.gpus: {processes}, one process may run out of memory alone; leave it out"
-    for name, message in training_problems({**defaults, **fields.training}, processes):
+    for name, message in training_problems(training, processes):
         yield ("training", name) if name in fields.training else at, message
 
 

@@ -128,3 +128,9 @@ def test_what_is_spread(given: dict[str, Any], expected: tuple[int, int, int]) -
 def test_what_does_not_go_with_them(said: str, expected: str) -> None:
     (error,) = errors(f"{CASE}{said}}}}}")
     assert error == f"1 cases.a.{expected}"
+
+
+@pytest.mark.parametrize("wrong", ["fsdp: 3", "fsdp: true, fsdp_config: x", "deepspeed: 3", "accelerator_config: 3"])
+def test_what_is_wrong_by_itself_is_all_that_is_said(wrong: str) -> None:
+    (message,) = errors(f"{CASE}training: {{{wrong}}}, resources: {{gpus: 2}}}}}}")
+    assert ": expected " in message

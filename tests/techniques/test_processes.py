@@ -81,3 +81,9 @@ def test_what_needs_whole_weights_does_not_go_with_a_spread_model(
 
 def test_every_technique_was_thought_of() -> None:
     assert {*ALONE, *TOGETHER, *TECHNIQUES} == set(BUILT_IN)
+
+
+def test_a_technique_is_not_asked_of_training_that_is_wrong_by_itself() -> None:
+    with pytest.raises(SuiteErrors) as found:
+        case_of("freeze: {unfreeze_layers_per_epoch: 1}, training: {num_train_epochs: {a: 4}}")
+    assert any(error.message.startswith("expected a number") for error in found.value.errors)
