@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ftcheck.finetune import memory, predict
 from ftcheck.finetune.session import FineTuning
 from ftcheck.tasks import head, likelihood
+from ftcheck.tasks.features import EncodedRows
 from tests import tiny
 from tests.finetune.jobs import DOCUMENTS, ROWS, Row, job, loaded
 
@@ -58,16 +59,22 @@ def test_as_many_features_are_answered_as_logits_have_room(
     assert memory.fitting(np.array(places), SimpleNamespace(config=config)) == count
 
 
+@contextmanager
+def speaking(task: str, folder: Path) -> Iterator[tuple[FineTuning, EncodedRows]]:
+    """A run of `task` that has its model, and the rows that it is to answer."""
+    kind, config, rows, options = SPEAKING[task]
+    path = getattr(tiny, kind)(folder / "base", vocab_size=VOCABULARY, **config)
+    with FineTuning(job(task, path, options=options), loaded=loaded(train=rows, eval=rows)) as tuning:
+        tuning._start(tuning._rows())
+        yield tuning, tuning._encode(tuning._rows().roles["eval"], "eval")
+
+
 @pytest.mark.parametrize("task", SPEAKING)
 def test_no_tensor_is_larger_than_the_logits_that_there_is_room_for(
     task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And the answers are those of batches as large as they come."""
-    kind, config, rows, options = SPEAKING[task]
-    path = getattr(tiny, kind)(tmp_path / "base", vocab_size=VOCABULARY, **config)
-    with FineTuning(job(task, path, options=options), loaded=loaded(train=rows, eval=rows)) as tuning:
-        tuning._start(tuning._rows())
-        features = tuning._encode(tuning._rows().roles["eval"], "eval")
+    with speaking(task, tmp_path) as (tuning, features):
         places = tuning.task.places(features)
         assert places is not None
         room = ONE * int(2 * places.max())
@@ -88,11 +95,7 @@ def test_logits_of_one_long_example_are_made_in_parts(
     task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Batches of one, where there is no room for its logits at all places, and the answers are the same."""
-    kind, config, rows, options = SPEAKING[task]
-    path = getattr(tiny, kind)(tmp_path / "base", vocab_size=VOCABULARY, **config)
-    with FineTuning(job(task, path, options=options), loaded=loaded(train=rows, eval=rows)) as tuning:
-        tuning._start(tuning._rows())
-        features = tuning._encode(tuning._rows().roles["eval"], "eval")
+    with speaking(task, tmp_path) as (tuning, features):
         whole = answers(tuning, features)
         monkeypatch.setattr(memory, "LOGITS_AT_ONCE", 2 * ONE)
         monkeypatch.setattr(memory, "LOGITS_OF_A_PART", 2 * ONE)
