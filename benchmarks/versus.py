@@ -55,11 +55,13 @@ def main() -> None:
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="bf16")
     parser.add_argument("--padding", choices=["batch", "parts"], default="batch", help="what ftcheck's case says")
     parser.add_argument("--dropout", choices=["torch", "fast"], default="torch", help="the same")
+    parser.add_argument("--sampling", choices=["random", "group_by_length"], default="random", help="the same")
     parser.add_argument("--against", nargs="+", default=["good", "guide:128"])
     options = parser.parse_args()
     subject = SUBJECTS[options.data]
     print(machine(), f"- {options.data}, rows {options.rows or 'all'}, judged {options.judged or 'all'},", end=" ")
-    print(f"{options.epochs:g} epochs, {options.precision}, padding: {options.padding}, dropout: {options.dropout}")
+    print(f"{options.epochs:g} epochs, {options.precision}, padding: {options.padding}, dropout: {options.dropout}", end=", ")
+    print(f"train_sampling_strategy: {options.sampling}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         files = []
@@ -79,7 +81,11 @@ def _ours(subject: Subject, options: argparse.Namespace, train: Path, test: Path
     case = {
         "checkpoint": os.environ["FTCHECK_REAL_CHECKPOINT"],
         **subject.suite(str(train), str(test)),
-        "training": {"num_train_epochs": options.epochs, **subject.training},
+        "training": {
+            "num_train_epochs": options.epochs,
+            "train_sampling_strategy": options.sampling,
+            **subject.training,
+        },
         "precision": options.precision,
         "padding": options.padding,
         "dropout": options.dropout,
