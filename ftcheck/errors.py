@@ -122,15 +122,15 @@ def chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def one_of(name: str, known: Iterable[str]) -> str:
-    """A hint for an unknown name: the nearest known one, else what is known, at most 40 names of it."""
+    """A hint for an unknown name: the nearest known one, else what is known, at most 50 names of it."""
     from difflib import get_close_matches
 
     names = sorted(known)
     near = get_close_matches(name, names, n=1, cutoff=0.6)
     if near:
         return f"did you mean {near[0]}?"
-    more = f", and {len(names) - 40} more" if len(names) > 40 else ""
-    return f"known: {', '.join(names[:40])}{more}"
+    more = f", and {len(names) - 50} more" if len(names) > 50 else ""
+    return f"known: {', '.join(names[:50])}{more}"
 
 
 def shown(text: object, limit: int = 120) -> str:

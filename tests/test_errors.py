@@ -12,7 +12,7 @@ from ftcheck import errors
     [
         pytest.param("acuracy", ["accuracy", "f1"], "did you mean accuracy?", id="near"),
         pytest.param("zzz", ["b", "a"], "known: a, b", id="far"),
-        pytest.param("zzz", [f"n{i:02}" for i in range(43)], ", n39, and 3 more", id="many"),
+        pytest.param("zzz", [f"n{i:02}" for i in range(53)], ", n49, and 3 more", id="many"),
     ],
 )
 def test_an_unknown_name_always_gets_a_hint(name: str, known: list[str], hint: str) -> None:

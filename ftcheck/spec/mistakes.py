@@ -35,6 +35,8 @@ _MODELS: Mapping[KeyPath, type[BaseModel]] = {
 }
 _GATE_MODELS: Mapping[int, type[BaseModel]] = {2: GateFields, 3: SlicesFields}
 """By the length of the path to it: gates.accuracy, gates.accuracy.slices."""
+_BESIDE_GATES = CaseFields.model_fields.keys() - {"precision"}
+"""Keys of a case that are no metric's name."""
 _EXPECTED = {
     "string_type": "text",
     "int_type": "a whole number",
@@ -96,6 +98,8 @@ def _sentence(details: ErrorDetails, path: KeyPath, model: type[BaseModel] | Non
     if kind == "literal_error":
         return _not_listed(details)
     if path[:1] == ("gates",) and len(path) == 2:
+        if path[1] in _BESIDE_GATES:
+            return _beside_gates(str(path[1]))
         return f"expected bounds, such as {{min: 0.9}}, got {said(details['input'])}"
     return f"{_expectation(details)}, got {said(details['input'])}"
 
@@ -120,9 +124,15 @@ def _unknown_key(path: KeyPath, model: type[BaseModel] | None) -> str:
     if name == "trust_remote_code":
         return ELSEWHERE
     if path[0] == "gates" and model is None:
+        if name in _BESIDE_GATES:
+            return _beside_gates(name)
         return f"no such key; {one_of(name, _GATE_MODELS[len(path) - 1].model_fields)}"
     known = _below(model, path[:-1]) if model else _MODELS[path[:-1]]
     return f"no such key; {one_of(name, known.model_fields)}"
+
+
+def _beside_gates(name: str) -> str:
+    return f"no such key; `{name}` is a key of the case, beside `gates`"
 
 
 def _below(model: type[BaseModel], path: KeyPath) -> type[BaseModel]:

@@ -224,6 +224,16 @@ def test_what_is_missing_is_named_at_the_case() -> None:
             "seeds: [4294967296]", ".seeds[0]: expected a number below 4294967296, got 4294967296", id="seeds-too-large"
         ),
         pytest.param(
+            "gates: {vs: base-checkpoint}",
+            ".gates.vs: no such key; `vs` is a key of the case, beside `gates`",
+            id="vs-among-gates",
+        ),
+        pytest.param(
+            "gates: {accuracy: {vs: base-checkpoint}}",
+            ".gates.accuracy.vs: no such key; `vs` is a key of the case, beside `gates`",
+            id="vs-in-a-gate",
+        ),
+        pytest.param(
             "gates: {accuracy: 0.9}", ".gates.accuracy: expected bounds, such as {min: 0.9}, got 0.9", id="gate-number"
         ),
         pytest.param(
