@@ -155,7 +155,7 @@ SPREAD: Mapping[str, Mapping[str, Any]] = {
     "fsdp": {"fsdp": True},
     **{
         f"zero{stage}": {"deepspeed": {"zero_optimization": {"stage": stage}}}
-        for stage in (2, 3)
+        for stage in (1, 2, 3)
         if find_spec("deepspeed") is not None
     },
 }
