@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import Distribution
 from itertools import count
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from _pytest.pytester import SysModulesSnapshot
@@ -32,11 +35,12 @@ def _installed(module: ModuleType) -> bool:
     return any(place is not None and place.startswith(LIBRARIES) for place in places)
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Ctrl-C is heard, and by all that tests start, where a shell has these in the background and it would be
     ignored."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    config.pluginmanager.register(Collections())
 
 
 def pytest_unconfigure() -> None:
@@ -51,6 +55,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: (item.path not in marked["real"], item.path not in marked["e2e"]))
 
 
+MANY = 100
+"""Modules whose objects are worth leaving out of collections."""
+
+
+class Collections:
+    """Of garbage, which trainings and sessions of pytest ask for by the thousand: 0.2 s each where they look through
+    what torch and transformers brought, and all tests that were collected. What is there for good is left out."""
+
+    def __init__(self) -> None:
+        self.modules = 0
+
+    def pytest_runtest_logfinish(self) -> None:
+        if len(sys.modules) >= self.modules + MANY:
+            gc.collect()
+            gc.freeze()
+            self.modules = len(sys.modules)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def libraries_stay() -> Iterator[None]:
     """pytester forgets what was first imported while a pytest of its ran in this process, and in a test that has it.
@@ -58,14 +80,40 @@ def libraries_stay() -> Iterator[None]:
     forget = SysModulesSnapshot.restore
 
     def restore(snapshot: SysModulesSnapshot) -> None:
-        libraries = {name: module for name, module in sys.modules.items() if _installed(module)}
+        loaded = sys.modules.copy()
         forget(snapshot)
-        for name, module in libraries.items():
-            sys.modules.setdefault(name, module)
+        for name in loaded.keys() - sys.modules.keys():
+            if _installed(loaded[name]):
+                sys.modules[name] = loaded[name]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SysModulesSnapshot, "restore", restore)
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def packages_are_read_once() -> Iterator[None]:
+    """Each pytest in this process reads what all installed packages say of themselves, and parses it, three times:
+    two fifths of a short session."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("entry_points", "files", "metadata"):
+            patch.setattr(Distribution, name, _read_once(getattr(Distribution, name).fget))
+        yield
+
+
+def _read_once(read: Callable[[Distribution], Any]) -> property:
+    """A property that is read once for each package that is installed, and anew for what a test makes."""
+    known: dict[str, Any] = {}
+
+    def value(package: Distribution) -> Any:
+        place = str(getattr(package, "_path", ""))
+        if not place.startswith(LIBRARIES):
+            return read(package)
+        if place not in known:
+            known[place] = read(package)
+        return known[place]
+
+    return property(value)
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -206,17 +203,8 @@ def test_of_a_case_with_folds_the_first_is_looked_at(bert: Path) -> None:
 # The command
 
 
-@pytest.mark.e2e
-def test_the_command_reads_a_suite_and_leaves_the_store_alone(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [
-            *(sys.executable, "-c", "from ftcheck.cli import main; main()"),
-            *("advise", f"{SUITE}::unsearched", "--device=cpu", f"--cache-dir={tmp_path}"),
-        ],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
+def test_the_command_reads_a_suite_and_leaves_the_store_alone(ftcheck: Command, tmp_path: Path) -> None:
+    done = ftcheck("advise", f"{SUITE}::unsearched", "--device=cpu", f"--cache-dir={tmp_path}")
     assert done.returncode == 0, done.stderr
     for part in ("without fine-tuning:", "  TF-IDF: accuracy", "worth it? ", "what to set:", "  task.max_length: "):
         assert part in done.stdout

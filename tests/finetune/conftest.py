@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -38,15 +37,3 @@ def seq2seq(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
         "bart": tiny.bart(tmp_path_factory.mktemp("bart"), dropout=0.0),
         "marian": tiny.marian(tmp_path_factory.mktemp("marian"), dropout=0.0),
     }
-
-
-@pytest.fixture(scope="session", autouse=True)
-def cheap_collections() -> None:
-    """Each training collects garbage twice, 0.2 s each over the objects of the libraries: leave those out."""
-    import datasets
-    import transformers
-
-    assert datasets
-    assert transformers.Trainer
-    gc.collect()
-    gc.freeze()
