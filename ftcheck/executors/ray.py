@@ -175,10 +175,25 @@ class RayExecutor:
         for task in ahead.ready(self._tasks):
             if self.jobs is not None and sum(other.under_way for other in self._tasks.values()) >= self.jobs:
                 return
+            if not self._forgotten(task):
+                return
             try:
                 self._send(task)
             except (FtcheckError, OSError) as error:
                 self._ended(task, error if isinstance(error, FtcheckError) else TrainingError(str(error)))
+
+    def _forgotten(self, task: _Task) -> bool:
+        """Whether nothing that an earlier try said will be heard any more: it might come after what the next one says.
+        If not, the mailbox doesn't answer now, and is asked again later."""
+        import ray
+
+        try:
+            ray.get(self._mailbox.forget.remote(task.work.predict.digest))
+        except ray.exceptions.ActorUnavailableError:
+            return False
+        except ray.exceptions.RayError:  # it is gone, and what it was told
+            self._mailbox = _new_mailbox()
+        return True
 
     def _send(self, task: _Task) -> None:
         import ray
@@ -190,7 +205,6 @@ class RayExecutor:
             options |= ray_group.within(task.group, 0)
         threads = job.case.resources.cpus or needs.said_threads() or 1
         runtime = {"env_vars": {needs.THREADS: str(threads)}}
-        ray.get(self._mailbox.forget.remote(task.work.predict.digest))  # or it might come after what the run says
         # Ray's own retries would also repeat a process that dies of what it does.
         remote = ray.remote(follow).options(max_retries=0, runtime_env=runtime, **options)
         task.ref, task.under_way = remote.remote(self._errand(task), self._mailbox), True

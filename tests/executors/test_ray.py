@@ -100,6 +100,26 @@ def test_where_a_run_is_is_told_each_time_and_all_else_once() -> None:
     assert mailbox.heard() == {}
 
 
+def test_a_mailbox_that_is_gone_keeps_no_run_from_being_sent(on_ray: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray as library
+
+    from ftcheck.executors import ray
+
+    new, made = ray._new_mailbox, []
+
+    def gone_at_first() -> Any:
+        made.append(new())
+        if len(made) == 1:
+            library.get(made[0].heard.remote())
+            library.kill(made[0])
+        return made[-1]
+
+    monkeypatch.setattr(ray, "_new_mailbox", gone_at_first)
+    on_ray.suite("  a: {}\n")
+    run(on_ray).assert_outcomes(passed=1)
+    assert len(made) == 2
+
+
 def test_what_a_training_raises_is_an_error_at_once(
     on_ray: Project, nodes: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

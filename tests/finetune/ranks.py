@@ -1,12 +1,14 @@
-"""The same trainings by one process and by several, which is what `python -m tests.finetune.ranks FOLDER` is one of."""
+"""The same trainings by one process and by several, which `python -m tests.finetune.ranks FOLDER` is the first of."""
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from ftcheck.finetune import Job, techniques, together
 from ftcheck.finetune.session import FineTuning
 from ftcheck.spec import Data, EarlyStopping, Resources
 from ftcheck.tasks.masking import CHANCE, MaskingCollator
+from tests import warm
 from tests.finetune.jobs import CHOICES, DOCUMENTS, NOUNS, QUESTIONS, TEXTS, UNANSWERABLE, Row, job, loaded
 from tests.tiny import WORDS
 
@@ -246,12 +249,22 @@ def refused(folder: Path, out: Path) -> None:
 
 
 def main(folder: Path) -> None:
-    rank, processes = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    together.join((folder / "meeting").as_uri(), rank=rank, processes=processes, device="cpu")
+    """The second is forked from the first, which saves it the import of the libraries."""
+    for name in warm.IMPORTED:
+        import_module(name)
+    gc.collect()
+    gc.freeze()  # each training collects garbage: leave out the objects of the libraries
+    second = os.fork()
+    rank = 0 if second else 1
+    place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    os.environ |= {**place, "MASTER_ADDR": "localhost", "MASTER_PORT": "0", "GLOO_SOCKET_IFNAME": "lo"}
+    together.join((folder / "meeting").as_uri(), rank=rank, processes=2, device="cpu")
     MaskingCollator.__call__ = masked  # type: ignore[assignment, method-assign]
-    train(folder, folder / "several", processes)
+    train(folder, folder / "several", 2)
     grouped(folder, folder / "several")
     refused(folder, folder / "several")
+    if second:
+        sys.exit(os.waitstatus_to_exitcode(os.waitpid(second, 0)[1]))
 
 
 if __name__ == "__main__":

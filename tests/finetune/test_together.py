@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,30 +50,28 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "rows.jsonl").write_text("".join(json.dumps(dict(row)) + "\n" for row in TEXTS))
     for name in ("one", "several"):
         (folder / name).mkdir()
-    with ExitStack() as stack:
-        started = [stack.enter_context(rank(folder, number)) for number in range(2)]
+    with several(folder) as processes:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(MaskingCollator, "__call__", ranks.masked)
             ranks.train(folder, folder / "one", 1)
-        for number, process in enumerate(started):
-            assert process.wait(timeout=900) == 0, (folder / f"{number}.log").read_text()[-3000:]
+        assert processes.wait(timeout=900) == 0, (folder / "several.log").read_text()[-3000:]
     return folder
 
 
 @contextmanager
-def rank(folder: Path, number: int) -> Iterator[subprocess.Popen[bytes]]:
-    """One of the two, ended where the block is left before it ends."""
-    place = {"RANK": str(number), "LOCAL_RANK": str(number), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-    place |= {"MASTER_ADDR": "localhost", "MASTER_PORT": "0", "GLOO_SOCKET_IFNAME": "lo"}
-    command = [sys.executable, "-m", "tests.finetune.ranks", str(folder)]
+def several(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The two, ended where the block is left before they end."""
     with (
-        (folder / f"{number}.log").open("wb") as log,
-        subprocess.Popen(command, env={**os.environ, **place}, stdout=log, stderr=log) as process,
+        (folder / "several.log").open("wb") as log,
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.finetune.ranks", str(folder)], stdout=log, stderr=log, process_group=0
+        ) as first,
     ):
         try:
-            yield process
+            yield first
         finally:
-            process.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(first.pid, signal.SIGKILL)
 
 
 def told(folder: Path, name: str) -> dict[str, Any]:
