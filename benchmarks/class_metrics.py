@@ -19,6 +19,7 @@ from scipy import stats
 from seqeval import metrics as seqeval
 from sklearn import metrics as sklearn
 
+from ftcheck import statistics
 from ftcheck.metrics import Context, Lookup
 
 Pair = tuple[list[Any], list[Any]]
@@ -93,7 +94,7 @@ REFERENCES: dict[str, dict[str, Callable[[list[Any], list[Any]], Any]]] = {
 
 def ours(lookup: Lookup, name: str, context: Context, pair: Pair) -> Sequence[float]:
     metric = lookup.build(name, context)
-    return [float(metric.aggregate(metric.statistics(*pair).sum(axis=0)))]
+    return [statistics.value(metric.statistics(*pair), metric.aggregate)]
 
 
 def main() -> None:

@@ -161,11 +161,15 @@ def _(size: int, folder: Path) -> Act:
 
 
 def anew(act: Act) -> Act:
-    """The same without texts that ROUGE remembers: it is asked for those of several metrics."""
+    """The same without texts that ROUGE and sacrebleu's tokenizer remember: no time finds what one before left."""
+    from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
+    from sacrebleu.tokenizers.tokenizer_re import TokenizerRegexp
+
     from ftcheck.metrics import rouge
 
     def forgetting() -> object:
-        rouge.sentences.cache_clear()
+        for remembering in (rouge.sentences, Tokenizer13a.__call__, TokenizerRegexp.__call__):
+            remembering.cache_clear()
         return act()
 
     return forgetting

@@ -21,11 +21,11 @@ def small(rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """The same numbers in the smallest type that holds them exactly: statistics are mostly small counts."""
     import numpy as np
 
+    low, high = (rows.min(), rows.max()) if rows.size else (0, 0)
     for kind in (np.uint8, np.int16, np.int32):
-        if rows.size == 0 or (
-            rows.min() >= np.iinfo(kind).min and rows.max() <= np.iinfo(kind).max and (rows == np.rint(rows)).all()
-        ):
-            return rows.astype(kind)
+        if low >= np.iinfo(kind).min and high <= np.iinfo(kind).max:
+            whole = rows.dtype.kind in "iu" or (rows == np.rint(rows)).all()
+            return rows.astype(kind, copy=False) if whole else rows
     return rows
 
 

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from ftcheck.metrics import NumberArray
     from ftcheck.results import Json
 
     Ids = npt.NDArray[np.uint8]
-    Rows = npt.NDArray[np.float64]
 
 __all__ = [
     "Accepted",
@@ -82,7 +82,7 @@ class Statistics:
 
     ids: Ids
     """(n, 16): hashes of the judged examples, equal ones told apart by their order."""
-    metrics: Mapping[str, Rows]
+    metrics: Mapping[str, NumberArray]
     """Metric -> (runs, n, k)."""
     rows: Ids | None = None
     """(training rows, 4): the first bytes of their hashes; None where there are none, or too many."""

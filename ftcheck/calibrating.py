@@ -152,7 +152,7 @@ def _calibration(case: Case, device: str, scored: Scored, baseline: Baseline, en
     prior = judging.prior(case, scored)
     metrics = []
     for name, metric in kept.metrics.items():
-        values = tuple(float(metric.aggregate(rows.sum(axis=0))) for rows in kept.statistics[name])
+        values = tuple(statistics.value(rows, metric.aggregate) for rows in kept.statistics[name])
         spread = MetricSpread(name=name, values=values, signature=metric.signature, noise=noise[name])
         if spread.noise is None:
             metrics.append(replace(spread, why_not=_why_not(values)))
@@ -186,7 +186,7 @@ def _own_noise(case: Case, scored: Scored, baseline: Baseline, entry: Entry | No
     if not np.array_equal(found.ids, scored.ids):
         return {}
     same = {
-        name: tuple(np.asarray(run, dtype=np.float64) for run in found.metrics[name])
+        name: tuple(found.metrics[name])
         for name, record in entry.metrics.items()
         if name in found.metrics and name in scored.metrics and record.signature == scored.metrics[name].signature
     }

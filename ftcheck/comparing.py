@@ -283,7 +283,7 @@ class Both:
             p = statistics.approximate_randomization(old, now, metric.aggregate, seed=seed)
             yield Tested(name="approximate randomization", p_value=p)
         if len(old) > 1 and len(now) > 1:
-            values = [[float(metric.aggregate(rows.sum(axis=0))) for rows in side] for side in (old, now)]
+            values = [[statistics.value(rows, metric.aggregate) for rows in side] for side in (old, now)]
             p = statistics.seed_permutation(*values, greater_is_better=metric.greater_is_better, seed=seed)
             yield Tested(name="seed permutation, one-sided", p_value=p)
         boot = statistics.paired_bootstrap(old, now, metric.aggregate, seed=seed)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ftcheck.baselines import Noise
-    from ftcheck.metrics import FloatArray, Metric, Scale
+    from ftcheck.metrics import FloatArray, Metric, NumberArray, Scale
     from ftcheck.spec import Slices
     from ftcheck.statistics import Comparison, SeedNoise
 
@@ -41,7 +41,7 @@ class Arm:
 
     ids: Ids
     """(n, 16): the examples' hashes; equal rows are told apart by their order."""
-    metrics: Mapping[str, Sequence[FloatArray]]
+    metrics: Mapping[str, Sequence[NumberArray]]
     """Metric -> one (n, k) array a run."""
     signatures: Mapping[str, str]
     fixed: bool
@@ -216,8 +216,9 @@ class Evidence:
         places = self.names()
         unknown = [name for name in ids if name not in places]
         known = [name for name in ids if name in places]
-        scores = [self.metrics[metric].aggregate(rows) for rows in self.candidate.metrics[metric]]
-        return [name for name in known if any(not score[places[name]] >= 1 for score in scores)], unknown
+        chosen, aggregate = [places[name] for name in known], self.metrics[metric].aggregate
+        scores = [statistics.of_each(rows[chosen], aggregate) for rows in self.candidate.metrics[metric]]
+        return [name for place, name in enumerate(known) if any(not score[place] >= 1 for score in scores)], unknown
 
     def compared(
         self, metric: str, to: str, part: Part, *, confidence: float, relative: float | None
@@ -236,8 +237,8 @@ class Evidence:
             return Missing(verdict="incomparable", why=f"{pair.against} judged none of these examples")
         known = self.metrics[metric]
         if relative is not None:
-            totals = [rows[theirs].sum(axis=0) for rows in pair.reference.metrics[metric]]
-            before = float(np.mean([known.aggregate(total) for total in totals]))
+            runs = pair.reference.metrics[metric]
+            before = float(np.mean([statistics.value(rows[theirs], known.aggregate) for rows in runs]))
             if not before > 0:
                 return Missing(
                     verdict="incomparable",
@@ -278,9 +279,7 @@ class Evidence:
     def example_scores(self, metric: str, arm: Arm) -> FloatArray:
         """(n,): the metric of each example alone, its mean over runs; NaN where it has none."""
         with np.errstate(all="ignore"):
-            scores = [
-                np.asarray(self.metrics[metric].aggregate(rows), dtype=np.float64) for rows in arm.metrics[metric]
-            ]
+            scores = [statistics.of_each(rows, self.metrics[metric].aggregate) for rows in arm.metrics[metric]]
         mean: FloatArray = np.mean(scores, axis=0)
         return mean
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ftcheck.evidence import Evidence
     from ftcheck.judging import Judgement
-    from ftcheck.metrics import FloatArray
+    from ftcheck.metrics import FloatArray, NumberArray
     from ftcheck.references import Other
     from ftcheck.spec import Case
     from ftcheck.statistics import Comparison
@@ -117,7 +117,7 @@ def _lengths(case: Case, known: Evidence, pair: Pair | None, columns: Mapping[st
             yield score
 
 
-def _adds_up(rows: FloatArray) -> bool:
+def _adds_up(rows: NumberArray) -> bool:
     """Whether the metric of some of the rows is made of their statistics alone."""
     return bool(rows.shape[1] != leave_one_out.COLUMNS)
 
@@ -149,7 +149,7 @@ def _past_value(metric: str, part: Part, known: Evidence, pair: Pair | None) -> 
     if not len(rows):
         return None
     aggregate = known.metrics[metric].aggregate
-    value = float(np.mean([aggregate(run[rows].sum(axis=0)) for run in pair.reference.metrics[metric]]))
+    value = float(np.mean([statistics.value(run[rows], aggregate) for run in pair.reference.metrics[metric]]))
     return value if math.isfinite(value) else None
 
 

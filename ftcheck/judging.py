@@ -16,7 +16,7 @@ from ftcheck.results import GateResult, MetricResult, Reference
 from ftcheck.runs import Finished, Scored, cost
 
 if TYPE_CHECKING:
-    from ftcheck.metrics import FloatArray, Metric, Scale
+    from ftcheck.metrics import Metric, NumberArray, Scale
     from ftcheck.references import Other
     from ftcheck.spec import Case
     from ftcheck.statistics import Collapse, SeedNoise
@@ -190,7 +190,7 @@ def _values(case: Case, scored: Scored, clusters: Any) -> dict[str, MetricResult
     return {**found, **costs}
 
 
-def _estimate(metric: Metric, runs: Sequence[FloatArray], case: Case, clusters: Any) -> MetricResult:
+def _estimate(metric: Metric, runs: Sequence[NumberArray], case: Case, clusters: Any) -> MetricResult:
     found = statistics.estimate(
         runs,
         metric.aggregate,
@@ -213,7 +213,7 @@ def _estimate(metric: Metric, runs: Sequence[FloatArray], case: Case, clusters: 
     )
 
 
-def _no_interval(metric: Metric, rows: FloatArray) -> str:
+def _no_interval(metric: Metric, rows: NumberArray) -> str:
     """Why a metric of the user's has no interval over so many examples; empty for all others."""
     return metric.no_interval(rows) if isinstance(metric, metrics.WithoutInterval) else ""
 
@@ -258,7 +258,7 @@ def collapsed(case: Case, scored: Scored) -> tuple[Collapse | None, str]:
     if not name or case.training is None or (counts and len(scored.runs) < 2):
         return None, ""
     metric, rows = scored.metrics[name], scored.statistics[name]
-    values = [float(metric.aggregate(run.sum(axis=0))) for run in rows]
+    values = [statistics.value(run, metric.aggregate) for run in rows]
     examples = len(scored.ids)
     # A run that is about as good as the others has not collapsed, whatever the majority: no need to look for it.
     best, spread = (max if metric.greater_is_better else min)(values), max(values) - min(values)
@@ -292,7 +292,7 @@ def _majority(case: Case, run: Finished, metric: Metric) -> float:
     inputs = tasks.get(case.task).score_inputs(run.records(), dict(run.meta), case.task_options)
     gold = np.asarray(inputs["label"][1])
     commonest = int(np.bincount(gold).argmax())
-    return float(metric.aggregate(metric.statistics([commonest] * len(gold), gold.tolist()).sum(axis=0)))
+    return metrics.value(metric, [commonest] * len(gold), gold.tolist())
 
 
 def _collapse_metric(case: Case, scored: Scored) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ftcheck import baselines, references, restoring
+from ftcheck import baselines, references, restoring, statistics
 from ftcheck.errors import FtcheckError, StoreError, UsageError, shown
 from ftcheck.evidence import Missing
 from ftcheck.git import Commit
@@ -220,7 +220,7 @@ def _of_runs(text: str, made: RunOfStore, store: Store) -> Operand:
     )
     values = {}
     for metric_name, metric in found.metrics.items():
-        each = tuple(float(metric.aggregate(rows.sum(axis=0))) for rows in found.other.arm.metrics[metric_name])
+        each = tuple(statistics.value(rows, metric.aggregate) for rows in found.other.arm.metrics[metric_name])
         values[metric_name] = MetricResult(
             name=metric_name,
             value=math.fsum(each) / len(each),

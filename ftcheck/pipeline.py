@@ -198,8 +198,6 @@ class Pipeline(Production):
 
         Raises MetricError: a metric that can't be computed, runs that were judged on different rows.
         """
-        import numpy as np
-
         task = tasks.get(case.task)
         self._same_examples(finished)
         context = task.context(dict(finished[0].meta), case.task_options)
@@ -210,10 +208,7 @@ class Pipeline(Production):
             runs=finished,
             ids=found[0][0],
             metrics={metric.name: metric for metric in built},
-            statistics={
-                metric.name: tuple(np.asarray(statistics[metric.name], dtype=np.float64) for _, statistics in found)
-                for metric in built
-            },
+            statistics={metric.name: tuple(statistics[metric.name] for _, statistics in found) for metric in built},
             left_out=tuple(left_out),
         )
 

@@ -18,7 +18,7 @@ from ftcheck.errors import BaselineError
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
-    from ftcheck.metrics import FloatArray, Scale
+    from ftcheck.metrics import NumberArray, Scale
     from ftcheck.references import Other
     from ftcheck.results import CaseResult, GateResult, MetricResult
     from ftcheck.runs import Scored
@@ -150,7 +150,7 @@ def _assumed(prior: Callable[[Scale, float], tuple[float, str]], scale: Scale, v
     return prior(scale, value)[0]
 
 
-def _stacked(rows: Sequence[FloatArray]) -> FloatArray:
+def _stacked(rows: Sequence[NumberArray]) -> NumberArray:
     import numpy as np
 
     return np.stack(rows)

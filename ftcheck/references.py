@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ftcheck import baselines, keys, tasks
+from ftcheck import baselines, keys, statistics, tasks
 from ftcheck.errors import BaselineError, FtcheckError, shown
 from ftcheck.evidence import Arm, Evidence, Missing, Pair
 from ftcheck.git import Commit
@@ -91,11 +91,7 @@ def of_entry(baseline: Baseline, entry: Entry, against: str) -> Other:
         described=f"{entry.device}, {entry.accepted}",
         arm=Arm(
             ids=found.ids,
-            metrics={
-                name: [np.asarray(run, dtype=np.float64) for run in found.metrics[name]]
-                for name in entry.metrics
-                if name in found.metrics
-            },
+            metrics={name: list(found.metrics[name]) for name in entry.metrics if name in found.metrics},
             signatures={name: record.signature for name, record in entry.metrics.items()},
             fixed=entry.fixed,
             keys=entry.keys["predict"],
@@ -151,7 +147,7 @@ def check(other: Other, evidence: Evidence) -> None:
         if name not in evidence.metrics or other.arm.signatures[name] != evidence.candidate.signatures[name]:
             continue
         metric = evidence.metrics[name]
-        real = float(np.mean([metric.aggregate(rows.sum(axis=0)) for rows in other.arm.metrics[name]]))
+        real = float(np.mean([statistics.value(rows, metric.aggregate) for rows in other.arm.metrics[name]]))
         if abs(baselines.rounded(real) - value) > 1e-5 * max(abs(real), 1e-9):
             raise BaselineError(
                 f"{other.against} says {name} {value:g}, but its statistics say {real:g}: it was edited by hand; "

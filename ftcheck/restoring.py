@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ftcheck import baselines, tasks
 from ftcheck.errors import FtcheckError, StoreError
 from ftcheck.evidence import Arm
@@ -115,7 +113,7 @@ def restored(
         described="",
         arm=Arm(
             ids=found[0][0],
-            metrics={name: [np.asarray(rows[name], dtype=np.float64) for _, rows in found] for name in built},
+            metrics={name: [rows[name] for _, rows in found] for name in built},
             signatures={name: metric.signature for name, metric in built.items()},
             fixed="training" not in first.train.components,
             keys=tuple(one.predict.digest for one in runs),

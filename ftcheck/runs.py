@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ftcheck.keys import Change, Identifier, Key
-    from ftcheck.metrics import Definition, FloatArray, Metric
+    from ftcheck.metrics import Definition, Metric, NumberArray
     from ftcheck.proposals import Proposal
     from ftcheck.store import Entry
     from ftcheck.timing import Recorder
@@ -137,7 +137,7 @@ class Scored:
     ids: npt.NDArray[np.uint8]
     """(n, 16): the judged rows' hashes."""
     metrics: Mapping[str, Metric]
-    statistics: Mapping[str, tuple[FloatArray, ...]]
+    statistics: Mapping[str, tuple[NumberArray, ...]]
     """Metric -> one (n, k) array a run."""
     left_out: tuple[str, ...] = ()
     """What is to be said of default metrics that don't fit the data."""

@@ -11,7 +11,7 @@ from ftcheck import arrays, examples, keys
 
 if TYPE_CHECKING:
     from ftcheck.keys import Key
-    from ftcheck.metrics import FloatArray, Lookup, Metric
+    from ftcheck.metrics import Lookup, Metric, NumberArray
     from ftcheck.store import Entry, Store
     from ftcheck.tasks import Task
 
@@ -30,7 +30,7 @@ class Scorer:
 
     def scores(
         self, key: Key, predicted: Entry, built: Sequence[Metric], *, anew: bool = False
-    ) -> tuple[Any, dict[str, FloatArray]]:
+    ) -> tuple[Any, dict[str, NumberArray]]:
         """(the judged rows' hashes, example statistics of every metric) for the run with this predict key.
 
         `anew` looks for nothing in the store: the predictions were made just now. Raises MetricError for a metric that
@@ -44,13 +44,14 @@ class Scorer:
         records = examples.read(predicted.read(examples.FILE))
         inputs = self.task.score_inputs(records, dict(predicted.content["meta"]), self.options)
         statistics = {
-            metric.name: metric.statistics(*inputs[self.lookup.describe(metric.name).input]) for metric in built
+            metric.name: arrays.small(metric.statistics(*inputs[self.lookup.describe(metric.name).input]))
+            for metric in built
         }
         ids = examples.hash_bytes([record["hash"] for record in records])
         if self.store.writable:
             with self.store.publish("scores", score_key, replace=True) as publication:
                 # A metric's name may hold any text (f1[a/b]), a member's may not.
-                members = {f"metric{i}": arrays.small(rows) for i, rows in enumerate(statistics.values())}
+                members = {f"metric{i}": rows for i, rows in enumerate(statistics.values())}
                 (publication.path / STATISTICS).write_bytes(arrays.dump_npz({"ids": ids, **members}))
                 publication.content = {"metrics": list(statistics)}
         return ids, statistics

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ftcheck import examples
+from ftcheck import examples, statistics
 from ftcheck.breakdown import ClassScore, ConfusionMatrix
 from ftcheck.metrics import counts
 from ftcheck.metrics.classification import OverClasses
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ftcheck.evidence import Arm, Pair
-    from ftcheck.metrics import FloatArray, Metric
+    from ftcheck.metrics import FloatArray, Metric, NumberArray
 
     Counts = npt.NDArray[np.int64]
 
@@ -124,16 +124,16 @@ def _classes_of(metric: Metric, labels: Sequence[str]) -> tuple[tuple[str, ...],
     return None
 
 
-def _side(runs: Sequence[FloatArray], *, exclusive: bool) -> Side:
+def _side(runs: Sequence[NumberArray], *, exclusive: bool) -> Side:
     """Of example statistics, (n, 3C + 1) a run."""
-    totals: FloatArray = np.sum([run.sum(axis=0) for run in runs], axis=0)
+    totals: FloatArray = np.sum([statistics.totals(run) for run in runs], axis=0)
     if not exclusive:
         return Side(runs=len(runs), totals=totals)
     confusion = np.sum([_crossed(run) for run in runs], axis=0)
     return Side(runs=len(runs), totals=totals, confusion=confusion)
 
 
-def _crossed(rows: FloatArray) -> Counts:
+def _crossed(rows: NumberArray) -> Counts:
     """(C, C) of (n, 3C + 1) statistics that hold one predicted and one gold class an example."""
     classes = (rows.shape[1] - 1) // 3
     predicted, gold = (rows[:, start : start + classes].argmax(axis=1) for start in (classes, 2 * classes))

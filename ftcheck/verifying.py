@@ -198,8 +198,10 @@ def _environment(run: Finished) -> object:
 
 def _values(scored: Scored, index: int) -> dict[str, float]:
     """Each metric's value of one run."""
+    from ftcheck import statistics
+
     return {
-        name: float(metric.aggregate(scored.statistics[name][index].sum(axis=0)))
+        name: statistics.value(scored.statistics[name][index], metric.aggregate)
         for name, metric in scored.metrics.items()
     }
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ftcheck.arrays import load_npz
+from ftcheck.arrays import load_npz, small
 from ftcheck.errors import StoreError
 
 
@@ -33,6 +33,28 @@ def test_arrays_come_back_as_they_were(compressed: bool) -> None:
     assert loaded.keys() == arrays.keys()
     for name, array in arrays.items():
         np.testing.assert_array_equal(loaded[name], array, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "kind"),
+    [
+        pytest.param([0.0, 255.0], np.uint8, id="a-byte"),
+        pytest.param([0.0, 256.0], np.int16, id="two"),
+        pytest.param([-1.0, 0.0], np.int16, id="negative"),
+        pytest.param([0.0, 2.0**31 - 1], np.int32, id="four"),
+        pytest.param([0.0, 2.0**31], np.float64, id="more"),
+        pytest.param([0.0, 0.5], np.float64, id="not-whole"),
+        pytest.param([0.0, np.nan], np.float64, id="no-number"),
+        pytest.param([0.0, np.inf], np.float64, id="infinite"),
+        pytest.param(np.array([0, 300]), np.int16, id="of-integers"),
+        pytest.param(np.array([0, 2**40]), np.int64, id="of-large-integers"),
+        pytest.param([], np.uint8, id="none"),
+    ],
+)
+def test_numbers_are_kept_in_the_smallest_type_that_holds_them(numbers: Any, kind: type[np.generic]) -> None:
+    given = np.asarray(numbers)
+    assert small(given).dtype == kind
+    np.testing.assert_array_equal(small(given), given)
 
 
 def claiming(shape: tuple[int, ...]) -> bytes:

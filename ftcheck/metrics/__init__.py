@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 FloatArray: TypeAlias = "npt.NDArray[np.float64]"
+NumberArray: TypeAlias = "npt.NDArray[np.floating[Any] | np.integer[Any]]"
+"""Example statistics: whole numbers are kept in as few bytes as hold them (`ftcheck.arrays.small`)."""
 
 Input = Literal[
     "label", "scores", "labels", "value", "tags", "answer", "text", "tokens", "preference", "reward", "cost"
@@ -84,14 +86,14 @@ class Metric(Protocol):
     def signature(self) -> str:
         """Definition, library and version. Two results with different signatures are not comparable."""
 
-    def statistics(self, predictions: Sequence[Any], references: Sequence[Any]) -> FloatArray:
+    def statistics(self, predictions: Sequence[Any], references: Sequence[Any]) -> NumberArray:
         """(examples, k): rows add up to what `aggregate` takes. A row of zeros is an example that doesn't count.
 
         Raises MetricError where predictions and references are not what the metric's input demands.
         """
 
     def aggregate(self, totals: FloatArray) -> FloatArray:
-        """(..., k) -> (...). Vectorized over leading axes. NaN where no example counted.
+        """(..., k) -> (...), of floats. Vectorized over leading axes. NaN where no example counted.
 
         A metric that doesn't add up over examples gives what `ftcheck.metrics.leave_one_out` makes of it.
         """
@@ -104,7 +106,7 @@ class WithoutInterval(Protocol):
     def value(self, predictions: Sequence[Any], references: Sequence[Any]) -> float:
         """The metric without any statistics; NaN without examples."""
 
-    def no_interval(self, statistics: FloatArray) -> str:
+    def no_interval(self, statistics: NumberArray) -> str:
         """Why there is no interval to these statistics, (examples, k); empty where there is one."""
 
 
@@ -268,7 +270,7 @@ def value(metric: Metric, predictions: Sequence[Any], references: Sequence[Any])
     """The metric alone, where nobody asks how sure it is."""
     if isinstance(metric, WithoutInterval):
         return metric.value(predictions, references)
-    return float(metric.aggregate(metric.statistics(predictions, references).sum(axis=0)))
+    return float(metric.aggregate(metric.statistics(predictions, references).sum(axis=0, dtype="float64")))
 
 
 def cost_names() -> frozenset[str]:

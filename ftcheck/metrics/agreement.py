@@ -13,7 +13,7 @@ from ftcheck.metrics import Context, Definition, counts
 from ftcheck.metrics.classification import class_counts
 
 if TYPE_CHECKING:
-    from ftcheck.metrics import FloatArray, Scale
+    from ftcheck.metrics import FloatArray, NumberArray, Scale
 
 Value = Callable[["FloatArray", "FloatArray", "FloatArray", "FloatArray"], "FloatArray"]
 """(hits, predicted, gold by class, (..., C) each; examples, (...)) -> (...)."""
@@ -31,7 +31,7 @@ class Agreement:
     greater_is_better: bool = True
     binary: bool = False
 
-    def statistics(self, predictions: Sequence[int], references: Sequence[int]) -> FloatArray:
+    def statistics(self, predictions: Sequence[int], references: Sequence[int]) -> NumberArray:
         """(examples, 3·classes + 1): [hits by class, predicted by class, gold by class, 1]."""
         return class_counts(self.name, self.classes, predictions, references)
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from ftcheck.metrics import FloatArray, Scale
+    from ftcheck.metrics import FloatArray, NumberArray, Scale
     from ftcheck.metrics.counts import Average, Rate
 
     Ids = npt.NDArray[np.int64]
@@ -78,7 +78,7 @@ class OverClasses:
     scale: Scale = "proportion"
     binary: bool = False
 
-    def statistics(self, predictions: Sequence[int], references: Sequence[int]) -> FloatArray:
+    def statistics(self, predictions: Sequence[int], references: Sequence[int]) -> NumberArray:
         """(examples, 3·classes + 1): [hits by class, predicted by class, gold by class, 1]."""
         return class_counts(self.name, self.classes, predictions, references)
 
@@ -86,13 +86,14 @@ class OverClasses:
         return counts.averaged(totals, self.rate, self.average)
 
 
-def class_counts(name: str, classes: int, predictions: Sequence[int], references: Sequence[int]) -> FloatArray:
-    """(examples, 3·classes + 1): [hits by class, predicted by class, gold by class, 1]. Raises MetricError."""
+def class_counts(name: str, classes: int, predictions: Sequence[int], references: Sequence[int]) -> NumberArray:
+    """(examples, 3·classes + 1): [hits by class, predicted by class, gold by class, 1], a byte each. Raises
+    MetricError."""
     import numpy as np
 
     predicted, gold = _ids(name, classes, predictions, references)
     rows, hit = np.arange(len(gold)), predicted == gold
-    statistics = np.zeros((len(gold), 3 * classes + 1))
+    statistics = np.zeros((len(gold), 3 * classes + 1), dtype=np.uint8)
     statistics[rows[hit], gold[hit]] = 1
     statistics[rows, classes + predicted] = 1
     statistics[rows, 2 * classes + gold] = 1

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from ftcheck.metrics import FloatArray, Scale
+    from ftcheck.metrics import FloatArray, NumberArray, Scale
     from ftcheck.metrics.counts import Rate
 
     Sets = npt.NDArray[np.bool_]
@@ -39,17 +39,18 @@ class OverSets:
     scale: Scale = "proportion"
     binary: bool = False
 
-    def statistics(self, predictions: Sequence[Sequence[int]], references: Sequence[Sequence[int]]) -> FloatArray:
+    def statistics(self, predictions: Sequence[Sequence[int]], references: Sequence[Sequence[int]]) -> NumberArray:
         """(examples, 3·k + 1): [hits, predicted, gold, 1] by class, or (k = 1) of one class or pooled over all."""
         import numpy as np
 
         predicted, gold = _sets(self.name, self.classes, predictions, references)
-        parts = [np.asarray(part, dtype=np.float64) for part in (predicted & gold, predicted, gold)]
+        sets = predicted & gold, predicted, gold
+        one = np.ones((len(gold), 1), dtype=np.uint8)
         if isinstance(self.average, int):
-            parts = [part[:, [self.average]] for part in parts]
-        elif self.average == "micro":
-            parts = [part.sum(axis=1, keepdims=True) for part in parts]
-        return np.concatenate([*parts, np.ones((len(gold), 1))], axis=1)
+            return np.concatenate([*(part[:, [self.average]] for part in sets), one], axis=1)
+        if self.average == "micro":
+            return np.concatenate([*(part.sum(axis=1, keepdims=True) for part in sets), one], axis=1)
+        return np.concatenate([*sets, one], axis=1)
 
     def aggregate(self, totals: FloatArray) -> FloatArray:
         import numpy as np

@@ -22,7 +22,7 @@ from ftcheck.errors import IdentityError, MetricError, shown
 from ftcheck.metrics import NATURAL, Context, Definition, Input, Scale, leave_one_out
 
 if TYPE_CHECKING:
-    from ftcheck.metrics import FloatArray, Metric
+    from ftcheck.metrics import FloatArray, Metric, NumberArray
 
 BOUNDS: Final[Mapping[Scale, tuple[float, float]]] = {
     "proportion": (0.0, 1.0),
@@ -101,7 +101,7 @@ class Computed:
         with self.ready() as compute:
             return float(self._numbers(compute, predictions, references, "").mean())
 
-    def no_interval(self, statistics: FloatArray) -> str:
+    def no_interval(self, statistics: NumberArray) -> str:
         """Too many examples for one number for all; the mean of their scores has an interval in any case."""
         return leave_one_out.too_many(len(statistics)) if statistics.shape[1] == leave_one_out.COLUMNS else ""
 

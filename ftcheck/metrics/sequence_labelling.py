@@ -16,7 +16,7 @@ from ftcheck.errors import MetricError, shown
 from ftcheck.metrics import Context, Definition, counts, unknown
 
 if TYPE_CHECKING:
-    from ftcheck.metrics import FloatArray, Scale
+    from ftcheck.metrics import FloatArray, NumberArray, Scale
     from ftcheck.metrics.counts import Average, Rate
 
 Scheme = Literal["IOB1", "IOB2", "IOE1", "IOE2", "IOBES", "BILOU"]
@@ -66,14 +66,14 @@ class EntityRate:
     scale: Scale = "proportion"
     binary: bool = False
 
-    def statistics(self, predictions: Sequence[Sequence[str]], references: Sequence[Sequence[str]]) -> FloatArray:
+    def statistics(self, predictions: Sequence[Sequence[str]], references: Sequence[Sequence[str]]) -> NumberArray:
         """(sentences, 3C + 1): [entities found, predicted, gold by type (C = 1 where pooled), 1]."""
         import numpy as np
 
         _same_lengths(self.name, predictions, references)
         width = 1 if self.average is None else len(self.types)
         column = {name: 0 if self.average is None else index for index, name in enumerate(self.types)}
-        statistics = np.zeros((len(references), 3 * width + 1))
+        statistics = np.zeros((len(references), 3 * width + 1), dtype=np.int32)
         statistics[:, -1] = 1
         for row, (prediction, reference) in enumerate(zip(predictions, references, strict=True)):
             predicted, gold = self._entities(row, prediction), self._entities(row, reference)

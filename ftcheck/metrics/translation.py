@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 BLEU_ORDER = 4
 CHRF_BETA = 2
 
+AT_ONCE = 100
+"""Examples that sacrebleu is asked for: it holds the n-grams of all references that it is given."""
+
 TOKENIZERS = ("13a", "none", "intl", "char", "zh", "ja-mecab", "ko-mecab", "flores101", "flores200")
 _NEEDS = {
     "ja-mecab": "pip install 'sacrebleu[ja]'",
@@ -51,12 +54,19 @@ class CorpusScore:
         import numpy as np
 
         check(self.name, predictions, references)
+        if not predictions:  # one of nothing tells how wide sacrebleu's statistics are
+            return self._of([""], [[""]])[:0]
+        starts = range(0, len(predictions), AT_ONCE)
+        return np.concatenate(
+            [self._of(predictions[at : at + AT_ONCE], references[at : at + AT_ONCE]) for at in starts]
+        )
+
+    def _of(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> FloatArray:
+        import numpy as np
+
         # sacrebleu wants the first reference of every example, then the second, and so on; None where there is none.
-        # Where there is no example, one of nothing tells how wide its statistics are.
-        streams = list(zip_longest(*references or [[""]]))
-        rows = self.scorer._extract_corpus_statistics(predictions or [""], streams)
-        statistics = np.column_stack([np.asarray(rows, dtype=np.float64), np.ones(len(rows))])
-        return statistics[: len(predictions)]
+        rows = self.scorer._extract_corpus_statistics(predictions, list(zip_longest(*references)))
+        return np.column_stack([np.asarray(rows, dtype=np.float64), np.ones(len(rows))])
 
     def aggregate(self, totals: FloatArray) -> FloatArray:
         import numpy as np

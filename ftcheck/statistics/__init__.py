@@ -3,6 +3,7 @@
 Pure functions of example statistics (see `ftcheck.metrics`), NumPy only; docs/verdicts.md explains the method and how
 it was tested.
 
+- `totals`, `value`, `of_each`: what examples add up to, the metric of all of them, and of each
 - `estimate`: one metric of one case, with an interval
 - `compare`, `decide`, `decide_gain`: a candidate against its baseline
 - `seed_noise`, `pooled`, `prior_sd`: how much seeds alone move a metric
@@ -12,12 +13,13 @@ it was tested.
 - `mcnemar`, `approximate_randomization`, `seed_permutation`, `paired_bootstrap`: for reports only
 """
 
+from ftcheck.statistics.blocks import Aggregate, of_each, totals, value
 from ftcheck.statistics.collapse import Collapse, clopper_pearson, collapsed
 from ftcheck.statistics.comparison import PRIOR_FACTOR, Comparison, Noise, Relative, SeedSource, compare
 from ftcheck.statistics.corrections import holm, sequential_level
 from ftcheck.statistics.decisions import FEW_CLUSTERS, FEW_EXAMPLES, Decision, decide, decide_gain
 from ftcheck.statistics.intervals import Estimate, Spread, estimate
-from ftcheck.statistics.jackknife import Aggregate, example_df, half_width, influence
+from ftcheck.statistics.jackknife import example_df, half_width, influence
 from ftcheck.statistics.power import Needed, Plan, decided_by, detectable, detectable_curve, plan, plan_again, provable
 from ftcheck.statistics.seeds import SeedNoise, noise_of, pooled, prior_sd, seed_noise
 from ftcheck.statistics.significance import (
@@ -61,6 +63,7 @@ __all__ = [
     "influence",
     "mcnemar",
     "noise_of",
+    "of_each",
     "paired_bootstrap",
     "plan",
     "plan_again",
@@ -70,4 +73,6 @@ __all__ = [
     "seed_noise",
     "seed_permutation",
     "sequential_level",
+    "totals",
+    "value",
 ]

@@ -14,23 +14,17 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from ftcheck.statistics import blocks
+from ftcheck.statistics.blocks import Aggregate
 from ftcheck.statistics.corrections import sequential_level
 from ftcheck.statistics.distributions import upper_tail
 from ftcheck.statistics.intervals import spread
-from ftcheck.statistics.jackknife import (
-    Aggregate,
-    example_df,
-    example_variance,
-    half_width,
-    influence,
-    too_few,
-    units,
-)
+from ftcheck.statistics.jackknife import example_df, example_variance, half_width, influence, too_few, units
 from ftcheck.statistics.roots import crossing
 from ftcheck.statistics.seeds import SeedNoise, pooled
 
 if TYPE_CHECKING:
-    from ftcheck.metrics import FloatArray, Scale
+    from ftcheck.metrics import FloatArray, NumberArray, Scale
     from ftcheck.statistics.jackknife import IntArray
 
 SeedSource = Literal["runs", "calibration", "prior", "none"]
@@ -160,8 +154,8 @@ class _Evidence:
 
 @np.errstate(divide="ignore", over="ignore", invalid="ignore")
 def compare(
-    baseline: Sequence[FloatArray],
-    candidate: Sequence[FloatArray],
+    baseline: Sequence[NumberArray],
+    candidate: Sequence[NumberArray],
     aggregate: Aggregate,
     *,
     greater_is_better: bool,
@@ -202,7 +196,7 @@ def compare(
         raise ValueError("a comparison needs runs on both sides")
     runs, examples, groups = units([*baseline, *candidate], clusters)
     sides = runs[: len(baseline)], runs[len(baseline) :]
-    values = [np.array([float(aggregate(rows.sum(axis=0))) for rows in side]) for side in sides]
+    values = [np.array([blocks.value(rows, aggregate) for rows in side]) for side in sides]
     before, after = (float(side.mean()) for side in values)
     if relative is not None and before <= 0:
         raise ValueError(f"a margin of a share of the baseline needs a baseline above 0, got {before}")
@@ -285,7 +279,7 @@ def _evidence(
     return _Evidence("", source, plain, weighted)
 
 
-def _arm(runs: Sequence[FloatArray], values: FloatArray, fixed: bool, aggregate: Aggregate) -> _Arm:
+def _arm(runs: Sequence[NumberArray], values: FloatArray, fixed: bool, aggregate: Aggregate) -> _Arm:
     influences = np.stack([influence(rows, aggregate) for rows in runs])
     known = spread(influences, values, binary=False, fixed=fixed)
     seeds = SeedNoise(s2=known.s2, d=known.d, nu=known.nu, values=tuple(values.tolist())) if known.seeded else None
@@ -351,6 +345,9 @@ def _paired(before: _Arm, after: _Arm, weight: float, scale: Scale) -> tuple[flo
     return max(variance, 2 / n**2 * unit2[scale]), n - 1.0
 
 
-def _discordant(before: Sequence[FloatArray], after: Sequence[FloatArray]) -> int:
-    first, second = (np.mean(side, axis=0) for side in (before, after))
-    return int((~np.isclose(first, second, rtol=1e-9, atol=1e-12, equal_nan=True)).any(axis=1).sum())
+def _discordant(before: Sequence[NumberArray], after: Sequence[NumberArray]) -> int:
+    found = 0
+    for rows in zip(*map(blocks.floats, [*before, *after]), strict=True):
+        first, second = (np.mean(side, axis=0) for side in (rows[: len(before)], rows[len(before) :]))
+        found += int((~np.isclose(first, second, rtol=1e-9, atol=1e-12, equal_nan=True)).any(axis=1).sum())
+    return found

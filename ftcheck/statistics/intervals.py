@@ -13,19 +13,13 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from ftcheck.results import Interval
+from ftcheck.statistics import blocks
+from ftcheck.statistics.blocks import Aggregate
 from ftcheck.statistics.distributions import quantile
-from ftcheck.statistics.jackknife import (
-    Aggregate,
-    example_df,
-    example_variance,
-    half_width,
-    influence,
-    too_few,
-    units,
-)
+from ftcheck.statistics.jackknife import example_df, example_variance, half_width, influence, too_few, units
 
 if TYPE_CHECKING:
-    from ftcheck.metrics import FloatArray, Scale
+    from ftcheck.metrics import FloatArray, NumberArray, Scale
     from ftcheck.statistics.jackknife import IntArray
 
 
@@ -105,7 +99,7 @@ class Estimate:
 
 @np.errstate(divide="ignore", over="ignore", invalid="ignore")
 def estimate(
-    statistics: Sequence[FloatArray],
+    statistics: Sequence[NumberArray],
     aggregate: Aggregate,
     *,
     scale: Scale,
@@ -130,7 +124,7 @@ def estimate(
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
     runs, examples, groups = units(statistics, clusters)
-    values = np.array([float(aggregate(rows.sum(axis=0))) for rows in runs])
+    values = np.array([blocks.value(rows, aggregate) for rows in runs])
     value, per_run = float(values.mean()), tuple(values.tolist())
 
     def without_interval(why: str, known: Spread | None = None) -> Estimate:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ftcheck.statistics import blocks
+from ftcheck.statistics.blocks import Aggregate
 from ftcheck.statistics.intervals import Spread, spread
-from ftcheck.statistics.jackknife import Aggregate, influence, too_few, units
+from ftcheck.statistics.jackknife import influence, too_few, units
 
 if TYPE_CHECKING:
-    from ftcheck.metrics import FloatArray, Scale
+    from ftcheck.metrics import NumberArray, Scale
     from ftcheck.statistics.jackknife import IntArray
 
 
@@ -45,7 +47,7 @@ def noise_of(known: Spread, values: Sequence[float]) -> SeedNoise | None:
 
 @np.errstate(divide="ignore", over="ignore", invalid="ignore")
 def seed_noise(
-    statistics: Sequence[FloatArray], aggregate: Aggregate, *, clusters: IntArray | None = None
+    statistics: Sequence[NumberArray], aggregate: Aggregate, *, clusters: IntArray | None = None
 ) -> SeedNoise:
     """The seed noise of two or more runs: one (n, c) array of statistics each, of the same examples in the same order.
 
@@ -58,7 +60,7 @@ def seed_noise(
     few = too_few(examples, groups)
     if few:
         raise ValueError(f"seed noise needs two examples or more, got {few}")
-    values = np.array([float(aggregate(rows.sum(axis=0))) for rows in runs])
+    values = np.array([blocks.value(rows, aggregate) for rows in runs])
     influences = np.stack([influence(rows, aggregate) for rows in runs])
     if not (np.isfinite(values).all() and np.isfinite(influences).all()):
         raise ValueError("seed noise needs runs whose value is finite, with and without each example")

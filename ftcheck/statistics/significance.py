@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ftcheck.statistics.jackknife import Aggregate
+from ftcheck.statistics import blocks
+from ftcheck.statistics.blocks import Aggregate
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from ftcheck.metrics import FloatArray
+    from ftcheck.metrics import FloatArray, NumberArray
 
 _RESAMPLES_AT_ONCE = 250
 _NUMBERS_AT_ONCE = 1 << 22
@@ -37,8 +39,8 @@ def mcnemar(broken: int, fixed: int) -> float:
 
 
 def approximate_randomization(
-    baseline: Sequence[FloatArray],
-    candidate: Sequence[FloatArray],
+    baseline: Sequence[NumberArray],
+    candidate: Sequence[NumberArray],
     aggregate: Aggregate,
     *,
     seed: int,
@@ -53,38 +55,55 @@ def approximate_randomization(
     """
     if len(baseline) != len(candidate):
         raise ValueError(f"swapping examples needs as many runs a side, got {len(baseline)} and {len(candidate)}")
-    before, after = _joined(baseline), _joined(candidate)
-    differ = (before != after).any(axis=1)
+    differ = np.logical_or.reduce([_differ(*pair) for pair in zip(baseline, candidate, strict=True)])
     changed = int(differ.sum())
-    observed = abs(float(swapped_differences(baseline, candidate, aggregate, np.zeros((1, len(before)), bool))[0]))
+    rest = [blocks.totals(rows[~differ]) for rows in baseline]
+    old, new = ([rows[differ] for rows in side] for side in (baseline, candidate))
+
+    def differences(swaps: npt.NDArray[np.bool_]) -> FloatArray:
+        return np.abs(swapped_differences(old, new, aggregate, swaps, rest))
+
+    observed = float(differences(np.zeros((1, changed), dtype=bool))[0])
     # Equal differences, but for rounding, count as equal.
     as_large = observed * (1 - 1e-9) - 1e-15
-    if 2.0**changed <= resamples:
-        swaps = np.zeros((2**changed, len(before)), dtype=bool)
-        swaps[:, differ] = list(itertools.product((False, True), repeat=changed))
-        return float((np.abs(swapped_differences(baseline, candidate, aggregate, swaps)) >= as_large).mean())
-    rng = np.random.default_rng(seed)
-    hits = 0
-    for size in _chunks(resamples):
-        swaps = rng.integers(2, size=(size, len(before)), dtype=bool)
-        hits += int((np.abs(swapped_differences(baseline, candidate, aggregate, swaps)) >= as_large).sum())
+    if changed < resamples.bit_length():
+        swaps = np.array(list(itertools.product((False, True), repeat=changed)), dtype=bool)
+        return float((differences(swaps) >= as_large).mean())
+    drawn = _swaps(np.random.default_rng(seed), len(differ), resamples)
+    hits = sum(int((differences(swaps[:, differ]) >= as_large).sum()) for swaps in drawn)
     return (hits + 1) / (resamples + 1)
 
 
+def _differ(before: NumberArray, after: NumberArray) -> npt.NDArray[np.bool_]:
+    """(n,): whether an example's rows differ."""
+    pairs = zip(blocks.parts(before), blocks.parts(after), strict=True)
+    return np.concatenate([(first != second).any(axis=1) for first, second in pairs])
+
+
+def _swaps(rng: np.random.Generator, examples: int, resamples: int) -> Iterator[npt.NDArray[np.bool_]]:
+    """Fair coins in chunks (r, n). A bit is drawn for each, 32 at a time: a chunk of 32 rows draws whole numbers."""
+    for size in _chunks(resamples):
+        for start in range(0, size, 32):
+            yield rng.integers(2, size=(min(32, size - start), examples), dtype=bool)
+
+
 def swapped_differences(
-    baseline: Sequence[FloatArray], candidate: Sequence[FloatArray], aggregate: Aggregate, swaps: npt.NDArray[np.bool_]
+    baseline: Sequence[NumberArray],
+    candidate: Sequence[NumberArray],
+    aggregate: Aggregate,
+    swaps: npt.NDArray[np.bool_],
+    rest: Sequence[FloatArray],
 ) -> FloatArray:
-    """M_b - M_c with the sides of some examples swapped: swaps (r, n) -> (r,)."""
-    few = max(1, _NUMBERS_AT_ONCE // max(1, swaps.shape[1]))
-    if len(swaps) > few:
-        parts = (swaps[start : start + few] for start in range(0, len(swaps), few))
-        return np.concatenate([swapped_differences(baseline, candidate, aggregate, part) for part in parts])
-    moved = swaps.astype(np.float64)
+    """M_b - M_c with the sides of some examples swapped: swaps (r, n) -> (r,). `rest` is what examples that are the
+    same on both sides add up to, (c,) a run."""
     difference: FloatArray = np.zeros(len(swaps))
-    for before, after in zip(baseline, candidate, strict=True):
-        first, second = before.astype(np.float64, copy=False), after.astype(np.float64, copy=False)
-        change = moved @ (second - first)
-        difference += aggregate(first.sum(axis=0) + change) - aggregate(second.sum(axis=0) - change)
+    for before, after, same in zip(baseline, candidate, rest, strict=True):
+        change, start = np.zeros((len(swaps), before.shape[1])), 0
+        for first, second in zip(blocks.floats(before), blocks.floats(after), strict=True):
+            change += swaps[:, start : start + len(first)] @ (second - first)
+            start += len(first)
+        first, second = (same + blocks.totals(rows) for rows in (before, after))
+        difference += aggregate(first + change) - aggregate(second - change)
     return difference / len(baseline)
 
 
@@ -129,8 +148,8 @@ class Bootstrap:
 
 
 def paired_bootstrap(
-    baseline: Sequence[FloatArray],
-    candidate: Sequence[FloatArray],
+    baseline: Sequence[NumberArray],
+    candidate: Sequence[NumberArray],
     aggregate: Aggregate,
     *,
     seed: int,
@@ -143,21 +162,23 @@ def paired_bootstrap(
     drawn at once, multinomial; else each example's by itself, Poisson with mean 1, which needs a metric that doesn't
     change when all totals are multiplied by one number (all of ftcheck's are such).
     """
-    joined = np.hstack([_joined(baseline), _joined(candidate)])
+    joined = np.hstack([*baseline, *candidate])
     examples = len(joined)
-    distinct, counts = np.unique(joined, axis=0, return_counts=True)
+    found = distinct(joined, most=examples // 4)
     rng = np.random.default_rng(seed)
+    rows: npt.NDArray[np.floating]
     weights: Iterator[npt.NDArray[np.floating]]
-    if 4 * len(distinct) <= examples:
-        rows: npt.NDArray[np.floating] = distinct
-        sizes = _chunks(resamples, of=len(distinct))
+    if found is not None:
+        rows, counts = found
+        sizes = _chunks(resamples, of=len(rows))
         weights = (rng.multinomial(examples, counts / examples, size=size) * 1.0 for size in sizes)
     else:
         # Single precision halves the time; six digits of a resample's totals are plenty.
         rows, weights = joined.astype(np.float32), _poisson(rng, examples, resamples)
     sides = len(baseline), len(candidate)
     differences = np.concatenate([resampled_differences(weight, rows, sides, aggregate) for weight in weights])
-    observed = float(resampled_differences(np.ones((1, examples)), joined, sides, aggregate)[0])
+    of_baseline, of_candidate = ([blocks.value(run, aggregate) for run in side] for side in (baseline, candidate))
+    observed = float(np.mean(of_baseline) - np.mean(of_candidate))
     low, high = np.quantile(differences, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Bootstrap(
         difference=observed,
@@ -192,8 +213,20 @@ def _poisson(rng: np.random.Generator, examples: int, resamples: int) -> Iterato
         yield table[rng.integers(1 << 16, size=(size, examples), dtype=np.uint16)]
 
 
-def _joined(runs: Sequence[FloatArray]) -> FloatArray:
-    return np.hstack([rows.astype(np.float64, copy=False) for rows in runs])
+def distinct(rows: NumberArray, *, most: int) -> tuple[FloatArray, npt.NDArray[np.int64]] | None:
+    """(the different rows, in order; how often each is there), None for more than `most`.
+
+    They are counted by their bytes: each is looked at once, where `np.unique` sorts them all, column by column.
+    """
+    seen: Counter[bytes] = Counter()
+    for part in blocks.parts(rows):
+        plain = np.ascontiguousarray(part + part.dtype.type(0))  # -0.0 is 0.0
+        seen.update(plain.view(f"V{plain.strides[0]}")[:, 0].tolist())
+        if len(seen) > most:
+            return None
+    table = np.frombuffer(b"".join(seen), rows.dtype).reshape(-1, rows.shape[1])
+    order = np.lexsort(table.T[::-1])
+    return table[order].astype(np.float64), np.fromiter(seen.values(), np.int64, len(seen))[order]
 
 
 def _chunks(resamples: int, *, of: int = 1) -> Iterator[int]:

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from ftcheck import statistics
 from ftcheck.metrics import Context, FloatArray, Input, Lookup, Metric
+from ftcheck.statistics import blocks
 
 
 def metric(name: str, given: Input, *labels: str, **options: Any) -> Metric:
@@ -15,13 +17,12 @@ def metric(name: str, given: Input, *labels: str, **options: Any) -> Metric:
 
 
 def value(built: Metric, predictions: Sequence[Any], references: Sequence[Any]) -> float:
-    return float(built.aggregate(built.statistics(predictions, references).sum(axis=0)))
+    return statistics.value(built.statistics(predictions, references), built.aggregate)
 
 
 def without_each(built: Metric, predictions: Sequence[Any], references: Sequence[Any]) -> FloatArray:
     """The metric without each example in turn, as the statistics have it."""
-    rows = built.statistics(predictions, references)
-    return built.aggregate(rows.sum(axis=0) - rows)
+    return blocks.without_each(built.statistics(predictions, references), built.aggregate)
 
 
 def scored_without_each(

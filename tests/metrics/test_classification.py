@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ftcheck import metrics
+from ftcheck import metrics, statistics
 from ftcheck.errors import MetricError
-from ftcheck.metrics import Context, FloatArray, Lookup, Metric
+from ftcheck.metrics import Context, Lookup, Metric
+from ftcheck.statistics import blocks
 
 LOOKUP = Lookup(inputs=frozenset({"label"}))
 
@@ -22,7 +23,7 @@ Reference = Callable[[Sequence[int], Sequence[int]], float]
 
 
 def value(metric: Metric, predictions: Sequence[Any], references: Sequence[Any]) -> float:
-    return float(metric.aggregate(metric.statistics(predictions, references).sum(axis=0)))
+    return statistics.value(metric.statistics(predictions, references), metric.aggregate)
 
 
 def sklearn_reference(name: str, labels: tuple[str, ...], positive: int = 1) -> Reference:
@@ -144,8 +145,7 @@ def test_leaving_examples_out_equals_computing_without_them(name: str) -> None:
     rng = np.random.default_rng(1)
     predictions, references = rng.integers(3, size=(2, 12)).tolist()
     metric = LOOKUP.build(name, THREE)
-    rows = metric.statistics(predictions, references)
-    left_out: FloatArray = metric.aggregate(rows.sum(axis=0) - rows)
+    left_out = blocks.without_each(metric.statistics(predictions, references), metric.aggregate)
     expected = [
         value(metric, predictions[:row] + predictions[row + 1 :], references[:row] + references[row + 1 :])
         for row in range(12)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ftcheck import metrics
+from ftcheck import metrics, statistics
 from ftcheck.errors import MetricError
 from ftcheck.metrics import Context, Definition, Input, Lookup, Metric
 
@@ -142,9 +142,9 @@ def test_every_metric_keeps_the_protocol(known: Definition) -> None:
 @EVERY
 def test_no_examples_have_no_value(known: Definition) -> None:
     metric = made(known)
-    statistics = metric.statistics([], [])
-    assert statistics.shape[0] == 0
-    value = metric.aggregate(statistics.sum(axis=0))
+    rows = metric.statistics([], [])
+    assert rows.shape[0] == 0
+    value = metric.aggregate(statistics.totals(rows))
     assert value.shape == ()
     assert value != value
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from ftcheck import metrics
 from ftcheck.errors import MetricError
 from ftcheck.metrics import Context
-from ftcheck.metrics.translation import TOKENIZERS
+from ftcheck.metrics.translation import AT_ONCE, TOKENIZERS
 from tests.metrics.test_classification import value
 from tests.metrics.texts import CORPORA, LOOKUP, References, long_corpus, random_corpus
 
@@ -93,6 +94,28 @@ def test_leaving_examples_out_equals_computing_without_them(name: str) -> None:
         for row in range(8)
     ]
     assert without.tolist() == pytest.approx(again, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["bleu", "chrf", "ter"])
+def test_examples_are_scored_alike_whoever_is_beside_them(name: str) -> None:
+    predictions, references = random_corpus(3, examples=2 * AT_ONCE + 1)
+    rows = LOOKUP.build(name, Context()).statistics(predictions, references)
+    at_once = scorer(name)._extract_corpus_statistics(predictions, list(itertools.zip_longest(*references)))
+    assert rows[:, :-1].tolist() == at_once
+
+
+def test_the_n_grams_of_all_references_are_not_held() -> None:
+    """sacrebleu's chrF of them takes 40 kB each."""
+    predictions, references = random_corpus(3, examples=8 * AT_ONCE)
+    metric, most = LOOKUP.build("chrf", Context()), []
+    for examples in (2 * AT_ONCE, 8 * AT_ONCE):
+        tracemalloc.start()
+        try:
+            metric.statistics(predictions[:examples], references[:examples])
+            most.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    assert most[1] < 2 * most[0]
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ def test_approximate_randomization_of_bleu_is_sacrebleu_s(systems: tuple[FloatAr
     swaps = np.random.default_rng(12345).integers(2, size=(10_000, 6), dtype=bool)
     observed = abs(float(translation.bleu(before.sum(axis=0)) - translation.bleu(after.sum(axis=0))))
     # sacrebleu calls the swap that leaves all in place True.
-    drawn = np.abs(significance.swapped_differences([before], [after], translation.bleu, ~swaps))
+    drawn = np.abs(significance.swapped_differences([before], [after], translation.bleu, ~swaps, [np.zeros(10)]))
     p = (int((drawn > observed * (1 + 1e-12)).sum()) + 1) / 10_001
     assert p == pytest.approx(0.063294, abs=5e-7)
     assert p == pytest.approx(sacrebleu_test("ar", 10_000)[0])
