@@ -85,6 +85,11 @@ def test_sides_that_do_not_differ_have_a_p_of_one() -> None:
     assert approximate_randomization([scores("1101")], [scores("1101")], mean, seed=0) == 1
 
 
+def test_more_examples_may_differ_than_a_float_has_powers_of_two() -> None:
+    before, after = scores("1" * 2000 + "0" * 1000), scores("0" * 2000 + "1" * 1000)
+    assert approximate_randomization([before], [after], mean, seed=0, resamples=99) == 0.01
+
+
 def test_approximate_randomization_of_bleu_is_sacrebleu_s(systems: tuple[FloatArray, FloatArray]) -> None:
     before, after = systems
     swaps = np.random.default_rng(12345).integers(2, size=(10_000, 6), dtype=bool)
