@@ -2,7 +2,7 @@
 
 `FTCHECK_REAL_DATA`: the folder of the data sets (docs/real-data.md says what is in it).
 `FTCHECK_REAL_CHECKPOINT`: a folder with a small BERT, e.g. sentence-transformers/all-MiniLM-L6-v2.
-`FTCHECK_REAL`: `ci` (default), a part of the training rows, minutes on two cores; or `full`, everything.
+`FTCHECK_REAL`: `ci` (default), a part of the data sets and of their rows, minutes on two cores; or `full`, everything.
 """
 
 from __future__ import annotations
@@ -23,6 +23,12 @@ def skip_without_real_input() -> None:
     for name in ("FTCHECK_REAL_DATA", "FTCHECK_REAL_CHECKPOINT"):
         if not os.environ.get(name):
             pytest.skip(f"{name} names no folder (docs/real-data.md)", allow_module_level=True)
+
+
+def skip_unless_full() -> None:
+    """For the top of a suite file of the whole alone: skip it in CI, saying so."""
+    if not FULL:
+        pytest.skip("a part of FTCHECK_REAL=full (docs/real-data.md)", allow_module_level=True)
 
 
 def data() -> Path:

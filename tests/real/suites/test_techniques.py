@@ -7,14 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 import ftcheck
 from tests.real import where
 
 where.skip_without_real_input()
-if not where.FULL:
-    pytest.skip("a part of FTCHECK_REAL=full (docs/real-data.md)", allow_module_level=True)
+where.skip_unless_full()
 
 DATA = {
     **where.files("csv", train="banking77/train.csv", test="banking77/test.csv"),
