@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from types import FunctionType
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 
@@ -70,9 +70,9 @@ def _bytes(value: Any) -> Any:
         raise PydanticCustomError("size", "{expected}", {"expected": str(error).partition(", got")[0]}) from None
 
 
-def _devices(value: Any) -> Any:
+def _devices(value: float) -> float:
     """A part of one device, or a whole number of them."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and value > 1 and value != int(value):
+    if value > 1 and value != int(value):
         raise PydanticCustomError("devices", "expected a part of one device (0.25), or how many (2)")
     return value
 
@@ -253,10 +253,8 @@ class EarlyStoppingFields(Fields):
 
 class ResourcesFields(Fields):
     gpus: Annotated[
-        float | None,
-        BeforeValidator(_devices),
+        Annotated[float, Field(gt=0), AfterValidator(_devices)] | None,
         Field(
-            gt=0,
             description="A part of one device (0.25: four runs at once on one), or how many one run is trained on, "
             "by a process each.",
         ),

@@ -112,6 +112,7 @@ def test_a_complete_case() -> None:
         pytest.param("{gpus: 0.25, memory: 8GB, cpus: 2}", Resources(gpus=0.25, memory=8 * 10**9, cpus=2), id="all"),
         pytest.param("{gpus: 4, memory: 1.5GiB}", Resources(gpus=4.0, memory=1536 * 1024**2), id="several-devices"),
         pytest.param("{gpus: 4, nodes: 2}", Resources(gpus=4.0, nodes=2), id="several-machines"),
+        pytest.param("{gpus: null, memory: null, cpus: null}", Resources(), id="nothing"),
     ],
 )
 def test_what_a_run_asks_of_the_machine(said: str, expected: Resources) -> None:
@@ -129,7 +130,8 @@ UNEQUAL = (
     ("said", "expected"),
     [
         pytest.param("gpus: 1.5", "gpus: expected a part of one device (0.25), or how many (2), got 1.5", id="part"),
-        pytest.param("gpus: 0", "gpus: expected a number above 0, got 0", id="none"),
+        pytest.param("gpus: 0", "gpus: expected a number above 0.0, got 0", id="none"),
+        pytest.param("gpus: .inf", "gpus: expected a finite number, got inf", id="endless"),
         pytest.param("memory: much", "memory: expected a size, such as 500MB or 8GB, got 'much' (text)", id="size"),
         pytest.param("memory: 0", "memory: expected a size, such as 500MB or 8GB, got 0", id="no-memory"),
         pytest.param("cpus: 0", "cpus: expected a number of at least 1, got 0", id="no-core"),
