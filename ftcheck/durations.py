@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
+import sys
 
 from ftcheck.errors import shown
 
@@ -15,6 +15,6 @@ def seconds(said: str | float) -> float:
     """The seconds of a duration; a number alone is seconds. Raises ValueError in one sentence."""
     found = _ONE.fullmatch(said.strip()) if isinstance(said, str) else None
     number = float(found[1]) * _UNITS[found[2]] if found else said
-    if isinstance(number, bool) or not isinstance(number, int | float) or not 0 < number < math.inf:
+    if isinstance(number, bool) or not isinstance(number, int | float) or not 0 < number <= sys.float_info.max:
         raise ValueError(f"expected a duration, such as 90s, 30min or 2h, got {shown(repr(said), 40)}")
     return float(number)
