@@ -82,9 +82,10 @@ def libraries_stay() -> Iterator[None]:
     def restore(snapshot: SysModulesSnapshot) -> None:
         loaded = sys.modules.copy()
         forget(snapshot)
-        for name in loaded.keys() - sys.modules.keys():
-            if _installed(loaded[name]):
-                sys.modules[name] = loaded[name]
+        new = {name: loaded[name] for name in loaded.keys() - sys.modules.keys()}
+        sys.modules.update(new)  # where a namespace lies is asked of its parent
+        for name in [name for name, module in new.items() if not _installed(module)]:
+            del sys.modules[name]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SysModulesSnapshot, "restore", restore)

@@ -25,6 +25,10 @@ cases:
 """
 
 
+WITHOUT = ("-p", "no:hypothesispytest", "-p", "no:anyio")
+"""Plugins that no project here uses, and whose libraries each process of a session would import."""
+
+
 class Project:
     """A folder with a checkpoint, data, and suites that a test writes."""
 
@@ -54,7 +58,7 @@ class Project:
         """pytest in this process, since starting another takes longer than all that the fake does; but with workers of
         pytest-xdist in one of its own: where xdist was imported, `sys.path` was another."""
         if any(argument.startswith("-n") for argument in arguments):
-            return self.start(*arguments)
+            return self.start(*WITHOUT, *arguments)
         return self.pytester.runpytest_inprocess(*arguments)
 
     def start(self, *arguments: str) -> pytest.RunResult:

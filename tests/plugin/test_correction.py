@@ -45,7 +45,7 @@ def outcome(project: Project) -> dict[str, tuple[object, object]]:
 )
 def test_several_processes_correct_as_one_does(project: Project, rate: float, verdict: str) -> None:
     project.suite(cases(0.9))
-    assert project.run("-n2", "--ft-correction=holm", "--ft-update").ret == pytest.ExitCode.OK
+    assert project.run("--ft-correction=holm", "--ft-update").ret == pytest.ExitCode.OK
     project.suite(cases(rate))
     one = project.run("--ft-correction=holm", "--ft-json=out.json")
     expected = outcome(project)
