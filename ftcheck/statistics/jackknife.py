@@ -32,13 +32,15 @@ Collapsing equal rows first does not pay: for macro-F1 of 77 classes on 10,000 e
 """
 
 
-def influence(rows: FloatArray, aggregate: Aggregate) -> FloatArray:
+def influence(rows: FloatArray, aggregate: Aggregate, totals: FloatArray | None = None) -> FloatArray:
     """What each example adds to the metric: (n, c) statistics -> (n,), centred; NaN or infinite where f(T - X_i) is.
+    `totals` are the column sums, where they are known.
 
     g_i = (n - 1) / n · (f(T) - f(T - X_i)), the jackknife's; for a mean (x_i - mean) / n.
     """
     n, columns = rows.shape
-    totals = rows.sum(axis=0)
+    if totals is None:
+        totals = rows.sum(axis=0)
     step = max(1, _CHUNK // max(1, columns))
     left_out = np.concatenate([aggregate(totals - rows[start : start + step]) for start in range(0, n, step)])
     added = (n - 1) / n * (aggregate(totals) - left_out)
@@ -87,7 +89,7 @@ def units(
     """
     if len({rows.shape for rows in statistics}) != 1:
         raise ValueError(f"runs need statistics of one shape, got {[rows.shape for rows in statistics]}")
-    counted = np.logical_or.reduce([(rows != 0).any(axis=1) for rows in statistics])
+    counted = _counted(statistics)
     runs = [(rows if counted.all() else rows[counted]).astype(np.float64, copy=False) for rows in statistics]
     examples = len(runs[0])
     if clusters is None:
@@ -99,6 +101,16 @@ def units(
     for total, rows in zip(totals, runs, strict=True):
         np.add.at(total, cluster_of, rows)
     return totals, examples, len(ids)
+
+
+def _counted(statistics: Sequence[FloatArray]) -> npt.NDArray[np.bool_]:
+    """(n,): which examples count in any run. The last column of most metrics counts examples: looking at it alone takes
+    a thirtieth of the time."""
+    for rows in statistics:
+        if rows.shape[1] and rows[:, -1].all():
+            return np.ones(len(rows), dtype=bool)
+    found: npt.NDArray[np.bool_] = np.logical_or.reduce([(rows != 0).any(axis=1) for rows in statistics])
+    return found
 
 
 def too_few(examples: int, clusters: int | None) -> str:
