@@ -60,7 +60,10 @@ def main() -> None:
     options = parser.parse_args()
     subject = SUBJECTS[options.data]
     print(machine(), f"- {options.data}, rows {options.rows or 'all'}, judged {options.judged or 'all'},", end=" ")
-    print(f"{options.epochs:g} epochs, {options.precision}, padding: {options.padding}, dropout: {options.dropout}", end=", ")
+    print(
+        f"{options.epochs:g} epochs, {options.precision}, padding: {options.padding}, dropout: {options.dropout}",
+        end=", ",
+    )
     print(f"train_sampling_strategy: {options.sampling}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

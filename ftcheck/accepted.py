@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,6 +128,11 @@ class Entry:
 
 def entries_of(content: bytes) -> dict[str, Entry]:
     """The entries in a baseline's file. Raises BaselineError for another format, ValueError for a file that is none."""
+    return dict(_entries_of(content))
+
+
+@lru_cache(maxsize=256)  # a session looks at each before, while and after it measures
+def _entries_of(content: bytes) -> Mapping[str, Entry]:
     found = json_of(content, finite=True)
     if not isinstance(found, dict):
         raise ValueError("expected an object")
@@ -143,7 +148,7 @@ def entries_of(content: bytes) -> dict[str, Entry]:
 
 def _entry(device: str, value: Any) -> Entry:
     """Raises ValueError where `value` is none."""
-    if isinstance(value, dict) and value.get("checksum", _checksum(value)) != _checksum(value):
+    if isinstance(value, dict) and "checksum" in value and value["checksum"] != _checksum(value):
         raise ValueError(f"the entry of {shown(device, 20)} fails its checksum: it was edited by hand or damaged")
     from pydantic import ValidationError
 

@@ -7,7 +7,7 @@ import math
 import zipfile
 import zlib
 from collections.abc import Mapping
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ftcheck.errors import StoreError, shown
 
@@ -43,8 +43,6 @@ def load_npz(content: bytes, *, max_bytes: int = MAX_BYTES) -> dict[str, np.ndar
 
     Raises StoreError where it is no such file, holds Python objects, or its arrays need more than `max_bytes`.
     """
-    import numpy as np
-
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             members = archive.infolist()
@@ -53,11 +51,7 @@ def load_npz(content: bytes, *, max_bytes: int = MAX_BYTES) -> dict[str, np.ndar
                 raise StoreError("it holds something else than arrays, or one twice")
             if sum(member.file_size for member in members) > max_bytes:
                 raise StoreError(f"the arrays need more than {max_bytes:,} bytes")
-            for member in members:
-                with archive.open(member) as file:
-                    _check_header(file, member)
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+            return {member.filename.removesuffix(".npy"): _array(archive, member) for member in members}
     except (
         zipfile.BadZipFile,
         zlib.error,
@@ -71,17 +65,23 @@ def load_npz(content: bytes, *, max_bytes: int = MAX_BYTES) -> dict[str, np.ndar
         raise StoreError(f"this is no readable .npz file: {type(error).__name__}: {shown(error)}") from None
 
 
-def _check_header(file: IO[bytes], member: zipfile.ZipInfo) -> None:
-    """Refuse an array whose header claims more than the file holds: NumPy takes the memory before it reads."""
+def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray[Any, Any]:
+    """One array. One whose header claims more than the file holds is refused: NumPy takes the memory before it
+    reads."""
+    import numpy as np
     from numpy.lib import format as npy
 
-    version = npy.read_magic(file)
-    read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}.get(version)
-    if read is None:
-        raise ValueError(f"array format {version} of {member.filename}")
-    shape, _, dtype = read(file)
-    if dtype.hasobject:
-        raise ValueError(f"{member.filename} holds Python objects")
-    # Values of no bytes would be as many as the header says, and walking them would not end.
-    if math.prod(shape) * max(1, dtype.itemsize) > member.file_size - file.tell():
-        raise ValueError(f"{member.filename} claims more values than it holds")
+    with archive.open(member) as file:
+        version = npy.read_magic(file)
+        read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}.get(version)
+        if read is None:
+            raise ValueError(f"array format {version} of {member.filename}")
+        shape, by_columns, dtype = read(file)
+        if dtype.hasobject:
+            raise ValueError(f"{member.filename} holds Python objects")
+        # Values of no bytes would be as many as the header says, and walking them would not end.
+        count = math.prod(shape)
+        if min(shape, default=0) < 0 or count * max(1, dtype.itemsize) > member.file_size - file.tell():
+            raise ValueError(f"{member.filename} claims more values than it holds, or none that there can be")
+        values = np.frombuffer(file.read(), dtype, count)
+        return values.reshape(shape, order="F" if by_columns else "C")

@@ -76,9 +76,14 @@ class Pair:
     candidate: Arm
 
     @cached_property
+    def aligned(self) -> bool:
+        """Whether both sides judged the same examples in the same order."""
+        return np.array_equal(self.reference.ids, self.candidate.ids)
+
+    @cached_property
     def places(self) -> tuple[Places, Places]:
         """Positions of the common examples on either side, in the candidate's order."""
-        if np.array_equal(self.reference.ids, self.candidate.ids):
+        if self.aligned:
             same = np.arange(len(self.candidate.ids))
             return same, same
         known = {key: place for place, key in enumerate(_numbered(self.reference.ids))}
@@ -236,9 +241,11 @@ class Evidence:
         if len(ours) < 2:
             return Missing(verdict="incomparable", why=f"{pair.against} judged none of these examples")
         known = self.metrics[metric]
+        before_rows, after_rows = pair.reference.metrics[metric], pair.candidate.metrics[metric]
+        if part.rows is not None or not pair.aligned:
+            before_rows, after_rows = [rows[theirs] for rows in before_rows], [rows[ours] for rows in after_rows]
         if relative is not None:
-            runs = pair.reference.metrics[metric]
-            before = float(np.mean([statistics.value(rows[theirs], known.aggregate) for rows in runs]))
+            before = float(np.mean([statistics.value(rows, known.aggregate) for rows in before_rows]))
             if not before > 0:
                 return Missing(
                     verdict="incomparable",
@@ -246,8 +253,8 @@ class Evidence:
                 )
         value = self.values[metric].value
         return statistics.compare(
-            [rows[theirs] for rows in pair.reference.metrics[metric]],
-            [rows[ours] for rows in pair.candidate.metrics[metric]],
+            before_rows,
+            after_rows,
             known.aggregate,
             greater_is_better=known.greater_is_better,
             scale=known.scale,

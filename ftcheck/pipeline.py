@@ -63,7 +63,7 @@ class Pipeline(Production):
         *,
         peers: Peers,
     ) -> Measured:
-        from ftcheck import inspecting, references
+        from ftcheck import references
         from ftcheck.judging import judge
 
         finish = partial(self.finish, on_progress=on_progress, on_wait=on_wait)
@@ -106,8 +106,11 @@ class Pipeline(Production):
             references=judgement.references,
             limited=self.settings.limit,
             data=judged_data(finished[0].run),
-            breakdown=inspecting.breakdown(case, judgement, others, self.store) if self.settings.charted else None,
         )
+        if self.settings.charted:
+            from ftcheck import inspecting
+
+            result = replace(result, breakdown=inspecting.breakdown(case, judgement, others, self.store))
         if self.chosen:
             from ftcheck import verifying
 

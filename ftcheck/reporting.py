@@ -15,6 +15,7 @@ import pytest
 
 from ftcheck import correcting, shared
 from ftcheck.errors import HistoryError, UsageError, shown
+from ftcheck.importing import plainly
 from ftcheck.privacy import hidden
 from ftcheck.results import WORST_FIRST, CaseResult, Json
 
@@ -207,8 +208,9 @@ class Reporting(ABC):
         """Add the results to the history, and their cases' past to them. What keeps it from that is only told."""
         if not self.results or (self.settings.cache == "off" and self.settings.history is None):
             return
-        from ftcheck import history
-        from ftcheck.store import default_cache_dir
+        with plainly():
+            from ftcheck import history
+            from ftcheck.store import default_cache_dir
 
         try:
             cache_dir = Path(self.settings.cache_dir) if self.settings.cache_dir else default_cache_dir()

@@ -98,7 +98,8 @@ class FtSession(Reporting):
     @cached_property
     def device(self) -> Device:
         """The device that --ft-device means here. Raises UsageError where it isn't there."""
-        from ftcheck.devices import resolve
+        with plainly():
+            from ftcheck.devices import resolve
 
         return resolve(self.settings.device)
 
@@ -138,7 +139,8 @@ class FtSession(Reporting):
         being measured."""
         state = item.stash[STATE]
         if state.finetuned is None:
-            from ftcheck.finetuned import Finetuned
+            with plainly():
+                from ftcheck.finetuned import Finetuned
 
             case = item.stash[CASE]
             try:
@@ -183,7 +185,7 @@ class FtSession(Reporting):
             return
         self.begun = True
         with plainly():
-            from ftcheck import inspecting, judging, references  # noqa: F401  what every case needs
+            from ftcheck import judging, references  # noqa: F401  what every case needs
 
             self.pipeline  # noqa: B018  made on access
         with self.pipeline.identifier.at_once():
@@ -439,8 +441,7 @@ def _check_workers(config: pytest.Config, settings: Settings) -> None:
 def _hide_secrets(report: pytest.TestReport) -> None:
     """Of what libraries and tests printed and raised: locals of a traceback (`--showlocals`), say."""
     report.sections = [(name, privacy.hidden(content)) for name, content in report.sections]
-    text = report.longreprtext
-    if report.failed and privacy.hidden(text) != text:
+    if report.failed and privacy.hidden(text := report.longreprtext) != text:
         report.longrepr = privacy.hidden(text)
 
 

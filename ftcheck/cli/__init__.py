@@ -122,7 +122,7 @@ def schema(
     """Print a JSON Schema, for editors and for whoever reads results."""
     if of == "suite":
         from ftcheck import catalogue
-        from ftcheck.spec import json_schema
+        from ftcheck.spec.schema import json_schema
 
         found = json_schema(catalogue.installed())
     elif of == "results":

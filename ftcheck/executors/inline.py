@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING
 from ftcheck import examples, timing
 from ftcheck.executors import Work
 from ftcheck.executors.deadline import deadline
-from ftcheck.executors.searching import informed
-from ftcheck.executors.sharing import sharing
-from ftcheck.finetune import OnProgress, Trained, resuming
+from ftcheck.finetune import OnProgress, Trained
 from ftcheck.store import Entry, Publication, Store, StoreCorruptionError
 
 if TYPE_CHECKING:
@@ -39,6 +37,8 @@ class InlineExecutor:
     def produce(
         self, work: Work, store: Store, on_progress: OnProgress, on_wait: Callable[[str], None]
     ) -> frozenset[str]:
+        from ftcheck.executors.searching import informed
+        from ftcheck.executors.sharing import sharing
         from ftcheck.finetune.session import FineTuning
 
         made = set()
@@ -111,6 +111,8 @@ def _complete(publication: Publication, trained: Trained, work: Work) -> None:
 def _unfinished(work: Work, store: Store) -> Path | None:
     """Where a training's checkpoints lie until it is published; None where it writes none. What was broken off is gone
     on with, unless it is to be done anew."""
+    from ftcheck.finetune import resuming
+
     if not resuming.asked_for(work.job):
         return None
     if work.redo:

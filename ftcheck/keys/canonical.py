@@ -77,7 +77,7 @@ def diff(old: Mapping[str, Json], new: Mapping[str, Json]) -> tuple[Change, ...]
     Library versions are named by the library alone ("transformers 5.17.0 → 5.23.0"), hashes are shortened.
     """
     return tuple(
-        Change(path.removeprefix("versions."), _leaf(a), _leaf(b)) for path, a, b in _differences("", old, new)
+        Change(_path(parts).removeprefix("versions."), _leaf(a), _leaf(b)) for parts, a, b in _differences((), old, new)
     )
 
 
@@ -136,24 +136,27 @@ def _plain(value: object) -> Json:
     )
 
 
-def _below(path: str, name: str) -> str:
-    return f"{path}.{shown(name)}" if path else shown(name)
+def _path(parts: tuple[str | int, ...]) -> str:
+    """`a.b[0]`."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{shown(part)}" for part in parts).removeprefix(".")
 
 
 _ABSENT: Final = object()
 
 
-def _differences(path: str, old: object, new: object) -> Iterator[tuple[str, object, object]]:
+def _differences(
+    parts: tuple[str | int, ...], old: object, new: object
+) -> Iterator[tuple[tuple[str | int, ...], object, object]]:
     before, after = ({} if side is _ABSENT else side for side in (old, new))
     if isinstance(before, dict) and isinstance(after, dict) and (before or after):
         for name in sorted({*before, *after}):
-            yield from _differences(_below(path, name), before.get(name, _ABSENT), after.get(name, _ABSENT))
+            yield from _differences((*parts, name), before.get(name, _ABSENT), after.get(name, _ABSENT))
     elif all(side is _ABSENT or isinstance(side, list) for side in (old, new)) and (_items(old) or _items(new)):
         for index in range(max(len(_items(old)), len(_items(new)))):
             pair = (items[index] if index < len(items) else _ABSENT for items in (_items(old), _items(new)))
-            yield from _differences(f"{path}[{index}]", *pair)
+            yield from _differences((*parts, index), *pair)
     elif type(old) is not type(new) or old != new:
-        yield path, old, new
+        yield parts, old, new
 
 
 def _items(side: object) -> list[object]:

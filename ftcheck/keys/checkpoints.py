@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -158,5 +159,6 @@ def _shards(index: Path) -> set[str]:
         ) from None
 
 
+@lru_cache(maxsize=4096)  # checkpoints of many cases have the same names
 def _matches(name: str, patterns: tuple[str, ...]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)

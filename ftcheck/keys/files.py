@@ -24,13 +24,16 @@ LARGE: Final = 16 * 1024**2
 """Bytes from which on a file is worth waiting for another process that reads it."""
 
 _CHUNK: Final = 4 * 1024 * 1024
+_THREADED: Final = 1024 * 1024
 
 
 def file_digest(path: Path) -> str:
     """blake3 (hex) of a file's bytes. Raises OSError."""
-    hasher = blake3(max_threads=blake3.AUTO)
     with plainfiles.opened(path) as file:
-        while chunk := file.read(_CHUNK):
+        size = os.fstat(file.fileno()).st_size
+        # Starting threads takes longer than hashing a small file, as does making room for a large one.
+        hasher = blake3(max_threads=blake3.AUTO if size > _THREADED else 1)
+        while chunk := file.read(min(_CHUNK, size + 1)):
             hasher.update(chunk)
     return str(hasher.hexdigest())
 

@@ -8,10 +8,15 @@ _NARROW = dict.fromkeys(map(ord, "≤≥−±→←·…∞–×"))
 """Deletes characters of ftcheck's own that take one column, as those of ASCII do."""
 
 
+def _is_narrow(text: str) -> bool:
+    """Whether every character is known to take one column."""
+    plain = text.translate(_NARROW)
+    return plain.isascii() and plain.isprintable()
+
+
 def width(text: str) -> int:
     """Columns that `text` takes."""
-    plain = text.translate(_NARROW)
-    if plain.isascii() and plain.isprintable():
+    if _is_narrow(text):
         return len(text)
     from rich.cells import cell_len  # here, since its table takes milliseconds to load
 
@@ -41,15 +46,16 @@ def wrapped(text: str, columns: int, indent: str = "", hanging: str = "") -> Ite
     """Lines of at most `columns`, broken between words; a word is broken where it takes more than a line by itself, as
     a Japanese sentence may, but not one without wide characters: a path or a key is copied in one piece."""
     line, start = indent, indent
+    measure = len if _is_narrow(indent + hanging + text) else width
     for word in text.split():
         space = " " if line != start else ""
-        if width(line + space + word) <= columns:
+        if measure(line + space + word) <= columns:
             line += space + word
             continue
         if line != start:
             yield line
             line = start = hanging
-        pieces = _chopped(word, max(columns - width(line), 2)) if width(word) > len(word) else [word]
+        pieces = _chopped(word, max(columns - measure(line), 2)) if measure(word) > len(word) else [word]
         yield from (line + piece for piece in pieces[:-1])
         start = hanging if len(pieces) > 1 else start
         line = start + pieces[-1]

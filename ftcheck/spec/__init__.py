@@ -23,7 +23,6 @@ from ftcheck.spec.expand import expand
 from ftcheck.spec.fields import keys_of
 from ftcheck.spec.links import link
 from ftcheck.spec.matrix import case_id
-from ftcheck.spec.schema import json_schema
 
 __all__ = [
     "EVAL_SPLITS",
@@ -49,7 +48,6 @@ __all__ = [
     "TechniqueFacts",
     "case_id",
     "expand",
-    "json_schema",
     "keys_of",
     "link",
 ]

@@ -46,11 +46,10 @@ def of_each(rows: NumberArray, aggregate: Aggregate) -> FloatArray:
     return np.concatenate([aggregate(block) for block in floats(rows)])
 
 
-def without_each(rows: NumberArray, aggregate: Aggregate) -> FloatArray:
-    """The metric without each example, (n,).
+def without_each(rows: NumberArray, aggregate: Aggregate, total: FloatArray) -> FloatArray:
+    """The metric without each example, (n,), of rows that add up to `total`.
 
     Collapsing equal rows first does not pay: for macro-F1 of 77 classes on 10,000 examples, finding them (np.unique)
     takes 92 ms, leaving out every example one by one less than 10 ms.
     """
-    total = totals(rows)
     return np.concatenate([aggregate(total - part) for part in parts(rows)])

@@ -196,7 +196,8 @@ def compare(
         raise ValueError("a comparison needs runs on both sides")
     runs, examples, groups = units([*baseline, *candidate], clusters)
     sides = runs[: len(baseline)], runs[len(baseline) :]
-    values = [np.array([blocks.value(rows, aggregate) for rows in side]) for side in sides]
+    totals = [[blocks.totals(rows) for rows in side] for side in sides]
+    values = [np.array([float(aggregate(total)) for total in side]) for side in totals]
     before, after = (float(side.mean()) for side in values)
     if relative is not None and before <= 0:
         raise ValueError(f"a margin of a share of the baseline needs a baseline above 0, got {before}")
@@ -208,8 +209,8 @@ def compare(
     if not why_not:
         known = _evidence(
             (
-                _arm(sides[0], values[0], fixed_baseline, aggregate),
-                _arm(sides[1], values[1], fixed_candidate, aggregate),
+                _arm(sides[0], totals[0], values[0], fixed_baseline, aggregate),
+                _arm(sides[1], totals[1], values[1], fixed_candidate, aggregate),
             ),
             scale=scale,
             weight=weight,
@@ -279,8 +280,10 @@ def _evidence(
     return _Evidence("", source, plain, weighted)
 
 
-def _arm(runs: Sequence[NumberArray], values: FloatArray, fixed: bool, aggregate: Aggregate) -> _Arm:
-    influences = np.stack([influence(rows, aggregate) for rows in runs])
+def _arm(
+    runs: Sequence[NumberArray], totals: Sequence[FloatArray], values: FloatArray, fixed: bool, aggregate: Aggregate
+) -> _Arm:
+    influences = np.stack([influence(rows, aggregate, total) for rows, total in zip(runs, totals, strict=True)])
     known = spread(influences, values, binary=False, fixed=fixed)
     seeds = SeedNoise(s2=known.s2, d=known.d, nu=known.nu, values=tuple(values.tolist())) if known.seeded else None
     return _Arm(float(values.mean()), influences.mean(axis=0), len(runs), fixed, seeds)
@@ -348,6 +351,9 @@ def _paired(before: _Arm, after: _Arm, weight: float, scale: Scale) -> tuple[flo
 def _discordant(before: Sequence[NumberArray], after: Sequence[NumberArray]) -> int:
     found = 0
     for rows in zip(*map(blocks.floats, [*before, *after]), strict=True):
-        first, second = (np.mean(side, axis=0) for side in (rows[: len(before)], rows[len(before) :]))
+        sides = rows[: len(before)], rows[len(before) :]
+        first, second = (side[0] if len(side) == 1 else np.mean(side, axis=0) for side in sides)
+        unlike = np.any(first != second, axis=1)  # most are equal, and comparing closely takes long
+        first, second = first[unlike], second[unlike]
         found += int((~np.isclose(first, second, rtol=1e-9, atol=1e-12, equal_nan=True)).any(axis=1).sum())
     return found

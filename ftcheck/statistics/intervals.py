@@ -124,7 +124,8 @@ def estimate(
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
     runs, examples, groups = units(statistics, clusters)
-    values = np.array([blocks.value(rows, aggregate) for rows in runs])
+    totals = [blocks.totals(rows) for rows in runs]
+    values = np.array([float(aggregate(total)) for total in totals])
     value, per_run = float(values.mean()), tuple(values.tolist())
 
     def without_interval(why: str, known: Spread | None = None) -> Estimate:
@@ -137,7 +138,7 @@ def estimate(
         return without_interval("a run's value is not a finite number")
     if no_interval:
         return without_interval(no_interval)
-    influences = np.stack([influence(rows, aggregate) for rows in runs])
+    influences = np.stack([influence(rows, aggregate, total) for rows, total in zip(runs, totals, strict=True)])
     if not np.isfinite(influences).all():
         return without_interval("one of the examples decides whether there is a value at all")
     binary = binary and clusters is None

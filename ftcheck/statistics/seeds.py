@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -127,15 +128,19 @@ def prior_sd(
     for few). Metrics of another scale have no points: there the guess is that many percent of `value`. `compare`
     doubles it to σ_max.
     """
-    if scale == "proportion":
-        for known in PUBLISHED.get(task, ()):
-            if dataset is not None and _names(known, dataset):
-                return known.points / 100, known.source
+    if scale == "proportion" and dataset is not None and (known := _published(task, dataset)) is not None:
+        return known.points / 100, known.source
     points = next(guess for below, guess in _GUESSES if (train_rows or 0) < below)
     rows = "an unknown number of" if train_rows is None else f"{train_rows:,}"
     if scale == "proportion":
         return points / 100, f"a guess of {points} points for {rows} training rows"
     return points / 100 * abs(value), f"a guess of {points} % of the value for {rows} training rows"
+
+
+@lru_cache(maxsize=64)
+def _published(task: str, dataset: str) -> _Published | None:
+    """What is known of a data set; None where nothing is."""
+    return next((known for known in PUBLISHED.get(task, ()) if _names(known, dataset)), None)
 
 
 def _names(known: _Published, dataset: str) -> bool:

@@ -16,8 +16,9 @@ from pydantic import BaseModel
 from ftcheck import catalogue, metrics, options, suitefile, tasks
 from ftcheck.finetune.data import readers
 from ftcheck.finetune.data.readers import for_suffix
-from ftcheck.spec import READERS, Case, expand, json_schema
+from ftcheck.spec import READERS, Case, expand
 from ftcheck.spec.fields import CaseFields, CheckpointFields, DataFields
+from ftcheck.spec.schema import json_schema
 from ftcheck.tasks.generation import Generation
 
 ROOT = Path(__file__).parents[2]

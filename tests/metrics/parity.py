@@ -22,7 +22,8 @@ def value(built: Metric, predictions: Sequence[Any], references: Sequence[Any]) 
 
 def without_each(built: Metric, predictions: Sequence[Any], references: Sequence[Any]) -> FloatArray:
     """The metric without each example in turn, as the statistics have it."""
-    return blocks.without_each(built.statistics(predictions, references), built.aggregate)
+    rows = built.statistics(predictions, references)
+    return blocks.without_each(rows, built.aggregate, blocks.totals(rows))
 
 
 def scored_without_each(

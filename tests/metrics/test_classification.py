@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ftcheck import metrics, statistics
 from ftcheck.errors import MetricError
-from ftcheck.metrics import Context, Lookup, Metric
+from ftcheck.metrics import Context, Lookup, Metric, counts
 from ftcheck.statistics import blocks
 
 LOOKUP = Lookup(inputs=frozenset({"label"}))
@@ -145,7 +145,8 @@ def test_leaving_examples_out_equals_computing_without_them(name: str) -> None:
     rng = np.random.default_rng(1)
     predictions, references = rng.integers(3, size=(2, 12)).tolist()
     metric = LOOKUP.build(name, THREE)
-    left_out = blocks.without_each(metric.statistics(predictions, references), metric.aggregate)
+    rows = metric.statistics(predictions, references)
+    left_out = blocks.without_each(rows, metric.aggregate, blocks.totals(rows))
     expected = [
         value(metric, predictions[:row] + predictions[row + 1 :], references[:row] + references[row + 1 :])
         for row in range(12)
@@ -157,3 +158,12 @@ def test_nothing_warns_where_scikit_learn_would() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert value(LOOKUP.build("macro_f1", THREE), [0], [1]) == 0
+
+
+@pytest.mark.parametrize("classes", [1, 2, 3, 7, 8, 20])
+def test_sums_over_few_classes_are_numpys_to_the_last_digit(classes: int) -> None:
+    random = np.random.default_rng(classes)
+    for shape in ((), (1,), (50,), (2, 50)):
+        table = random.random((*shape, 3 * classes + 1))
+        for values in np.split(table[..., :-1], 3, axis=-1):
+            assert np.array_equal(counts._over_classes(values), values.sum(-1))

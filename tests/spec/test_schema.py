@@ -9,8 +9,8 @@ import jsonschema
 import pytest
 
 from ftcheck import catalogue
-from ftcheck.spec import Catalogue, json_schema
-from ftcheck.spec.schema import DIALECT
+from ftcheck.spec import Catalogue
+from ftcheck.spec.schema import DIALECT, json_schema
 from ftcheck.suitefile import parse
 from tests.spec.catalogue import CATALOGUE, cases, errors
 

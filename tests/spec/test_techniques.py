@@ -11,7 +11,8 @@ from pydantic import Field
 
 from ftcheck.errors import SuiteErrors
 from ftcheck.finetune.techniques import Options, Technique
-from ftcheck.spec import Case, Facts, TechniqueFacts, expand, json_schema, link
+from ftcheck.spec import Case, Facts, TechniqueFacts, expand, link
+from ftcheck.spec.schema import json_schema
 from ftcheck.suitefile import parse
 from tests.spec.catalogue import FakeCatalogue
 

@@ -332,6 +332,26 @@ def test_every_style_of_annotation_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "between",
+    [
+        pytest.param("    def read(\n        self,\n    ) -> int:\n\n        return 1\n", id="a-method"),
+        pytest.param("    @property\n    def device(self): return self\n", id="a-property"),
+        pytest.param('    def said(self):\n        return """\nno end yet\n"""\n', id="a-text-that-looks-like-the-end"),
+        pytest.param("    if True:\n        def one(self): ...\n", id="within-a-condition"),
+    ],
+)
+def test_functions_hide_no_fields(tmp_path: Path, between: str) -> None:
+    """They aren't parsed, since most of the source is within them."""
+    (tmp_path / "__init__.py").write_text("")
+    (tmp_path / "training_args.py").write_text(
+        "def first():\n    return 0\n\n\nclass TrainingArguments:\n    a: int = 1\n"
+        f"{between}    b: float = 2.0\n\n\nasync def last():\n    c: int = 3\n"
+    )
+    found = training_fields.read(tmp_path).fields
+    assert {name: known.default for name, known in found.items()} == {"a": 1, "b": 2.0}
+
+
+@pytest.mark.parametrize(
     "source",
     [
         pytest.param(None, id="no-file"),
@@ -358,10 +378,11 @@ def test_reading_suites_imports_nothing_heavy() -> None:
     """Collection and planning stay fast: no torch, transformers, datasets, NumPy or pytest."""
     code = (
         "import sys; from pathlib import Path; from ftcheck import catalogue, devices, spec, suitefile\n"
+        "from ftcheck.spec import schema\n"
         "text = b'cases: {a: {checkpoint: o/m, task: text-classification, data: o/d, training: {max_steps: 1},'\n"
         "text += b' gates: {accuracy: {min: 0}}}}'\n"
         "spec.expand(suitefile.parse(text, Path('a.ft.yaml')), catalogue.installed())\n"
-        "spec.json_schema(catalogue.installed()); devices.resolve('auto')\n"
+        "schema.json_schema(catalogue.installed()); devices.resolve('auto')\n"
         "heavy = {'torch', 'transformers', 'datasets', 'numpy', 'pytest', 'pyarrow', 'scipy'}\n"
         "print(sorted(heavy & sys.modules.keys()))"
     )

@@ -43,7 +43,7 @@ PLAIN = "text or bytes without a format"
 
 READERS: dict[str, tuple[set[str], str]] = {
     "accepted.py": ({"json_of"}, "baseline"),
-    "arrays.py": ({"np.load", "open", "zipfile.ZipFile"}, "npz"),
+    "arrays.py": ({"frombuffer", "open", "zipfile.ZipFile"}, "npz"),
     "baselines.py": ({"load_npz", "plainfiles.read"}, "baseline"),
     "certificate/folder.py": ({"open", "os.fdopen"}, "certificate"),
     "certificate/issuing.py": ({"open"}, WRITTEN),
