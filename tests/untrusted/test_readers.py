@@ -104,6 +104,7 @@ READERS: dict[str, tuple[set[str], str]] = {
     "reporting.py": ({"open"}, WRITTEN),
     "scoring.py": ({"arrays.load_npz"}, "store"),
     "shared.py": ({"json.loads", "read_bytes", "read_text"}, OURS),
+    "statistics/significance.py": ({"frombuffer"}, OURS),
     "store/cases.py": ({"plainfiles.json_of", "plainfiles.read"}, "memo"),
     "store/entry.py": ({"json.loads", "open", "plainfiles.json_of", "plainfiles.read"}, "store"),
     "store/locking.py": ({"open"}, WRITTEN),
