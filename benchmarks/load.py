@@ -6,8 +6,9 @@
 
 `session` and `entries` do the same with a small number, a large one and one half-way between, and print what one more
 costs: bytes of peak memory, and processor time, in the upper half as a multiple of the lower one (linear: 1). Each
-prints a line of JSON per figure. The exit code is 1 where something was lost or done twice. Training is faked by
-tests/fake.py; keys, locks, store, statistics and reports are real.
+prints a line of JSON per figure. `session` does it with plain pytest too: with tests that do nothing, and have as many
+properties in the JUnit file as a case has. The exit code is 1 where something was lost or done twice. Training is faked
+by tests/fake.py; keys, locks, store, statistics and reports are real.
 """
 
 from __future__ import annotations
@@ -37,6 +38,13 @@ ENVIRONMENT = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 EXAMPLES = 100
 WARM = 50
 """Reads after which a worker has done all that it does."""
+PLAIN = """
+import pytest
+@pytest.mark.parametrize("number", range({tests}))
+def test_nothing(number, record_property):
+    for place in range({properties}):
+        record_property(f"property{{place}}", f"{{number}}.{{place}}")
+"""
 CONFTEST = """
 import os, sys
 from tests import fake
@@ -85,11 +93,16 @@ def between(small: int, large: int) -> tuple[int, int, int]:
 def session(root: Path, cases: int, small: int) -> None:
     """A session with all reports that finds nothing, and one that finds everything; of few cases and of many."""
     reports = ("--ft-json=out.json", "--ft-html=out.html", "--junitxml=out.xml")
-    taken: dict[str, list[Sample]] = {"cold": [], "warm": []}
+    taken: dict[str, list[Sample]] = {"cold": [], "warm": [], "plain pytest": []}
     for count in between(small, cases):
         folder = project(root / f"cases-{count}", CONFTEST, cases=count, examples=EXAMPLES)
-        for samples in taken.values():
-            samples.append(pytest_in(folder, root / f"store-{count}", *reports))
+        for state in ("cold", "warm"):
+            taken[state].append(pytest_in(folder, root / f"store-{count}", *reports))
+        properties = (folder / "out.xml").read_text().count("<property ") // count
+        plain = root / f"plain-{count}"
+        plain.mkdir()
+        (plain / "test_plain.py").write_text(PLAIN.format(tests=count, properties=properties))
+        taken["plain pytest"].append(pytest_in(plain, root, "-p", "no:ftcheck", "--junitxml=out.xml"))
         written = json.loads((folder / "out.json").read_text())
         if not written["complete"] or len(written["results"]) != count:
             sys.exit(f"{len(written['results'])} results of {count} cases")

@@ -238,21 +238,22 @@ class Reporting(ABC):
             self.say(f"note: {said}", yellow=True)
 
     def _write(self, *, complete: bool) -> None:
-        """The reports that were asked for as files. The page is made of a results file, so that it equals one that is
-        made of it later. Raises UsageError."""
-        if self.file is not None:
-            self.file.write(complete=complete)
+        """The reports that were asked for as files. The page equals one that is made of the results file later. Raises
+        UsageError."""
+        created = self.file.write(complete=complete) if self.file is not None else ""
         if self.settings.html is None or self.config.option.collectonly:
             return
-        from tempfile import TemporaryDirectory
-
+        import ftcheck
         from ftcheck.report import html, jsonfile
 
-        with TemporaryDirectory(prefix="ftcheck-") as folder:
-            path = Path(self.settings.json or Path(folder) / "results.json")
-            if self.file is None:
-                jsonfile.write(path, list(self.results.values()), complete=complete, missing=self.missing)
-            html.write(self.settings.html, jsonfile.load(path))
+        document = jsonfile.Document(
+            results=list(self.results.values()),
+            complete=complete,
+            missing=tuple(self.missing),
+            created=created or jsonfile.now(),
+            version=ftcheck.__version__,
+        )
+        html.write(self.settings.html, document)
 
     def _summarize(self, *, complete: bool) -> None:
         """In a job of GitHub Actions, put the results on its page."""

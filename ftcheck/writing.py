@@ -6,6 +6,7 @@ import glob
 import os
 import tempfile
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -14,14 +15,15 @@ STALE: Final = 3600.0
 """Seconds after which a scratch file is nobody's any more: its process was killed."""
 
 
-def replace_whole(path: Path, content: bytes) -> None:
-    """Put `content` at `path` in one step, in folders made where there are none. Raises OSError, and what was there is
-    left as it was then. What a process that was killed left of its own attempt is deleted."""
+def replace_whole(path: Path, content: bytes | Iterable[bytes]) -> None:
+    """Put `content`, or its pieces as they are made, at `path` in one step, in folders made where there are none.
+    Raises OSError, and what was there is left as it was then. What a process that was killed left of its own attempt is
+    deleted."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            file.writelines([content] if isinstance(content, bytes) else content)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)

@@ -41,7 +41,7 @@ def card(
         before, name or path.absolute().parent.name, chosen, version=found.version, measured=found.created
     )
     if after != before:
-        write_whole(path, after, "card")
+        write_whole(path, [after], "card")
     print(f"{path}: {', '.join(f'{result.case_id} {result.verdict}' for result in chosen)}")
 
 

@@ -29,20 +29,20 @@ def report(
         raise UsageError("--markdown, --html and --csv: choose one")
     found = jsonfile.load(results)
     if markdown:
-        text = pages.page(found.results, complete=found.complete, missing=found.missing)
+        pieces = iter([pages.page(found.results, complete=found.complete, missing=found.missing)])
     elif html:
-        text = site.page(found)
+        pieces = site.pieces(found)
     elif csv:
-        text = csv_table(COLUMNS, [list(row.values()) for row in rows(found.results)])
+        pieces = iter([csv_table(COLUMNS, [list(row.values()) for row in rows(found.results)])])
     else:
         lines = terminal.table(found.results, width=_width(), details=False)
         if not found.complete:
             lines += terminal.unfinished(found.missing, _width())
-        text = "\n".join(line.text for line in lines) + "\n"
+        pieces = (f"{line.text}\n" for line in lines)
     if output is None:
-        sys.stdout.write(text)
+        sys.stdout.writelines(pieces)
         return
-    write_whole(output, text, "--output")
+    write_whole(output, pieces, "--output")
 
 
 def _width() -> int:

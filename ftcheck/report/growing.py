@@ -46,11 +46,12 @@ class GrowingFile:
             except UsageError:  # of no use now: the last writing says it, if it still can't be done
                 self._last = time.monotonic() + RETRY
 
-    def write(self, *, complete: bool) -> None:
-        """Write now. Raises UsageError where the file can't be written."""
+    def write(self, *, complete: bool) -> str:
+        """Write now. Returns the moment that the file names. Raises UsageError where it can't be written."""
         start = time.monotonic()
         ordered = [self._lines[nodeid] for nodeid in sorted(self._lines)]
-        jsonfile.written(self._path, ordered, complete=complete, missing=self._missing())
+        created = jsonfile.written(self._path, ordered, complete=complete, missing=self._missing())
         self._last = time.monotonic()
         self._cost = (self._last - start) / max(len(self._lines), 1)
         self._waiting = False
+        return created

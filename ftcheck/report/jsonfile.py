@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -28,7 +28,7 @@ def write(path: str | Path, results: Sequence[CaseResult], *, complete: bool, mi
     measured and have no result. Raises UsageError where `path` can't be written.
     """
     ordered = sorted(results, key=lambda result: result.nodeid)
-    written(path, [line(result) for result in ordered], complete=complete, missing=missing)
+    written(path, map(line, ordered), complete=complete, missing=missing)
 
 
 def line(result: CaseResult) -> str:
@@ -36,18 +36,31 @@ def line(result: CaseResult) -> str:
     return json.dumps(finite(result.to_json()), allow_nan=False)
 
 
-def written(path: str | Path, lines: Sequence[str], *, complete: bool, missing: Sequence[str]) -> None:
-    """The same of results that are each a `line` already, by node id."""
+def written(path: str | Path, lines: Iterable[str], *, complete: bool, missing: Sequence[str]) -> str:
+    """The same of results that are each a `line` already, by node id. Returns the moment that the file names."""
+    created = now()
     head = {
         "schema": SCHEMA_VERSION,
         "ftcheck": ftcheck.__version__,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "created": created,
         "complete": complete,
         "missing": list(missing),
     }
-    opened = json.dumps(head, indent=1).removesuffix("\n}")
-    listed = ",\n".join(f"  {text}" for text in lines)
-    write_whole(Path(path), f'{opened},\n "results": [\n{listed}\n ]\n}}\n', "--ft-json")
+    write_whole(Path(path), _pieces(head, lines), "--ft-json")
+    return created
+
+
+def now() -> str:
+    """As a results file has it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _pieces(head: dict[str, Any], lines: Iterable[str]) -> Iterator[str]:
+    yield json.dumps(head, indent=1).removesuffix("\n}")
+    yield ',\n "results": ['
+    for place, text in enumerate(lines):
+        yield f"{',' if place else ''}\n  {text}"
+    yield "\n ]\n}\n"
 
 
 def schema() -> dict[str, Any]:

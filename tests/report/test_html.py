@@ -56,6 +56,25 @@ def test_a_page_of_the_same_file_is_the_same(tmp_path: Path) -> None:
     assert html.page(jsonfile.load(tmp_path / "a.json")) == first
 
 
+def test_a_case_is_made_when_what_is_before_it_was_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that no page of thousands is in memory."""
+    drawn, draw = [], charts.figures
+
+    def noted(result: CaseResult) -> list[Figure]:
+        drawn.append(result.nodeid)
+        return draw(result)
+
+    monkeypatch.setattr(charts, "figures", noted)
+    cases = [results.case(nodeid=f"s::{i}") for i in range(5)]
+    document = Document(results=cases, complete=True, missing=(), created="2026-11-02T10:00:00+00:00", version="1")
+    so_far, begun = "", []
+    for piece in html.pieces(document):
+        so_far += piece
+        begun.append((so_far.count("<article"), len(drawn)))
+    assert all(after - before <= 1 for before, after in begun)
+    assert begun[-1] == (5, 5)
+
+
 def test_it_loads_nothing() -> None:
     outline = Outline(of(results.case(), results.case(verdict="error", error="none", nodeid="e")))
     assert not {"link", "img", "iframe", "object", "embed", "base"} & set(outline.tags)
@@ -129,20 +148,20 @@ def test_fifty_cases_as_long_as_can_be_are_less_than_two_megabytes() -> None:
 
 
 def test_where_charts_are_too_large_those_of_failed_cases_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Then the first of each case that passed, then the second."""
+    """Those that passed share what is left."""
     chart = Figure(
         id="c", title="", description="", svg="x" * figures.ROOM, table=Table(head=(), rows=(("y" * 10**6,),))
     )
     monkeypatch.setattr(charts, "figures", lambda _: [chart] * 3)
     monkeypatch.setattr(figures, "LEAST", 9)
     verdicts: tuple[Verdict, ...] = ("fail", "pass", "pass", "pass")
-    drawn = figures.views([results.case(verdict=verdict) for verdict in verdicts])
-    assert [len(one.shown) for one in drawn] == [3, 2, 2, 1]
+    drawn = list(figures.views([results.case(verdict=verdict) for verdict in verdicts]))
+    assert [len(one.shown) for one in drawn] == [3, 1, 2, 2]
     assert [one.left_out.partition(":")[0] for one in drawn] == [
         "",
-        "1 chart left out",
-        "1 chart left out",
         "2 charts left out",
+        "1 chart left out",
+        "1 chart left out",
     ]
 
 

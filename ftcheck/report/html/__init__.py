@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+from collections.abc import Iterator
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -25,26 +26,32 @@ LONGEST = 1000
 
 def page(document: Document) -> str:
     """The report of a session, or of a results file: the same values make the same text."""
+    return "".join(pieces(document))
+
+
+def pieces(document: Document) -> Iterator[str]:
+    """The same, a case at a time: a page of thousands isn't held in memory."""
     from markupsafe import Markup
 
     from ftcheck.report import charts
     from ftcheck.report.html.view import report
 
     style, script = charts.STYLE + _asset("style.css"), _asset("script.js")
-    return _template().render(
+    made = _template().generate(
         report=report(document),
         style=Markup(style),  # noqa: S704  ours, and so is the script
         script=Markup(script),  # noqa: S704
         policy=f"default-src 'none'; style-src 'sha256-{_digest(style)}'; script-src 'sha256-{_digest(script)}'; "
         "base-uri 'none'; form-action 'none'",
     )
+    return map(str, made)  # Markup would escape what it is added to
 
 
 def write(path: str | os.PathLike[str], document: Document) -> None:
     """Write the page to `path`, whole or not at all. Raises UsageError where it can't be written."""
     from ftcheck.report.files import write_whole
 
-    write_whole(Path(path), page(document), "--ft-html")
+    write_whole(Path(path), pieces(document), "--ft-html")
 
 
 @cache

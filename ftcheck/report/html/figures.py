@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from markupsafe import Markup
 
@@ -34,28 +36,17 @@ class FiguresView:
     left_out: str
 
 
-def views(results: Sequence[CaseResult]) -> list[FiguresView]:
-    """For each case, in the order given."""
-    drawn = [charts.figures(result) for result in results]
-    kept = _fitting(drawn, [result.verdict == "pass" for result in results])
-    return [
-        FiguresView(shown=tuple(map(_view, figures[:count])), left_out=_left_out(len(figures) - count))
-        for figures, count in zip(drawn, kept, strict=True)
-    ]
-
-
-def _fitting(drawn: Sequence[Sequence[Figure]], passed: Sequence[bool]) -> list[int]:
-    """How many of each case's charts there is room for: those of cases that did not pass come first, then the first
-    chart of each that did, then the second."""
-    room = ROOM * max(LEAST, len(drawn))
-    kept = [0] * len(drawn)
-    turns = [(passed[case] * place, case, figure) for case, of in enumerate(drawn) for place, figure in enumerate(of)]
-    for _, case, figure in sorted(turns, key=lambda turn: (passed[turn[1]], turn[0])):
-        room -= _size(figure)
-        if room < 0:
-            break
-        kept[case] += 1
-    return kept
+def views(results: Sequence[CaseResult]) -> Iterator[FiguresView]:
+    """For each case, in the order given, drawn when it is asked for: those that did not pass come first and have what
+    room there is, and those that did share what is left evenly."""
+    room = ROOM * max(LEAST, len(results))
+    for place, result in enumerate(results):
+        share = room / (len(results) - place) if result.verdict == "pass" else room
+        figures = charts.figures(result)
+        ends = list(accumulate(map(_size, figures)))
+        count = bisect_right(ends, share)
+        room -= ends[count - 1] if count else 0
+        yield FiguresView(shown=tuple(map(_view, figures[:count])), left_out=_left_out(len(figures) - count))
 
 
 def _size(figure: Figure) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ftcheck.report import markdown, numbers, terminal
@@ -56,7 +56,7 @@ class Environment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportView:
-    """The page."""
+    """The page. What there is for each case is made when it is its turn, once."""
 
     title: str
     verdict: Verdict | None
@@ -68,10 +68,12 @@ class ReportView:
     summary: str
     verdicts: tuple[tuple[Verdict, int], ...]
     tasks: tuple[str, ...]
-    rows: tuple[Row, ...]
+    count: int
+    """Of the cases."""
+    rows: Iterator[Row]
     compared: bool
     """Whether some row has a difference."""
-    cases: tuple[CaseView, ...]
+    cases: Iterator[CaseView]
     environments: tuple[Environment, ...]
 
 
@@ -80,17 +82,6 @@ def report(document: Document) -> ReportView:
     results = sorted(document.results, key=lambda r: (markdown.ORDER.index(r.verdict), r.nodeid))
     environments = _environments(results)
     counts = Counter(result.verdict for result in results)
-    rows = tuple(_row(result, f"case-{place + 1}") for place, result in enumerate(results))
-    views = [
-        cases.view(
-            result,
-            anchor=row.anchor,
-            opened=len(results) == 1 or (place < OPENED and result.verdict != "pass"),
-            figures=charts,
-            environments=[(known.anchor, known.title) for known in _of(result, environments)],
-        )
-        for place, (result, row, charts) in enumerate(zip(results, rows, figures.views(results), strict=True))
-    ]
     return ReportView(
         title=_capital(markdown.headline(results)),
         verdict=results[0].verdict if results else None,
@@ -100,11 +91,27 @@ def report(document: Document) -> ReportView:
         summary=_summary(results),
         verdicts=tuple((verdict, counts[verdict]) for verdict in markdown.ORDER if counts[verdict]),
         tasks=tuple(sorted({result.task for result in results})),
-        rows=rows,
-        compared=any(row.difference.text for row in rows),
-        cases=tuple(views),
+        count=len(results),
+        rows=(_row(result, _anchor(place)) for place, result in enumerate(results)),
+        compared=any(_row(result, "").difference.text for result in results),
+        cases=_cases(results, environments),
         environments=environments,
     )
+
+
+def _cases(results: Sequence[CaseResult], environments: Sequence[Environment]) -> Iterator[CaseView]:
+    for place, (result, charts) in enumerate(zip(results, figures.views(results), strict=True)):
+        yield cases.view(
+            result,
+            anchor=_anchor(place),
+            opened=len(results) == 1 or (place < OPENED and result.verdict != "pass"),
+            figures=charts,
+            environments=[(known.anchor, known.title) for known in _of(result, environments)],
+        )
+
+
+def _anchor(place: int) -> str:
+    return f"case-{place + 1}"
 
 
 def _capital(text: str) -> str:
