@@ -17,7 +17,7 @@ from ftcheck import baselines, correcting, options, privacy, proposals, shared, 
 from ftcheck.containing import contained
 from ftcheck.errors import BaselineError, FtcheckError, MissingExtraError, UsageError, shown
 from ftcheck.foreseeing import Foresight
-from ftcheck.importing import plainly
+from ftcheck.importing import keep, plainly
 from ftcheck.report import junit
 from ftcheck.reporting import Reporting
 from ftcheck.results import CaseResult
@@ -56,6 +56,8 @@ class FtSession(Reporting):
     items: list[pytest.Item] = field(default_factory=list)
     turn: pytest.Item | None = None
     """The item that runs now; what it measures may be another's case."""
+    alone: bool = False
+    """Whether the session runs nothing but cases."""
     begun: bool = False
     """Whether the executor knows of the session's cases."""
     cases: dict[tuple[Path, str], Case] = field(default_factory=dict)
@@ -188,6 +190,8 @@ class FtSession(Reporting):
             from ftcheck import judging, references  # noqa: F401  what every case needs
 
             self.pipeline  # noqa: B018  made on access
+        if self.alone:
+            keep()
         with self.pipeline.identifier.at_once():
             if self.settings.verify is not None:
                 from ftcheck import verifying
@@ -264,6 +268,7 @@ class FtSession(Reporting):
     @pytest.hookimpl(tryfirst=True)  # before xdist's worker says that it is done
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self.items = [item for item in session.items if self.owns(item)]
+        self.alone = len(self.items) == len(session.items)
         self.planned = dict.fromkeys(item.nodeid for item in self.items)
         self.begin_file()
         if self.worker:

@@ -58,3 +58,26 @@ def test_a_session_loads_no_more_than_it_needs(
     assert not {name.partition(".")[0] for name in after - before} & HEAVY
     ours = sorted(name for name in after if name.partition(".")[0] == "ftcheck")
     assert len(ours) <= most, ours
+
+
+FROZEN = """
+import gc
+from pathlib import Path
+
+def pytest_unconfigure(config):
+    Path("frozen.txt").write_text(str(gc.get_freeze_count()))
+"""
+
+
+@pytest.mark.parametrize(("others", "some"), [(False, True), (True, False)], ids=["only cases", "other tests too"])
+def test_the_collector_passes_over_what_was_imported_where_nobody_else_is_told_of_garbage(
+    project: Project, others: bool, some: bool
+) -> None:
+    project.suite("  good:\n    training: {learning_rate: 0.9}\n    gates: {accuracy: {min: 0.5}}\n")
+    project.run()
+    (project.path / "conftest.py").write_text(FROZEN)
+    if others:
+        (project.path / "test_other.py").write_text("def test_nothing(): pass\n")
+    project.start().assert_outcomes(passed=1 + others)
+    frozen = int((project.path / "frozen.txt").read_text())
+    assert (frozen > 10_000) is some
