@@ -7,8 +7,9 @@
 `session` and `entries` do the same with a small number, a large one and one half-way between, and print what one more
 costs: bytes of peak memory, and processor time, in the upper half as a multiple of the lower one (linear: 1). Each
 prints a line of JSON per figure. `session` does it with plain pytest too: with tests that do nothing, and have as many
-properties in the JUnit file as a case has. The exit code is 1 where something was lost or done twice. Training is faked
-by tests/fake.py; keys, locks, store, statistics and reports are real.
+properties in the JUnit file as a case has; `entries` with a script that only reads all files of the store. The exit
+code is 1 where something was lost or done twice. Training is faked by tests/fake.py; keys, locks, store, statistics and
+reports are real.
 """
 
 from __future__ import annotations
@@ -44,6 +45,13 @@ import pytest
 def test_nothing(number, record_property):
     for place in range({properties}):
         record_property(f"property{{place}}", f"{{number}}.{{place}}")
+"""
+READING = """
+import os, sys
+for folder, _, names in os.walk(sys.argv[1]):
+    for name in names:
+        with open(os.path.join(folder, name), "rb") as file:
+            file.read()
 """
 CONFTEST = """
 import os, sys
@@ -231,10 +239,11 @@ def entries(root: Path, count: int, small: int) -> None:
             train(Filling(place), number)
         filled = size
         for command in ("ls", "verify", "prune --older-than=30d --dry-run"):
-            taken.setdefault(command, []).append(ftcheck(root, place, command))
+            taken.setdefault(f"ftcheck cache {command}", []).append(ftcheck(root, place, command))
+        taken.setdefault("plain reading of the same files", []).append(run([sys.executable, "-c", READING, str(place)]))
         opened.append(counted(folder, place))
     for name, samples in taken.items():
-        compared(f"ftcheck cache {name}", between(small, count), samples)
+        compared(name, between(small, count), samples)
     told("session of 20 cases: files and folders of the store opened", few=opened[0], many=opened[-1])
     old = time.time() - timedelta(days=60).total_seconds()
     for number in range(count // 2):

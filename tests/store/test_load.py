@@ -17,7 +17,7 @@ SCRIPT = Path(__file__).resolve().parent.parent.parent / "benchmarks" / "load.py
     [
         pytest.param(["session", "--cases=6", "--small=2"], 6, id="a-session-of-many-cases"),
         pytest.param(["workers", "--workers=3", "--keys=4", "--seconds=3"], 1, id="many-processes-on-one-store"),
-        pytest.param(["entries", "--entries=60", "--small=20"], 5, id="a-large-store"),
+        pytest.param(["entries", "--entries=60", "--small=20"], 6, id="a-large-store"),
     ],
 )
 def test_the_load_test_holds(arguments: list[str], figures: int) -> None:
