@@ -247,7 +247,7 @@ class Reporting(ABC):
         from ftcheck.report import html, jsonfile
 
         document = jsonfile.Document(
-            results=list(self.results.values()),
+            results=list(map(jsonfile.as_read, self.results.values())),
             complete=complete,
             missing=tuple(self.missing),
             created=created or jsonfile.now(),

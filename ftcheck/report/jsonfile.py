@@ -63,6 +63,13 @@ def _pieces(head: dict[str, Any], lines: Iterable[str]) -> Iterator[str]:
     yield "\n ]\n}\n"
 
 
+def as_read(result: CaseResult) -> CaseResult:
+    """The result as it comes out of a file: itself, unless it has numbers that JSON doesn't have."""
+    plain = result.to_json()
+    known = finite(plain)
+    return result if known == plain else _result(known)
+
+
 def schema() -> dict[str, Any]:
     """JSON Schema (draft 2020-12) of a results file. Where a number is NaN or infinite, the file has null."""
     case = _adapter().json_schema(ref_template="#/$defs/{model}")

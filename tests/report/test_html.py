@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from ftcheck.report.html.texts import Piece
 from ftcheck.report.jsonfile import Document
 from ftcheck.results import CaseResult, Flip, Mark, Marked, Reference, Verdict, WorstExample
 from tests.report import hostile, results
+from tests.report.charts.test_figures import whole
 
 
 def of(*cases: CaseResult, complete: bool = True) -> str:
@@ -54,6 +57,16 @@ def test_a_page_of_the_same_file_is_the_same(tmp_path: Path) -> None:
     cases = [results.case(), *hostile.every()[:5]]
     first = html.page(written(tmp_path / "a.json", *cases))
     assert html.page(jsonfile.load(tmp_path / "a.json")) == first
+
+
+def test_a_page_of_results_in_memory_is_that_of_their_file(tmp_path: Path) -> None:
+    """A session's page is made of the former, `ftcheck report`'s of the latter; numbers may not be finite."""
+    infinite = results.metric("accuracy", math.inf)
+    cases = [results.case(), results.case(metrics=(infinite,), gates=()), *hostile.every(), whole()]
+    cases = [replace(case, nodeid=f"s::{place}") for place, case in enumerate(cases)]
+    document = written(tmp_path / "out.json", *cases)
+    assert html.page(replace(document, results=list(map(jsonfile.as_read, cases)))) == html.page(document)
+    assert jsonfile.as_read(cases[0]) is cases[0]
 
 
 def test_a_case_is_made_when_what_is_before_it_was_written(monkeypatch: pytest.MonkeyPatch) -> None:
