@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -28,12 +29,13 @@ def report(
     if markdown + html + csv > 1:
         raise UsageError("--markdown, --html and --csv: choose one")
     found = jsonfile.load(results)
+    pieces: Iterable[str]
     if markdown:
-        pieces = iter([pages.page(found.results, complete=found.complete, missing=found.missing)])
+        pieces = [pages.page(found.results, complete=found.complete, missing=found.missing)]
     elif html:
         pieces = site.pieces(found)
     elif csv:
-        pieces = iter([csv_table(COLUMNS, [list(row.values()) for row in rows(found.results)])])
+        pieces = [csv_table(COLUMNS, [list(row.values()) for row in rows(found.results)])]
     else:
         lines = terminal.table(found.results, width=_width(), details=False)
         if not found.complete:
