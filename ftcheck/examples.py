@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Sequence
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,25 +23,50 @@ def write(records: Sequence[dict[str, Any]], path: Path) -> None:
 
     from ftcheck.errors import MetricError
 
+    names = records[0] if records else ()
     try:
-        table = pa.Table.from_pylist(list(records))
+        table = pa.table({name: _column([record.get(name) for record in records]) for name in names})
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise MetricError(f"the task's records can't be stored as a table: {error}") from None
     pq.write_table(table, path, compression="zstd")
 
 
 def read(content: bytes) -> list[dict[str, Any]]:
-    """The records in the order they were written. Raises StoreError for bytes that are no such table."""
+    """The records in the order they were written; lists of floats are `array("d")`, a fifth of the size. Raises
+    StoreError for bytes that are no such table."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     from ftcheck.errors import StoreError
 
     try:
-        records: list[dict[str, Any]] = pq.read_table(pa.BufferReader(content)).to_pylist()
+        table = pq.read_table(pa.BufferReader(content))
+        values = [_values(column.combine_chunks()) for column in table.columns]
     except (pa.ArrowException, OSError) as error:
         raise StoreError(f"{FILE} can't be read: {error}") from None
-    return records
+    return [dict(zip(table.column_names, row, strict=True)) for row in zip(*values, strict=True)]
+
+
+def _column(values: list[Any]) -> Any:
+    """A pyarrow array of these."""
+    import pyarrow as pa
+
+    if not (values and all(isinstance(value, array) and value.typecode == "d" for value in values)):
+        return pa.array([value.tolist() if isinstance(value, array) else value for value in values])
+    ends = accumulate(map(len, values), initial=0)
+    numbers = b"".join(values)
+    flat = pa.Array.from_buffers(pa.float64(), len(numbers) // 8, [None, pa.py_buffer(numbers)])
+    return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), flat)
+
+
+def _values(column: Any) -> Iterable[Any]:
+    import pyarrow as pa
+
+    if column.type != pa.list_(pa.float64()) or column.null_count or column.flatten().null_count:
+        found: list[Any] = column.to_pylist()
+        return found
+    flat, ends = numbers(column.flatten()), column.offsets.to_pylist()
+    return (array("d", flat[start - ends[0] : end - ends[0]].tobytes()) for start, end in pairwise(ends))
 
 
 def hash_bytes(hashes: Sequence[str]) -> npt.NDArray[np.uint8]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -83,8 +84,11 @@ class Finetuned:
     @property
     @_blames_the_caller
     def examples(self) -> list[dict[str, Any]]:
-        """The first seed's predictions: one record per judged example, as the task makes them."""
-        return self._open().runs[0].records()
+        """The first seed's predictions: one record per judged example, of plain values and lists."""
+        return [
+            {name: value.tolist() if isinstance(value, array) else value for name, value in record.items()}
+            for record in self._open().runs[0].records()
+        ]
 
     @property
     @_blames_the_caller

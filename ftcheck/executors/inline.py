@@ -94,7 +94,7 @@ class InlineExecutor:
         predicted = tuning.predict()
         with timing.phase("store"), store.publish("predictions", work.predict, replace=True) as publication:
             examples.write(predicted.records, publication.path / examples.FILE)
-            content = asdict(predicted)
+            content = asdict(replace(predicted, records=[]))  # asdict copies all that is in them
             del content["records"]
             work.refuse_changed()
             publication.content = content

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 import math
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -58,6 +59,11 @@ def metric(
     return described
 
 
+def _lists(predictions: Sequence[Any]) -> Sequence[Any]:
+    """Lists of floats, which records may have as arrays, as what they are said to be."""
+    return [value.tolist() if isinstance(value, array) else value for value in predictions]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Computed:
     """What a function gives: the mean of one score per example, or one number for all of them."""
@@ -80,6 +86,7 @@ class Computed:
         n = len(references)
         if n == 0:
             return np.zeros((0, 2))
+        predictions = _lists(predictions)
         with self.ready() as compute:
             found = self._numbers(compute, predictions, references, "")
             if found.ndim == 1:
@@ -99,7 +106,7 @@ class Computed:
         if not len(references):
             return math.nan
         with self.ready() as compute:
-            return float(self._numbers(compute, predictions, references, "").mean())
+            return float(self._numbers(compute, _lists(predictions), references, "").mean())
 
     def no_interval(self, statistics: NumberArray) -> str:
         """Too many examples for one number for all; the mean of their scores has an interval in any case."""
@@ -158,7 +165,7 @@ class Wrapped:
         """What the class gives, which must be (examples, k)."""
         import numpy as np
 
-        found = np.asarray(self._called("statistics", predictions, references))
+        found = np.asarray(self._called("statistics", _lists(predictions), references))
         if found.ndim != 2 or len(found) != len(references) or found.dtype.kind not in "biuf":
             raise MetricError(
                 f"{self.name}.statistics must return ({len(references):,}, k) numbers, got {found.dtype} {found.shape}"

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 Meta = dict[str, Any]
 """JSON object: what a task learned from the training rows."""
 Record = dict[str, Any]
-"""One example's prediction as builtins: a row of examples.parquet. Holds at least what `score_inputs` needs."""
+"""One example's prediction as builtins: a row of examples.parquet. Holds at least what `score_inputs` needs, which gets
+lists of floats as `array("d")`."""
 Rows = Any
 """A datasets.Dataset whose columns have the task's names."""
 Where = Callable[[int], str]

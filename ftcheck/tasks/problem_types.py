@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -141,7 +142,7 @@ class SingleLabel(ProblemType):
         for part in chunks(len(logits)):
             probabilities = softmax(logits[part])
             found["prediction"].extend(probabilities.argmax(axis=-1).tolist())
-            found["scores"].extend(probabilities.tolist())
+            found["scores"].extend(array("d", row.tobytes()) for row in probabilities)
         return found
 
     def score_inputs(self, records: Sequence[Record]) -> dict[Input, tuple[Sequence[Any], Sequence[Any]]]:
@@ -210,7 +211,7 @@ class MultiLabel(ProblemType):
         for part in chunks(len(logits)):
             probabilities = sigmoid(logits[part])
             found["prediction"].extend((probabilities >= threshold).astype(int).tolist())
-            found["scores"].extend(probabilities.tolist())
+            found["scores"].extend(array("d", row.tobytes()) for row in probabilities)
         return found
 
     def score_inputs(self, records: Sequence[Record]) -> dict[Input, tuple[Sequence[Any], Sequence[Any]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from array import array
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,29 @@ def test_the_number_is_the_one_that_it_returns(load: Load, name: str, expected: 
     given = [0, 1, 1, 0], [0, 1, 1, 1]
     assert value(metric, *given) == pytest.approx(expected)
     assert metrics.value(metric, *given) == pytest.approx(expected)
+
+
+OF_LISTS = """
+def share(predictions, references):
+    return [float(type(p) is list and sorted(p) + [1.0] == [0.25, 0.75, 1.0]) for p in predictions]
+
+class Share:
+    scale = "proportion"
+
+    def statistics(self, predictions, references):
+        return [[score, 1] for score in share(predictions, references)]
+
+    def aggregate(self, totals):
+        return totals[..., 0] / totals[..., 1]
+"""
+
+
+@pytest.mark.parametrize("name", ["share", "Share"])
+def test_probabilities_are_lists_for_it_whatever_records_hold(load: Load, name: str) -> None:
+    metric = built(f"{load(OF_LISTS)}:{name}")
+    given = [array("d", [0.25, 0.75]), [0.75, 0.25]], [0, 1]
+    assert value(metric, *given) == 1.0
+    assert metrics.value(metric, *given) == 1.0
 
 
 def test_a_mean_of_scores_has_the_interval_of_any_other_mean(load: Load) -> None:

@@ -79,7 +79,7 @@ def test_good(finetuned):
     assert finetuned.metrics["accuracy"] > 0.85
     assert finetuned.metrics["accuracy"].interval.low < finetuned.metrics["accuracy"]
     assert finetuned.metrics["accuracy"].per_seed == (0.89,)
-    assert len(finetuned.examples) == 100
+    assert [example["scores"] for example in finetuned.examples] == [[0.1, 0.9]] * 100
 
 @ftcheck.case(**FIELDS, training={"learning_rate": 0.6}, gates={"accuracy": {"min": 0.8}})
 def test_gate_fails():
