@@ -9,7 +9,8 @@ checkpoints of `fixtures/`, which end texts by themselves: they show how many te
 
 Of each pair the ratio of processor seconds is taken, which other work on the machine disturbs least: how many times
 as long the other takes. Set OMP_NUM_THREADS=1, since waiting threads count too. ftcheck's way is one by one left out by
-`without-leaving`, `without-casts`, or altered: `static`, `batch:N`.
+`without-leaving`, `without-casts`, or altered: `static`, `batch:N`. With `--judged`, of an encoder-decoder, the
+likelihood of the summaries is asked for, too, as an evaluation does: `reading-twice` reads the sources again to write.
 """
 
 from __future__ import annotations
@@ -21,17 +22,21 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import torch
 import transformers
 from measure import machine, median_and_range
 
+from ftcheck import tasks
 from ftcheck.finetune import predict, writing
-from ftcheck.tasks.features import EncodedRows, Gatherer, collator
+from ftcheck.finetune.generating import Writer
+from ftcheck.tasks.features import EncodedRows, Gatherer, Ragged, collator
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 PAD, END = 0, 102
@@ -49,6 +54,7 @@ def main() -> None:
     parser.add_argument("--beams", type=int, default=1)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--against", nargs="+", default=["guide", "good", "without-leaving", "without-casts"])
+    parser.add_argument("--judged", action="store_true")
     options = parser.parse_args()
     transformers.logging.set_verbosity_error()
     sources, lengths = _texts(options.prompts)
@@ -84,9 +90,15 @@ def _ours(
     model: Any, tokenizer: Any, prompts: EncodedRows, options: argparse.Namespace, batch: int = 64, **more: Any
 ) -> Texts:
     arguments = {"max_new_tokens": LIMIT, "num_beams": options.beams, **more}
-    return predict.generate(
-        model, tokenizer, prompts, arguments, device="cpu", precision=options.precision, batch_size=batch
-    ).texts
+    where = {"device": "cpu", "precision": options.precision, "batch_size": batch}
+    writer = Writer(model, tokenizer, prompts, arguments, **where)
+    if options.judged:
+        task = tasks.get("summarization")
+        labels = tokenizer(_texts(len(prompts))[1][: len(prompts)])["input_ids"]
+        features = replace(prompts, ragged={"labels": Ragged.of([np.array(ids) for ids in labels])})
+        on_read = writer.take if writer.reads(features) else None
+        predict.run(model, features, task.collator(tokenizer, None), task, **where, on_read=on_read)
+    return writer.finish().texts
 
 
 def _way(
@@ -101,12 +113,11 @@ def _way(
         return partial(ours, batch=int(number))
     if kind == "static":
         return partial(ours, cache_implementation="static")
-    attribute, instead = WITHOUT[kind]
-    return lambda: _patched(attribute, instead, ours)
+    return lambda: _patched(*WITHOUT[kind], ours)
 
 
-def _patched(attribute: str, instead: Any, write: Callable[[], Texts]) -> Texts:
-    with mock.patch.object(writing, attribute, instead):
+def _patched(where: Any, attribute: str, instead: Any, write: Callable[[], Texts]) -> Texts:
+    with mock.patch.object(where, attribute, instead):
         return write()
 
 
@@ -168,6 +179,8 @@ def _encoder_decoder(kind: str, sources: list[str], summaries: list[str]) -> tup
         @wraps(base.forward)  # what a model takes, `generate` reads of its signature
         def forward(self, *args: Any, **kwargs: Any) -> Any:
             output = super().forward(*args, **kwargs)
+            if output.past_key_values is None:  # nothing is written
+                return output
             wanted = table[(kwargs["attention_mask"].sum(dim=1) * 7919) % len(table)]
             ends = output.past_key_values.get_seq_length() >= wanted
             output.logits[:, -1, END] = torch.where(ends, 1e4, -1e4).to(output.logits.dtype)
@@ -221,11 +234,12 @@ MODELS: Mapping[str, Callable[[list[str], list[str]], tuple[Any, Any, EncodedRow
 SCRIPTS = {"guide": (8, False), "good": (32, True)}
 """Batch size, and whether sorted by length."""
 
-WITHOUT: Mapping[str, tuple[str, Any]] = {
-    "without-leaving": ("finished_rows_leave", lambda model, arguments: nullcontext()),
-    "without-casts": ("weights_cast_once", lambda model: torch.inference_mode()),
+WITHOUT: Mapping[str, tuple[Any, str, Any]] = {
+    "without-leaving": (writing, "finished_rows_leave", lambda model, arguments: nullcontext()),
+    "without-casts": (writing, "weights_cast_once", lambda model: torch.inference_mode()),
+    "reading-twice": (Writer, "reads", lambda self, features: False),
 }
-"""Function of `ftcheck.finetune.writing` -> what stands for it."""
+"""Where a function is, its name, and what stands for it."""
 
 
 if __name__ == "__main__":

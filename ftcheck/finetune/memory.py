@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ftcheck.errors import OutOfMemoryError, TrainingError
 from ftcheck.finetune import Job
 
 if TYPE_CHECKING:
     import numpy as np
+
+T = TypeVar("T")
 
 LOGITS_AT_ONCE = 1 << 29
 """Bytes that float32 logits of a judged batch may have, unless those of one feature have more: with what models and
@@ -42,6 +44,17 @@ def out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return True
     return isinstance(error, RuntimeError | OSError) and _SAID.search(str(error)) is not None
+
+
+def unless_out_of_memory(compute: Callable[[], T], *, last_try: bool) -> T | None:
+    """What is computed; None where memory ran out, unless this is the last try. The error goes, and with it what its
+    traceback kept of the device's memory."""
+    try:
+        return compute()
+    except (RuntimeError, MemoryError) as error:
+        if last_try or not out_of_memory(error):
+            raise
+    return None
 
 
 def _needed(error: BaseException) -> str:

@@ -7,15 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from ftcheck import timing
 from ftcheck.errors import TrainingError
 from ftcheck.finetune import Job, allocator, memory, spreading
 from ftcheck.finetune.environment import give_back
-from ftcheck.finetune.memory import out_of_memory, told_of_answers
+from ftcheck.finetune.memory import told_of_answers
 from ftcheck.finetune.output import Speaker
 from ftcheck.finetune.work import Tokens
 from ftcheck.tasks import Meta, Task, head
@@ -31,9 +29,10 @@ BATCH_SIZE = 64
 LOGITS = ("logits", "start_logits", "end_logits")
 """What outputs of models call what they say."""
 
-T = TypeVar("T")
 OnBatch = Callable[[int, int], None]
 """(features done, features in all)."""
+OnRead = Callable[[Sequence[int], Any], None]
+"""(numbers of features, (features, places, width): what the model's encoder made of them, None where it isn't told)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,33 +67,21 @@ def answer(
     on_batch: OnBatch | None = None,
 ) -> Answers:
     """Everything that `Task.decode` wants to know: the model's outputs for `features`, and what it generates from
-    `prompts` (None: as many at a time as BATCH_SIZE, or fewer where their caches would be large). Leaves the model in
-    evaluation mode."""
+    `prompts` (None: as many at a time as BATCH_SIZE, or fewer where their caches would be large). What an encoder
+    reads for both it reads once. Leaves the model in evaluation mode."""
     import numpy as np
 
     from ftcheck.finetune import writing
+    from ftcheck.finetune.generating import Writer
 
     options = job.case.task_options
     answers = Answers(arrays=[], loss=None)
-    if task.runs_model(features):
-        collate = task.collator(tokenizer, None)
-        answers = run(
-            model,
-            features,
-            collate,
-            task,
-            device=job.device,
-            precision=job.precision,
-            batch_size=batch_size,
-            on_batch=on_batch,
-        )
-    if prompts is None:
-        return answers
-    arguments = task.generation(tokenizer, meta, options)
-    longest = int(np.diff(prompts.starts).max(initial=0))
-    size = texts_at_once or min(BATCH_SIZE, writing.rows_that_fit(model, longest, arguments))
-    with timing.phase("generate"):
-        generated = generate(
+    writer, size = None, 0
+    if prompts is not None:
+        arguments = task.generation(tokenizer, meta, options)
+        longest = int(np.diff(prompts.starts).max(initial=0))
+        size = texts_at_once or min(BATCH_SIZE, writing.rows_that_fit(model, longest, arguments))
+        writer = Writer(
             model,
             tokenizer,
             prompts,
@@ -104,152 +91,34 @@ def answer(
             batch_size=size,
             on_batch=on_batch,
         )
+    if task.runs_model(features):
+        once = vars(type(task)).get("read_once") and writer is not None and writer.reads(features)
+        reader = writer if once else None
+        answers = run(
+            model,
+            features,
+            task.collator(tokenizer, None),
+            task,
+            device=job.device,
+            precision=job.precision,
+            batch_size=batch_size,
+            on_batch=on_batch if reader is None else None,
+            on_read=None if reader is None else reader.take,
+        )
+    if writer is None:
+        return answers
+    generated = writer.finish()
     notes = generated.notes
     if generated.batch_size < size:
         notes += (told_of_answers(size, generated.batch_size),)
     return replace(answers, texts=generated.texts, notes=notes)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Generated:
-    """What a model wrote."""
-
-    texts: list[str]
-    """One a prompt, in their order."""
-    batch_size: int
-    """How many prompts were answered at a time in the end."""
-    notes: tuple[str, ...] = ()
-
-
-def generate(
-    model: Any,
-    tokenizer: Any,
-    prompts: EncodedRows,
-    arguments: Mapping[str, Any],
-    *,
-    device: str,
-    precision: str,
-    batch_size: int,
-    on_batch: OnBatch | None = None,
-) -> Generated:
-    """What the model continues or answers each prompt with, special tokens left out.
-
-    Batches hold prompts of like length, longest first; where memory runs out, they are halved from there on. A
-    decoder's prompts are padded on the left and are not part of the answer. `arguments` are those of `model.generate`
-    (`max_new_tokens` among them), and the `seed` of sampling: each batch starts from it and its own place, so that what
-    is drawn depends on the batch size, but not on what became of other batches.
-    """
-    import torch
-
-    from ftcheck.finetune import writing
-    from ftcheck.tasks import features as encoded
-
-    alone = not model.config.is_encoder_decoder
-    collate = replace(encoded.collator(tokenizer, None), left=alone)
-    given = dict(arguments)
-    seed = given.pop("seed", 0)
-    sharing = _sharing(prompts, apart=bool(writing.settings(model, given).do_sample))
-    order = sorted(sharing, key=lambda index: -len(prompts[index]["input_ids"]))
-    texts = [""] * len(prompts)
-    low = done = endless = 0
-    watch = _NaNWatch()
-    in_step = spreading.is_spread(model)  # others would wait for this one, whose batches became others
-    model.eval()
-    with writing.weights_cast_once(model), autocast(device, precision):
-        while low < len(order):
-            chosen = order[low : low + batch_size]
-            batch = {name: t.to(device) for name, t in collate([prompts[index] for index in chosen]).items()}
-            torch.manual_seed(seed + low)
-            write = partial(_written, model, {**batch, **given, "logits_processor": [watch]})
-            tokens = _unless_out_of_memory(write, last_try=len(chosen) == 1 or in_step)
-            if tokens is None:
-                batch_size = len(chosen) // 2
-                give_back(device)
-                continue
-            watch.check()
-            # A decoder's output begins with its prompt, an encoder-decoder's with the token that it starts with.
-            tokens = tokens[:, batch["input_ids"].shape[1] if alone else 1 :]
-            without = _endless(tokens, model.generation_config, given["max_new_tokens"])
-            written = tokenizer.batch_decode(tokens, skip_special_tokens=True)
-            for index, text, has_none in zip(chosen, written, without, strict=True):
-                endless += has_none * len(sharing[index])
-                done += len(sharing[index])
-                for row in sharing[index]:
-                    texts[row] = text
-            low += len(chosen)
-            if on_batch is not None:
-                on_batch(done, len(texts))
-    if not endless:
-        return Generated(texts=texts, batch_size=batch_size)
-    limit = f"max_new_tokens ({given['max_new_tokens']})"
-    note = f"{endless:,} of {len(texts):,} generated texts reached {limit} without an end of their own"
-    return Generated(texts=texts, batch_size=batch_size, notes=(note,))
-
-
-def _sharing(prompts: EncodedRows, *, apart: bool) -> dict[int, list[int]]:
-    """The first row with a prompt -> all rows with the same, which it is answered for; each alone where `apart`."""
-    tokens, starts = prompts.tokens["input_ids"], prompts.starts
-    rows: dict[Any, list[int]] = {}
-    for row, (start, stop) in enumerate(pairwise(starts)):
-        rows.setdefault(row if apart else tokens[start:stop].tobytes(), []).append(row)
-    return {same[0]: same for same in rows.values()}
-
-
-def _written(model: Any, arguments: dict[str, Any]) -> Any:
-    """What `generate` makes of a batch."""
-    from ftcheck.finetune import writing
-
-    with writing.finished_rows_leave(model, arguments):
-        return model.generate(**arguments)
-
-
-def _unless_out_of_memory(compute: Callable[[], T], *, last_try: bool) -> T | None:
-    """What is computed; None where memory ran out, unless this is the last try. The error goes, and with it what its
-    traceback kept of the device's memory."""
-    try:
-        return compute()
-    except (RuntimeError, MemoryError) as error:
-        if last_try or not out_of_memory(error):
-            raise
-    return None
-
-
-class _NaNWatch:
-    """Looks at the scores that each token is chosen by: the largest of NaNs would be a token like any other."""
-
-    def __init__(self) -> None:
-        self._seen: Any = None
-
-    def __call__(self, input_ids: Any, scores: Any) -> Any:
-        found = scores.isnan().any()
-        self._seen = found if self._seen is None else self._seen | found  # read at the end: a device needn't wait
-        return scores
-
-    def check(self) -> None:
-        """Raises TrainingError."""
-        if self._seen is not None and bool(self._seen):
-            raise _no_numbers("scores of tokens")
-
-
-def _no_numbers(what: str) -> TrainingError:
+def no_numbers(what: str) -> TrainingError:
     return TrainingError(
         f"the model answers with {what} that are no numbers (NaN), so that nothing can be measured: its weights are "
         "broken, or too large for the precision; look at the checkpoint, or try precision: fp32"
     )
-
-
-def _endless(tokens: Any, config: Any, limit: int) -> list[bool]:
-    """Which of (batch, new tokens) have no end of their own within `limit` tokens: one that the model is forced to
-    write in the last place is none."""
-    import torch
-
-    if tokens.shape[1] < limit:
-        return [False] * len(tokens)
-    ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
-    ends = torch.tensor([end for end in ends if end is not None], device=tokens.device, dtype=tokens.dtype)
-    own = tokens[:, : limit - 1] if config.forced_eos_token_id is not None else tokens
-    without: list[bool] = (~torch.isin(own, ends).any(dim=1)).tolist()
-    return without
 
 
 def run(
@@ -262,6 +131,7 @@ def run(
     precision: str,
     batch_size: int = BATCH_SIZE,
     on_batch: OnBatch | None = None,
+    on_read: OnRead | None = None,
 ) -> Answers:
     """The task's outputs for every feature, in the order of `features`.
 
@@ -281,19 +151,20 @@ def run(
     speaker = Speaker(model, task)
     total, items = 0.0, 0
     low = 0
-    in_step = spreading.is_spread(model)
+    in_step = spreading.is_spread(model)  # others would wait for this one, whose batches became others
     model.eval()
     giving = nullcontext() if spoken is None else allocator.but_large_blocks(device)
     with writing.weights_cast_once(model), autocast(device, precision), giving:
         while low < len(order):
             chosen = _at_once(order[low : low + batch_size], spoken, model)
-            of_batch = partial(_outputs, speaker, collate([features[int(i)] for i in chosen]), task, device, tokens)
-            answered = _unless_out_of_memory(of_batch, last_try=len(chosen) == 1 or in_step)
+            collated = collate([features[int(i)] for i in chosen])
+            of_batch = partial(_outputs, speaker, collated, task, device, tokens, read=on_read is not None)
+            answered = memory.unless_out_of_memory(of_batch, last_try=len(chosen) == 1 or in_step)
             if answered is None:
                 batch_size = len(chosen) // 2
                 give_back(device)
                 continue
-            found, loss, counted = answered
+            found, loss, counted, read = answered
             total, items = total + loss, items + counted
             places: np.ndarray = chosen
             if task.per_token:
@@ -304,11 +175,13 @@ def run(
                 arrays = [np.empty((count, *values.shape[1:]), dtype=values.dtype) for values in found]
             for array, values in zip(arrays, found, strict=True):
                 if np.isnan(values).any():
-                    raise _no_numbers("outputs")
+                    raise no_numbers("outputs")
                 array[places] = values
             low += len(chosen)
             if on_batch is not None:
                 on_batch(low, len(order))
+            if on_read is not None:
+                on_read(chosen.tolist(), read)
     return Answers(arrays=arrays, loss=total / items if items else None, tokens=tokens, batch_size=batch_size)
 
 
@@ -318,9 +191,10 @@ def _at_once(features: np.ndarray, places: np.ndarray | None, model: Any) -> np.
 
 
 def _outputs(
-    speaker: Speaker, collated: Mapping[str, Any], task: Task, device: str, tokens: Tokens
-) -> tuple[list[np.ndarray], float, int]:
-    """(what the task reads of a batch's output, its summed loss, the items of that), the latter 0 without targets."""
+    speaker: Speaker, collated: Mapping[str, Any], task: Task, device: str, tokens: Tokens, *, read: bool
+) -> tuple[list[np.ndarray], float, int, Any]:
+    """(what the task reads of a batch's output, its summed loss, the items of that, what the encoder made of the
+    batch): loss and items are 0 without targets, the last is None unless `read`, and where it isn't told."""
     batch = {name: t.to(device) for name, t in collated.items()}
     targets = {name: batch.pop(name) for name in task.targets if name in batch}
     output = speaker.output(batch, targets)
@@ -328,7 +202,10 @@ def _outputs(
     told = task.targets[0] in targets
     loss, items = (float(task.loss(output, targets, 0.0)), int(task.items(targets))) if told else (0.0, 0)
     tokens.count(batch)  # now that its memory was enough
-    return found, loss, items
+    encoded = getattr(output, "encoder_last_hidden_state", None) if read else None
+    if encoded is not None and encoded.shape[:2] != batch["input_ids"].shape:  # places of its own (prompt tuning)
+        encoded = None
+    return found, loss, items, encoded
 
 
 def difference(

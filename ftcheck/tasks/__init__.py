@@ -75,6 +75,9 @@ class Task(ABC):
     in_parts: ClassVar[bool] = False
     """Whether `outputs` and `loss` read logits as `tasks.likelihood` does, so that those of some `places` may come at a
     time where there is no room for all. Not inherited: who overrides one of them may read logits otherwise."""
+    read_once: ClassVar[bool] = False
+    """Whether `forward` has an encoder read what `generate` has it read of the same tokens, so that once is enough. Not
+    inherited, either."""
 
     @abstractmethod
     def inputs(self, options: Mapping[str, Any]) -> frozenset[Input]:

@@ -16,6 +16,7 @@ class Summarization(SequenceToSequence):
     source = "document"
     target = "summary"
     in_parts = True
+    read_once = True
 
     def default_metrics(self, options: Mapping[str, Any]) -> tuple[str, ...]:
         return ("rouge1", "rouge2", "rougeL", "rougeLsum")

@@ -39,6 +39,7 @@ class Translation(SequenceToSequence):
     source = "source"
     target = "target"
     in_parts = True
+    read_once = True
 
     def default_metrics(self, options: Mapping[str, Any]) -> tuple[str, ...]:
         return ("bleu", "chrf")

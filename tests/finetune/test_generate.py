@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from ftcheck.finetune import predict
+from ftcheck.finetune.generating import Generated, Writer
 from ftcheck.tasks.features import EncodedRows, Gatherer
 from tests import tiny
 
@@ -27,14 +27,14 @@ def decoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return AutoModelForCausalLM.from_pretrained(path).eval(), tokenizer
 
 
-def generate(decoder: tuple[Any, Any], size: int, texts: list[str] = PROMPTS, **settings: Any) -> predict.Generated:
+def generate(decoder: tuple[Any, Any], size: int, texts: list[str] = PROMPTS, **settings: Any) -> Generated:
     model, tokenizer = decoder
     gathered = Gatherer()
     gathered.add(tokenizer(texts), ["input_ids"])
     prompts = EncodedRows(tokens=gathered.tokens(), starts=gathered.starts())
-    return predict.generate(
+    return Writer(
         model, tokenizer, prompts, {**SETTINGS, **settings}, device="cpu", precision="fp32", batch_size=size
-    )
+    ).finish()
 
 
 @pytest.mark.parametrize("size", [1, 2, 5])
@@ -94,7 +94,7 @@ def test_progress_counts_prompts(decoder: tuple[Any, Any]) -> None:
     model, tokenizer = decoder
     gathered, told = Gatherer(), []
     gathered.add(tokenizer(PROMPTS), ["input_ids"])
-    predict.generate(
+    Writer(
         model,
         tokenizer,
         EncodedRows(tokens=gathered.tokens(), starts=gathered.starts()),
@@ -103,7 +103,7 @@ def test_progress_counts_prompts(decoder: tuple[Any, Any]) -> None:
         precision="fp32",
         batch_size=2,
         on_batch=lambda done, total: told.append((done, total)),
-    )
+    ).finish()
     assert told == [(2, 5), (5, 5)], "two of them are the same, and answered together"
 
 

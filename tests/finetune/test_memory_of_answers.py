@@ -138,13 +138,13 @@ def test_a_batch_is_gone_before_the_next_comes(task: str, tmp_path: Path, monkey
     most, looks = 0, 0
     run = predict._outputs
 
-    def noted(speaker: Any, *given: Any) -> Any:
+    def noted(speaker: Any, *given: Any, **more: Any) -> Any:
         nonlocal most, looks
         looks += 1
         most = max(most, sum(reference() is not None for reference in alive))
         hook = speaker.model.register_forward_hook(lambda *given: alive.append(weakref.ref(given[2].logits)))
         try:
-            return run(speaker, *given)
+            return run(speaker, *given, **more)
         finally:
             hook.remove()
 

@@ -13,7 +13,7 @@ import torch
 
 from ftcheck import tasks
 from ftcheck.errors import TrainingError
-from ftcheck.finetune import predict
+from ftcheck.finetune.generating import Writer
 from ftcheck.finetune.session import FineTuning
 from tests import tiny
 from tests.finetune.jobs import DOCUMENTS, NOUNS, ROWS, TEXTS, Row, job, loaded
@@ -88,9 +88,11 @@ def test_no_text_is_written_by_a_broken_model(beams: int, checkpoints: Mapping[s
         arguments = tuning.task.generation(tuning.tokenizer, tuning.meta, made.case.task_options)
 
         def written() -> list[str]:
-            return predict.generate(
-                tuning.model, tuning.tokenizer, prompts, arguments, device="cpu", precision="fp32", batch_size=4
-            ).texts
+            return (
+                Writer(tuning.model, tuning.tokenizer, prompts, arguments, device="cpu", precision="fp32", batch_size=4)
+                .finish()
+                .texts
+            )
 
         assert len(written()) == len(rows)
         break_(tuning.model)

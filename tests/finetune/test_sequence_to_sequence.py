@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import pytest
 import torch
 
 from ftcheck.errors import CheckpointError, TrainingError
-from ftcheck.finetune import predict
+from ftcheck.finetune import memory, predict
 from ftcheck.finetune.predict import Predictor
 from ftcheck.finetune.session import FineTuning
+from ftcheck.tasks.summarization import Summarization
 from tests import tiny
 from tests.finetune.jobs import DOCUMENTS, job, loaded
 
@@ -125,6 +127,72 @@ def test_generation_is_that_of_transformers_row_by_row(kind: str, seq2seq: Mappi
         tokens = model.generate(**tokenizer(row["document"], return_tensors="pt"), **settings)
         expected.append(tokenizer.decode(tokens[0], skip_special_tokens=True))
     assert texts(predicted(seq2seq[kind], options={"generation": settings})) == expected
+
+
+TWICE = [*DOCUMENTS, DOCUMENTS[3]]
+"""A source occurs twice, and is written for once."""
+
+
+@contextmanager
+def sources_read() -> Iterator[list[int]]:
+    """How many sources encoders read, batch by batch."""
+    read: list[int] = []
+
+    def note(module: Any, given: Any, output: Any) -> None:
+        name = type(module).__name__
+        if name.endswith("Encoder") or (name == "T5Stack" and not module.is_decoder):
+            read.append(len(output[0]))
+
+    handle = torch.nn.modules.module.register_module_forward_hook(note)
+    try:
+        yield read
+    finally:
+        handle.remove()
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+@pytest.mark.parametrize("logits", [1 << 29, 1 << 13], ids=["all-at-once", "few-at-a-time"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_source_is_read_once(
+    kind: str, logits: int, beams: int, seq2seq: Mapping[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To judge the reference and to write; the text is that of a model that reads again."""
+    monkeypatch.setattr(memory, "LOGITS_AT_ONCE", logits)
+    options = {"generation": {"num_beams": beams, "max_new_tokens": 8}}
+    with sources_read() as read:
+        once = predicted(seq2seq[kind], TWICE, options=options)
+    assert sum(read) == len(TWICE)
+    assert (len(read) > 1) is (logits < 1 << 29)
+    monkeypatch.delattr(Summarization, "read_once")
+    with sources_read() as read:
+        again = predicted(seq2seq[kind], TWICE, options=options)
+    assert sum(read) == len(TWICE) + len(DOCUMENTS)
+    assert once.records == again.records
+
+
+@pytest.mark.parametrize("size", [1, 5])
+def test_texts_are_written_as_soon_as_enough_is_read(size: int, seq2seq: Mapping[str, Path]) -> None:
+    """No more is kept of what was read than the next batch needs."""
+    told: list[tuple[str, int]] = []
+    training = {"max_steps": 1, "per_device_eval_batch_size": size}
+    rows = loaded(train=DOCUMENTS, eval=TWICE)
+    with FineTuning(made(seq2seq["t5"], training=training), loaded=rows) as tuning:
+        tuning.train()
+        generate, outputs = tuning.model.generate, tuning.model.get_encoder().register_forward_hook
+        handle = outputs(lambda module, given, output: told.append(("read", len(output[0]))))
+
+        def write(**given: Any) -> Any:
+            told.append(("write", len(given["input_ids"])))
+            return generate(**given)
+
+        tuning.model.generate = write
+        tuning.predict()
+        handle.remove()
+    left = 0
+    for what, rows_of_it in told:
+        left += rows_of_it if what == "read" else -rows_of_it
+        assert left <= 2 * size
+    assert left == len(TWICE) - len(DOCUMENTS)
 
 
 def test_where_the_suite_is_silent_the_checkpoint_says_how(seq2seq: Mapping[str, Path], tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import torch
 
-from ftcheck.finetune import predict, writing
+from ftcheck.finetune import writing
+from ftcheck.finetune.generating import Writer
 from ftcheck.tasks.features import EncodedRows, Gatherer
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
@@ -57,9 +58,11 @@ def written(model: Any, checkpoint: Any, precision: str = "fp32", size: int = 64
     gathered.add({"input_ids": checkpoint[2]}, ["input_ids"])
     prompts = EncodedRows(tokens=gathered.tokens(), starts=gathered.starts())
     arguments = {"max_new_tokens": LIMIT, **settings}
-    return predict.generate(
-        model, checkpoint[1], prompts, arguments, device="cpu", precision=precision, batch_size=size
-    ).texts
+    return (
+        Writer(model, checkpoint[1], prompts, arguments, device="cpu", precision=precision, batch_size=size)
+        .finish()
+        .texts
+    )
 
 
 def plain(checkpoint: Any, **settings: Any) -> list[str]:

@@ -33,6 +33,7 @@ def _translated(
     from ftcheck.finetune import memory, predict
     from ftcheck.finetune import model as models
     from ftcheck.finetune.environment import give_back
+    from ftcheck.finetune.generating import Writer
 
     job, task = context.job, tasks.get("translation")
     source = models.Source.of_other(checkpoint, job)
@@ -44,7 +45,7 @@ def _translated(
     assert prompts is not None
     given = task.generation(tokenizer, {}, options)
     seed = given.get("seed", 0) + 2 * job.seed + number
-    generated = predict.generate(
+    generated = Writer(
         model,
         tokenizer,
         prompts,
@@ -52,7 +53,7 @@ def _translated(
         device=job.device,
         precision=job.precision,
         batch_size=predict.BATCH_SIZE,
-    )
+    ).finish()
     notes = [*prompts.notes, *generated.notes]
     if generated.batch_size < predict.BATCH_SIZE:
         notes.append(memory.told_of_answers(predict.BATCH_SIZE, generated.batch_size))
