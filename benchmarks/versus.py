@@ -3,8 +3,10 @@
 `python benchmarks/versus.py banking77 [--rows 1000] [--judged 500] [--epochs 3] [--runs 3] [--against good guide:128]`,
 with FTCHECK_REAL_DATA and FTCHECK_REAL_CHECKPOINT set (docs/real-data.md). Data: `banking77`, `wnut17`, `squad`.
 
-`good` and `guide:LENGTH` are the scripts in benchmarks/scripts. They get the same rows, epochs, batch size and learning
-rate. Of each pair the ratio of seconds is taken: how many times faster ftcheck is.
+`good` and `guide:LENGTH` are the scripts in benchmarks/scripts; `example` is transformers' own script for the task, as
+it is, out of a checkout that `--transformers` names, with a metric that `evaluate` can load without the network. All
+get the same rows, epochs, batch size and learning rate. Of each pair the ratio of seconds is taken: how many times
+faster ftcheck is.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ import os
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,20 @@ from typing import Any
 from measure import Sample, machine, median_and_range, run
 
 HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Example:
+    """transformers' own script for a task."""
+
+    script: str
+    """Below examples/pytorch."""
+    arguments: Sequence[str]
+    """Besides those that all of them take."""
+    metrics: Mapping[str, str]
+    """ftcheck's metric -> the script's."""
+    convert: Callable[[Path, Path], None] | None = None
+    """(source, target): writes the JSON that it reads; None: it reads the file itself."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +60,7 @@ class Subject:
     training: Mapping[str, Any]
     metrics: Mapping[str, str]
     """ftcheck's metric -> the script's."""
+    example: Example
 
 
 def main() -> None:
@@ -57,7 +75,10 @@ def main() -> None:
     parser.add_argument("--dropout", choices=["torch", "fast"], default="torch", help="the same")
     parser.add_argument("--sampling", choices=["random", "group_by_length"], default="random", help="the same")
     parser.add_argument("--against", nargs="+", default=["good", "guide:128"])
+    parser.add_argument("--transformers", type=Path, help="a checkout, for --against example")
     options = parser.parse_args()
+    if "example" in options.against and options.transformers is None:
+        parser.error("--against example needs --transformers CHECKOUT")
     subject = SUBJECTS[options.data]
     print(machine(), f"- {options.data}, rows {options.rows or 'all'}, judged {options.judged or 'all'},", end=" ")
     print(
@@ -75,9 +96,10 @@ def main() -> None:
         env = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(folder / "hf")}
         for against in options.against:
             ours = _ours(subject, options, *files)
-            theirs = _theirs(subject, options, *files, against)
+            theirs = (_example if against == "example" else _script)(subject, options, *files, against)
             pairs = [(run(ours, env=env), run(theirs, env=env)) for _ in range(options.runs)]
-            _report(against, pairs, subject)
+            _report(against, pairs)
+            _report_metrics(against, pairs[-1], subject, folder / "out")
 
 
 def _ours(subject: Subject, options: argparse.Namespace, train: Path, test: Path) -> list[str]:
@@ -99,7 +121,7 @@ def _ours(subject: Subject, options: argparse.Namespace, train: Path, test: Path
     return [*pytest, "--ft-device=cpu", "--ft-cache=off", f"--ft-json={train.with_name('results.json')}"]
 
 
-def _theirs(subject: Subject, options: argparse.Namespace, train: Path, test: Path, against: str) -> list[str]:
+def _script(subject: Subject, options: argparse.Namespace, train: Path, test: Path, against: str) -> list[str]:
     recipe, _, length = against.partition(":")
     training = subject.training
     return [
@@ -111,7 +133,31 @@ def _theirs(subject: Subject, options: argparse.Namespace, train: Path, test: Pa
     ]
 
 
-def _report(against: str, pairs: list[tuple[Sample, Sample]], subject: Subject) -> None:
+def _example(subject: Subject, options: argparse.Namespace, train: Path, test: Path, against: str) -> list[str]:
+    example, training = subject.example, subject.training
+    files = [train, test]
+    if example.convert is not None:
+        files = [path.with_name(f"{path.stem}.rows.json") for path in files]
+        for source, target in zip((train, test), files, strict=True):
+            example.convert(source, target)
+    return [
+        *(sys.executable, str(options.transformers / "examples/pytorch" / example.script)),
+        *("--model_name_or_path", os.environ["FTCHECK_REAL_CHECKPOINT"], *example.arguments),
+        *(
+            "--train_file",
+            str(files[0]),
+            "--validation_file",
+            str(files[1]),
+            "--output_dir",
+            str(train.with_name("out")),
+        ),
+        *("--do_train", "--do_eval", "--use_cpu", "--num_train_epochs", str(options.epochs)),
+        *("--per_device_train_batch_size", str(training["per_device_train_batch_size"])),
+        *("--learning_rate", str(training["learning_rate"]), "--max_seq_length", str(subject.max_length)),
+    ]
+
+
+def _report(against: str, pairs: list[tuple[Sample, Sample]]) -> None:
     for title, pick, unit in (
         ("seconds", lambda s: s.seconds, "s"),
         ("peak memory", lambda s: s.peak_bytes / 1e6, "MB"),
@@ -120,10 +166,17 @@ def _report(against: str, pairs: list[tuple[Sample, Sample]], subject: Subject) 
         ratios = [other / one for one, other in zip(ours, theirs, strict=True)]
         print(f"{against}, {title}: ftcheck {median_and_range(ours, unit)}; script {median_and_range(theirs, unit)}")
         print(f"  script / ftcheck: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
-    theirs = json.loads(pairs[-1][1].output.strip().splitlines()[-1])
-    shown = (f"{name} {theirs[name]:.4f}" for name in subject.metrics.values())
+
+
+def _report_metrics(against: str, pair: tuple[Sample, Sample], subject: Subject, out: Path) -> None:
+    ours, theirs = pair
+    if against == "example":
+        found, names = json.loads((out / "eval_results.json").read_text()), subject.example.metrics
+    else:
+        found, names = json.loads(theirs.output.strip().splitlines()[-1]), subject.metrics
+    shown = (f"{name} {found[name]:.4f}" for name in names.values())
     print(f"  the script's metrics: {', '.join(shown)}; ftcheck's last table:")
-    print("   ", "\n    ".join(line for line in pairs[-1][0].output.splitlines() if "versus" in line))
+    print("   ", "\n    ".join(line for line in ours.output.splitlines() if "versus" in line))
 
 
 def _cut_csv(source: Path, target: Path, rows: int) -> None:
@@ -155,6 +208,35 @@ def _cut_squad(source: Path, target: Path, rows: int) -> None:
     target.write_text(json.dumps({"version": "1.1", "data": articles}), encoding="utf-8")
 
 
+def _numbered(source: Path, target: Path) -> None:
+    """JSON lines whose classes are numbers: of names, `datasets` 5 makes texts of the script's numbers."""
+    with source.open(encoding="utf-8", newline="") as file:
+        rows = [{**row, "category": zlib.crc32(row["category"].encode())} for row in csv.DictReader(file)]
+    target.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+
+
+def _tagged(source: Path, target: Path) -> None:
+    """JSON lines of `tokens` and `ner_tags`."""
+    blocks = source.read_text(encoding="utf-8").split("\n\n")
+    sentences = ([line.split("\t") for line in block.splitlines()] for block in blocks if block.strip())
+    rows = ({"tokens": [line[0] for line in lines], "ner_tags": [line[1] for line in lines]} for lines in sentences)
+    target.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+
+
+def _asked(source: Path, target: Path) -> None:
+    """A row for each question, under `data`."""
+    rows = [
+        {
+            **{"id": asked["id"], "context": paragraph["context"], "question": asked["question"]},
+            "answers": {key: [answer[key] for answer in asked["answers"]] for key in ("text", "answer_start")},
+        }
+        for article in json.loads(source.read_text(encoding="utf-8"))["data"]
+        for paragraph in article["paragraphs"]
+        for asked in paragraph["qas"]
+    ]
+    target.write_text(json.dumps({"data": rows}), encoding="utf-8")
+
+
 SUBJECTS = {
     "banking77": Subject(
         train="banking77/train.csv",
@@ -168,6 +250,12 @@ SUBJECTS = {
         max_length=128,
         training={"learning_rate": 2e-4, "per_device_train_batch_size": 32},
         metrics={"accuracy": "accuracy", "macro_f1": "macro_f1"},
+        example=Example(
+            script="text-classification/run_classification.py",
+            arguments=("--text_column_names", "text", "--label_column_name", "category"),
+            metrics={"accuracy": "eval_accuracy"},
+            convert=_numbered,
+        ),
     ),
     "wnut17": Subject(
         train="wnut17/wnut17train.conll",
@@ -181,6 +269,9 @@ SUBJECTS = {
         max_length=128,
         training={"learning_rate": 3e-4, "per_device_train_batch_size": 16},
         metrics={"entity_f1": "entity_f1"},
+        example=Example(
+            script="token-classification/run_ner.py", arguments=(), metrics={"entity_f1": "eval_f1"}, convert=_tagged
+        ),
     ),
     "squad": Subject(
         train="squad/train-v1.1.json",
@@ -194,6 +285,12 @@ SUBJECTS = {
         max_length=384,
         training={"learning_rate": 2e-4, "per_device_train_batch_size": 16},
         metrics={"exact_match": "exact_match", "answer_f1": "answer_f1"},
+        example=Example(
+            script="question-answering/run_qa.py",
+            arguments=("--doc_stride", "128"),
+            metrics={"exact_match": "eval_exact_match", "answer_f1": "eval_f1"},
+            convert=_asked,
+        ),
     ),
 }
 
