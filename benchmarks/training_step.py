@@ -1,21 +1,26 @@
 """A training step by ways of taking it, and the operations that it spends most time in:
-`python benchmarks/training_step.py [--ways dropout memory bf16-attention eager used-rows] [--epochs 4] [--batches 12]`,
+`python benchmarks/training_step.py [--ways dropout memory bf16-attention eager used-rows grouped token-budget]
+[--epochs 4] [--batches 12]`,
 with FTCHECK_REAL_DATA and FTCHECK_REAL_CHECKPOINT set (docs/real-data.md).
 
 Batches of 32 questions of BANKING77 in bf16, each way in a process of its own, in turn with the plain one. Told are
-seconds of an epoch over the same batches, without the first, which warms up. Ways joined by `+` are taken together.
+seconds of an epoch over the same questions, without the first, which warms up. `grouped` has batches of questions of
+like length, `token-budget` as many as have room in so many tokens that there are as many steps. Ways joined by `+` are
+taken together.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import math
 import os
 import random
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -23,7 +28,7 @@ from typing import Any
 from measure import machine, median_and_range
 
 BATCH = 32
-WAYS = ("plain", "dropout", "memory", "bf16-attention", "eager", "used-rows")
+WAYS = ("plain", "dropout", "memory", "bf16-attention", "eager", "used-rows", "grouped", "token-budget")
 
 
 def main() -> None:
@@ -87,6 +92,8 @@ def train(ways: set[str], epochs: int, batches: int) -> None:
         texts = [row["text"] for row in csv.DictReader(file)]
     random.Random(0).shuffle(texts)
     texts = texts[: BATCH * batches]
+    lengths = {text: len(ids) for text, ids in zip(texts, tokenizer(texts)["input_ids"], strict=True)}
+    parts = _parts(texts, lengths, ways)
     if "used-rows" in ways:
         _only_used_rows(model, sorted({token for ids in tokenizer(texts)["input_ids"] for token in ids}))
     if "bf16-attention" in ways:
@@ -96,10 +103,10 @@ def train(ways: set[str], epochs: int, batches: int) -> None:
 
     def epoch() -> float:
         began = time.perf_counter()
-        for low in range(0, len(texts), BATCH):
-            batch = tokenizer(texts[low : low + BATCH], padding=True, return_tensors="pt")
+        for part in parts:
+            batch = tokenizer(part, padding=True, return_tensors="pt")
             with torch.autocast("cpu", torch.bfloat16):
-                loss = model(**batch, labels=torch.arange(BATCH) % 77).loss
+                loss = model(**batch, labels=torch.arange(len(part)) % 77).loss
             loss.item()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -119,6 +126,22 @@ def train(ways: set[str], epochs: int, batches: int) -> None:
             print(found.key_averages().table(sort_by="self_cpu_time_total", row_limit=10, max_name_column_width=40))
         else:
             print(*(epoch() for _ in range(epochs - 1)))
+
+
+def _parts(texts: list[str], lengths: Mapping[str, int], ways: set[str]) -> list[list[str]]:
+    """The batches of an epoch."""
+    if {"grouped", "token-budget"} & ways:
+        texts = sorted(texts, key=lambda text: -lengths[text])
+    parts = [texts[low : low + BATCH] for low in range(0, len(texts), BATCH)]
+    if "token-budget" not in ways:
+        return parts
+    budget = math.ceil(sum(len(part) * lengths[part[0]] for part in parts) / len(parts))
+    found: list[list[str]] = []
+    for text in texts:
+        if not found or (len(found[-1]) + 1) * lengths[found[-1][0]] > budget:
+            found.append([])
+        found[-1].append(text)
+    return found
 
 
 def _only_used_rows(model: Any, tokens: list[int]) -> None:
