@@ -335,14 +335,16 @@ def test_costs_are_told(bert: Path) -> None:
 
 @pytest.mark.parametrize("task", ROWS)
 def test_what_crosses_the_store_is_json(task: str, bert: Path) -> None:
+    """Or, in records, many floats in an array."""
     import json
+    from array import array
     from dataclasses import asdict
 
     trained, predicted, _ = train(
         job(task, bert, training={"max_steps": 2, "eval_strategy": "epoch"}), train=ROWS[task], tune=ROWS[task]
     )
     for value in (trained, predicted):
-        assert json.loads(json.dumps(asdict(value), allow_nan=False))
+        assert json.loads(json.dumps(asdict(value), allow_nan=False, default=array.tolist))
 
 
 def test_rows_are_checked_before_anything_is_trained(bert: Path) -> None:
