@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+AT_ONCE = 1_000
+"""Lists of floats that are copied at a time."""
 
 FILE = "examples.parquet"
 TRAIN_ROWS = "train_rows.npz"
@@ -44,7 +47,8 @@ def read(content: bytes) -> list[dict[str, Any]]:
         values = [_values(column.combine_chunks()) for column in table.columns]
     except (pa.ArrowException, OSError) as error:
         raise StoreError(f"{FILE} can't be read: {error}") from None
-    return [dict(zip(table.column_names, row, strict=True)) for row in zip(*values, strict=True)]
+    names = table.column_names
+    return [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
 
 
 def _column(values: list[Any]) -> Any:
@@ -65,8 +69,17 @@ def _values(column: Any) -> Iterable[Any]:
     if column.type != pa.list_(pa.float64()) or column.null_count or column.flatten().null_count:
         found: list[Any] = column.to_pylist()
         return found
-    flat, ends = numbers(column.flatten()), column.offsets.to_pylist()
-    return (array("d", flat[start - ends[0] : end - ends[0]].tobytes()) for start, end in pairwise(ends))
+    return _arrays(numbers(column.flatten()), numbers(column.offsets))
+
+
+def _arrays(flat: npt.NDArray[np.float64], ends: npt.NDArray[np.int32]) -> Iterator[array[float]]:
+    """The lists that lie in `flat` between two of the `ends`, which may begin anywhere."""
+    places = (ends - ends[0]).tolist()
+    for low in range(0, len(places) - 1, AT_ONCE):
+        some = places[low : low + AT_ONCE + 1]
+        part = array("d", flat[some[0] : some[-1]].tobytes())  # slices of this take a fifth of the time
+        for start, end in pairwise(some):
+            yield part[start - some[0] : end - some[0]]
 
 
 def hash_bytes(hashes: Sequence[str]) -> npt.NDArray[np.uint8]:

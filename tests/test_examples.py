@@ -38,6 +38,12 @@ def test_records_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert repr(found) == repr(RECORDS)  # which tells -0.0 from 0.0
 
 
+@pytest.mark.parametrize("rows", [1, examples.AT_ONCE, 2 * examples.AT_ONCE + 1])
+def test_each_of_many_lists_is_its_own(rows: int, tmp_path: Path) -> None:
+    records = [{"scores": array("d", [row] * (row % 3))} for row in range(rows)]
+    assert examples.read(written(records, tmp_path)) == records
+
+
 def test_lists_of_floats_are_written_as_arrays_of_them_are_and_read_as_arrays(tmp_path: Path) -> None:
     lists = [{**record, "scores": record["scores"].tolist()} for record in RECORDS]
     assert written(lists, tmp_path) == written(RECORDS, tmp_path)
