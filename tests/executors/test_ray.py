@@ -101,6 +101,7 @@ def test_where_a_run_is_is_told_each_time_and_all_else_once() -> None:
 
 
 def test_a_mailbox_that_is_gone_keeps_no_run_from_being_sent(on_ray: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another takes its place, as often as Ray loses one: on a busy machine it may lose the second by itself."""
     import ray as library
 
     from ftcheck.executors import ray
@@ -117,7 +118,7 @@ def test_a_mailbox_that_is_gone_keeps_no_run_from_being_sent(on_ray: Project, mo
     monkeypatch.setattr(ray, "_new_mailbox", gone_at_first)
     on_ray.suite("  a: {}\n")
     run(on_ray).assert_outcomes(passed=1)
-    assert len(made) == 2
+    assert len(made) >= 2
 
 
 def test_what_a_training_raises_is_an_error_at_once(
