@@ -71,7 +71,9 @@ def main() -> None:
     parser.add_argument("--epochs", type=float, default=1)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="bf16")
-    parser.add_argument("--padding", choices=["batch", "parts"], default="batch", help="what ftcheck's case says")
+    parser.add_argument(
+        "--padding", choices=["batch", "parts", "groups"], default="batch", help="what ftcheck's case says"
+    )
     parser.add_argument("--dropout", choices=["torch", "fast"], default="torch", help="the same")
     parser.add_argument("--sampling", choices=["random", "group_by_length"], default="random", help="the same")
     parser.add_argument("--against", nargs="+", default=["good", "guide:128"])

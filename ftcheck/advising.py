@@ -26,6 +26,8 @@ ENOUGH_STEPS = 300
 BERT") find that runs fail for being too short."""
 EPOCHS = (2, 20)
 LARGEST_BATCH = 64
+PADDED = 0.3
+"""Part of a batch of rows drawn blindly that is padding: from there on, rows of like length are worth grouping."""
 USABLE = 0.8
 """Part of the free memory that a training may take; the rest is the libraries'."""
 
@@ -65,14 +67,14 @@ def advise(case: Case, job: Job, *, on_progress: OnProgress) -> Advice:
 
     folding = techniques.folding(case)
     kept = {} if folding is None else {folding.name: folding.given}
-    case = replace(case, training=case.training or {}, techniques=kept, parents={})
-    job = replace(job, case=case, fold=None if folding is None else 0)
-    found = data.load(job)
-    size, tokenizer = surveying.checkpoint(job)
+    plain = replace(case, training=case.training or {}, techniques=kept, parents={})
+    looked_at = replace(job, case=plain, fold=None if folding is None else 0)
+    found = data.load(looked_at)
+    size, tokenizer = surveying.checkpoint(looked_at)
     column = tasks.get(case.task).stratify_by(case.task_options)
     classes = surveying.classes(found.roles["train"], column)
-    lengths = surveying.lengths(job, found.roles["train"], tokenizer)
-    references = tuple(surveying.references(job, found, column, size, on_progress))
+    lengths = surveying.lengths(looked_at, found.roles["train"], tokenizer)
+    references = tuple(surveying.references(looked_at, found, column, size, on_progress))
     rows = {role: len(picked.hashes) for role, picked in found.roles.items()}
     settings = _settings(job, rows=rows, classes=classes, lengths=lengths, size=size)
     return Advice(
@@ -139,6 +141,8 @@ def _settings(
         value=0.1,
         why=f"a tenth of about {numbers.count(steps, 'step')}: Adam's first estimates are too rough for the full rate",
     )
+    if lengths:
+        yield from _padding(case, [min(one, length) for one in lengths], batch)
     weights = "class_weights" in techniques.names()
     if weights and classes and max(classes.values()) >= IMBALANCED * min(classes.values()):
         most, least = next(iter(classes)), list(classes)[-1]
@@ -165,6 +169,22 @@ def _length(case: Case, lengths: Sequence[int], size: Size) -> Setting:
         why=f"99 of 100 rows have at most {lengths[math.ceil(0.99 * len(lengths)) - 1]:,} tokens (half at most "
         f"{lengths[len(lengths) // 2]:,}); {now}",
     )
+
+
+def _padding(case: Case, lengths: Sequence[int], batch: int) -> Iterator[Setting]:
+    kind = techniques.get("padding")
+    part = padding(lengths, batch)
+    if part >= PADDED and not case.data.streaming and not kind.excludes.keys() & case.techniques.keys():
+        why = f"{100 * part:.0f} % of a batch of {batch} rows drawn blindly is padding"
+        yield Setting(key=kind.name, value="groups", why=f"{why}; of rows of like length, next to nothing")
+
+
+def padding(lengths: Sequence[int], batch: int) -> float:
+    """The part of a batch that is padding where rows are drawn at random: the longest of `batch` draws is the k-th of n
+    sorted `lengths` with probability (k / n)^batch - ((k - 1) / n)^batch."""
+    n = len(lengths)
+    longest = sum(length * ((k / n) ** batch - ((k - 1) / n) ** batch) for k, length in enumerate(lengths, 1))
+    return 1 - sum(lengths) / n / longest
 
 
 def memory(size: Size, *, batch: int, length: int, bytes_per_value: int) -> float:
@@ -261,5 +281,7 @@ def _said_classes(classes: Mapping[str, int]) -> str:
 def _current(case: Case, key: str) -> Any:
     """What the case says there."""
     group, _, name = key.partition(".")
-    part: Mapping[str, Any] = {"task": case.task_options, "training": case.training or {}}.get(group, {})
+    if not name:
+        return case.techniques.get(key, {}).get(techniques.get(key).short or "")
+    part: Mapping[str, Any] = {"task": case.task_options, "training": case.training or {}}[group]
     return part.get(name)

@@ -351,9 +351,14 @@ def _trainer_class(base: type | None, *, reads_rows: bool) -> Any:
             return sum(losses[1:], losses[0])
 
         def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-            """The Trainer's own; one that would draw from numbers that each process has of its own gets some that all
-            have."""
-            sampler = super()._get_train_sampler(train_dataset)
+            """A technique's, or the Trainer's own; one that would draw from numbers that each process has of its own
+            gets some that all have."""
+            features = self.train_dataset if train_dataset is None else train_dataset
+            size = self.args.train_batch_size * self.args.gradient_accumulation_steps * together.size()
+            made = (technique.sampler(features, size) for technique in self.techniques)
+            sampler = next((one for one in made if one is not None), None)
+            if sampler is None:
+                sampler = super()._get_train_sampler(train_dataset)
             if together.size() > 1 and getattr(sampler, "generator", self) is None:
                 sampler.generator = torch.Generator().manual_seed(self.args.seed)
             return sampler

@@ -8,10 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ftcheck import advising, surveying
-from ftcheck.advising import Advice, advise, memory, report, worth
+from ftcheck.advising import Advice, advise, memory, padding, report, worth
 from ftcheck.errors import DataError
 from ftcheck.surveying import Reference, Size
 from tests import tiny
@@ -181,6 +182,41 @@ def settings(
 )
 def test_what_is_proposed(given: Mapping[str, Any], key: str, value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings(monkeypatch, **given)[key] == value
+
+
+def test_how_much_of_a_batch_is_padding_is_what_drawing_shows() -> None:
+    lengths = sorted(np.random.default_rng(0).integers(3, 60, size=300).tolist())
+    batches = np.random.default_rng(1).choice(lengths, size=(20_000, 8))
+    assert padding(lengths, 8) == pytest.approx(1 - batches.mean() / batches.max(axis=1).mean(), abs=0.003)
+    assert padding([7] * 5, 8) == padding(lengths, 1) == pytest.approx(0)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "fields", "value"),
+    [
+        pytest.param([8, 80], {}, "groups", id="of-many-lengths"),
+        pytest.param([70, 80], {}, None, id="of-like-lengths"),
+        pytest.param([8, 80], {"options": {"max_length": 8}}, None, id="cut-to-like-lengths"),
+        pytest.param([8, 80], {"techniques": {"loop": {}}}, None, id="beside-a-loop"),
+    ],
+)
+def test_rows_of_like_length_are_proposed_where_much_is_padding(
+    lengths: list[int], fields: dict[str, Any], value: str | None
+) -> None:
+    found = advising._settings(
+        jobs.job("text-classification", Path("/model"), **fields),
+        rows={"train": 1_000},
+        classes={},
+        lengths=sorted(lengths * 50),
+        size=BASE,
+    )
+    assert {setting.key: setting.value for setting in found}.get("padding") == value
+
+
+def test_a_technique_that_is_set_already_is_told(bert: Path) -> None:
+    rows = [{"text": "up " * (1 + 30 * (row % 2)), "label": ("moves", "rests")[row // 12]} for row in range(24)]
+    found = advised(bert, rows, techniques={"padding": {"within": "parts"}})
+    assert "  padding: groups  (now parts)" in list(report(found, "x"))
 
 
 def test_a_length_that_is_set_is_compared(bert: Path) -> None:

@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 from transformers import TrainerCallback
+from transformers.trainer_pt_utils import LengthGroupedSampler
 
-from ftcheck.finetune import Job, techniques, together
+from ftcheck.finetune import Job, groups, techniques, together
 from ftcheck.finetune.session import FineTuning
 from ftcheck.spec import Data, EarlyStopping, Resources
 from ftcheck.tasks.masking import CHANCE, MaskingCollator
@@ -215,27 +216,28 @@ def train(folder: Path, out: Path, processes: int) -> None:
                     tuning.save(out / name)
 
 
-def grouped(folder: Path, out: Path) -> None:
+def grouped(folder: Path, out: Path, name: str, sampler: Any, training: dict[str, Any], **given: Any) -> None:
     """Train on rows grouped by length, with dropout; leave in which order they came, and where dropout began."""
-    from transformers.trainer_pt_utils import LengthGroupedSampler
-
-    orders, seeds = [], []
-    plain = LengthGroupedSampler.__iter__
+    orders, seeds, sizes = [], [], []
+    plain = sampler.__iter__
 
     def noted(self: Any) -> Iterator[int]:
+        sizes.append(getattr(self, "size", None))
         orders.append(list(plain(self)))
         return iter(orders[-1])
 
-    LengthGroupedSampler.__iter__ = noted
+    sampler.__iter__ = noted
     torch_seed = TrainerCallback.on_step_begin
     TrainerCallback.on_step_begin = lambda self, *args, **kwargs: seeds.append(torch.initial_seed())
-    training = {**PLAIN, "per_device_train_batch_size": 2, "train_sampling_strategy": "group_by_length"}
-    made = job("text-classification", folder / "dropout", training=training, resources=Resources(gpus=2))
+    training = {**PLAIN, "per_device_train_batch_size": 2, **training}
+    made = job(
+        "text-classification", folder / "dropout", training=training, resources=Resources(gpus=2), techniques=given
+    )
     with FineTuning(made, loaded=loaded(train=TEXTS, eval=TEXTS)) as tuning:
         tuning.train()
-    TrainerCallback.on_step_begin = torch_seed
-    found = {"orders": orders, "seeds": sorted(set(seeds))}
-    (out / f"grouped.{together.rank()}.json").write_text(json.dumps(found))
+    TrainerCallback.on_step_begin, sampler.__iter__ = torch_seed, plain
+    found = {"orders": orders, "seeds": sorted(set(seeds)), "sizes": sizes}
+    (out / f"{name}.{together.rank()}.json").write_text(json.dumps(found))
 
 
 def refused(folder: Path, out: Path) -> None:
@@ -261,7 +263,9 @@ def main(folder: Path) -> None:
     together.join((folder / "meeting").as_uri(), rank=rank, processes=2, device="cpu")
     MaskingCollator.__call__ = masked  # type: ignore[assignment, method-assign]
     train(folder, folder / "several", 2)
-    grouped(folder, folder / "several")
+    by_transformers = {"train_sampling_strategy": "group_by_length"}
+    grouped(folder, folder / "several", "grouped", LengthGroupedSampler, by_transformers)
+    grouped(folder, folder / "several", "groups", groups.Groups, {}, padding=techniques.get("padding").read("groups"))
     refused(folder, folder / "several")
     if second:
         sys.exit(os.waitstatus_to_exitcode(os.waitpid(second, 0)[1]))

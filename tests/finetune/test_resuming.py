@@ -106,6 +106,7 @@ def same(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> 
     return all(torch.equal(one[name], other[name]) for name in one)
 
 
+IN_GROUPS = {"padding": techniques.get("padding").read("groups")}
 KINDS = [
     pytest.param(of(), 5, 4, id="shuffled, in the first epoch"),
     pytest.param(of(), 9, 8, id="in the middle of the second epoch"),
@@ -128,6 +129,8 @@ KINDS = [
         6,
         id="grouped by length, a checkpoint an epoch",
     ),
+    pytest.param(of(techniques=IN_GROUPS), 9, 8, id="in groups, second epoch"),
+    pytest.param(of(techniques=IN_GROUPS), 5, 4, id="in groups, first epoch"),
     pytest.param(of({"warmup_steps": 5, "lr_scheduler_type": "cosine"}), 5, 4, id="warm-up and schedule"),
     pytest.param(of(BEST), 9, 8, id="best checkpoint"),
     pytest.param(of(BEST | {"save_total_limit": 1}), 9, 8, id="best checkpoint, few kept"),

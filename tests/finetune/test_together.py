@@ -124,10 +124,13 @@ def test_a_learning_rate_test_is_of_all_rows_too(trained: Path) -> None:
     assert several["loss"][:10] == pytest.approx(one["loss"][:10], abs=LOSSES)  # before it begins to diverge
 
 
-def test_rows_grouped_by_length_are_shared_out_and_dropout_differs(trained: Path) -> None:
-    first, other = (told(trained / "several", f"grouped.{rank}") for rank in range(2))
+@pytest.mark.parametrize(("name", "at_a_step"), [("grouped", None), ("groups", 4)])
+def test_rows_grouped_by_length_are_shared_out_and_dropout_differs(
+    name: str, at_a_step: int | None, trained: Path
+) -> None:
+    first, other = (told(trained / "several", f"{name}.{rank}") for rank in range(2))
     assert first["orders"] == other["orders"]
-    assert len(first["orders"]) == 2
+    assert first["sizes"] == other["sizes"] == [at_a_step] * 2
     assert all(sorted(order) == list(range(len(TEXTS))) for order in first["orders"])
     assert first["orders"][0] != first["orders"][1]
     assert first["seeds"] == [1]

@@ -249,6 +249,11 @@ class Technique(ABC):
         rows are streamed."""
         return features
 
+    def sampler(self, features: Any, size: int) -> Any:
+        """What says in which order features are trained on, `size` at a step, in all processes together; None: this
+        technique leaves that alone. Where its attribute `generator` is None, it may be given one."""
+        return None
+
     def collator(self, collate: Any, model: Any) -> Any:
         """What makes training batches of features instead of `collate`."""
         return collate

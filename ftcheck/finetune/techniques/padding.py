@@ -1,7 +1,9 @@
 """`padding: parts`: a training batch is divided by length, and each part padded to its own longest row.
+`padding: groups`: rows of like length make a batch.
 
-The same batches and the same mean loss with fewer padding tokens (`ftcheck.finetune.parts`). What changes is float
-rounding, and which random numbers dropout draws: as if the seed were another.
+In parts, the same batches and the same mean loss have fewer padding tokens (`ftcheck.finetune.parts`). What changes is
+float rounding, and which random numbers dropout draws: as if the seed were another. Groups are other batches
+(`ftcheck.finetune.groups`): another recipe.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from ftcheck.finetune import parts
+from ftcheck.finetune import groups, parts
 from ftcheck.finetune.techniques import Options, Problem, Technique
 
 if TYPE_CHECKING:
@@ -19,14 +21,15 @@ if TYPE_CHECKING:
 
 
 class PaddingOptions(Options):
-    within: Literal["batch", "parts"] = Field(
-        description="What is padded to its longest row: the batch, or each of its parts of like length."
+    within: Literal["batch", "parts", "groups"] = Field(
+        description="What is padded to its longest row: the batch, each of its parts of like length, or a batch of "
+        "rows of like length (groups)."
     )
 
 
 class Padding(Technique):
     name = "padding"
-    description = "How far training rows are padded: to the longest of their batch, or of a part of it."
+    description = "How far training rows are padded: to the longest of their batch, a part of it, or of like rows."
     options = PaddingOptions
     short = "within"
     excludes: ClassVar[Mapping[str, str]] = {
@@ -36,7 +39,9 @@ class Padding(Technique):
 
     def problems(self, facts: Facts) -> Iterator[Problem]:
         training = facts.training or {}
-        if self.given["within"] == "batch":
+        if self.given["within"] == "groups":
+            yield from _beside_groups(training, streaming=facts.streaming)
+        if self.given["within"] != "parts":
             return
         if training.get("include_num_input_tokens_seen", "no") not in ("no", False):
             yield (), "parts can't be combined with training.include_num_input_tokens_seen, which counts whole batches"
@@ -45,9 +50,20 @@ class Padding(Technique):
 
     @property
     def alone(self) -> str:
-        return "" if self.given["within"] == "batch" else "another has another number of parts, and waits"
+        return "another has another number of parts, and waits" if self.given["within"] == "parts" else ""
+
+    def sampler(self, features: Any, size: int) -> Any:
+        return groups.of(features, size) if self.given["within"] == "groups" else None
 
     def collator(self, collate: Any, model: Any) -> Any:
-        if self.given["within"] == "batch":
+        if self.given["within"] != "parts":
             return collate
         return parts.PartCollator(collate=collate, overhead=parts.overhead(model))
+
+
+def _beside_groups(training: Mapping[str, Any], *, streaming: bool) -> Iterator[Problem]:
+    strategy = training.get("train_sampling_strategy", "random")
+    if strategy != "random":
+        yield (), f"groups can't be combined with training.train_sampling_strategy: {strategy}, another order of rows"
+    if streaming:
+        yield (), "groups are chosen among all rows, which a stream doesn't know; data.shuffle_buffer shuffles it"
