@@ -102,9 +102,9 @@ def test_it_is_what_a_training_goes_by(accumulated: int, bert: Path, monkeypatch
             id="another order",
         ),
         pytest.param(
-            "loop: 'tests.techniques.trainings:mistakes'",
-            "padding: can't be combined with loop: a loop takes whole batches",
-            id="loop",
+            "data: {path: org/data, streaming: true}, training: {max_steps: 10}",
+            "padding: groups are chosen among all rows, which a stream doesn't know; data.shuffle_buffer shuffles it",
+            id="streamed",
         ),
     ],
 )
