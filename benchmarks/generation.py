@@ -57,14 +57,16 @@ def main() -> None:
     parser.add_argument("--judged", action="store_true")
     options = parser.parse_args()
     transformers.logging.set_verbosity_error()
-    sources, lengths = _texts(options.prompts)
+    sources, summaries = _texts(options.prompts)
     torch.manual_seed(0)
-    model, tokenizer, prompts = MODELS[options.model](sources, lengths)
+    model, tokenizer, prompts = MODELS[options.model](sources, summaries)
     print(f"{machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads -", end=" ")
     print(f"{options.model}, {len(prompts)} prompts, {options.precision}, beams {options.beams}")
-    write = partial(_ours, model, tokenizer, prompts, options)
+    judged = _with_labels(tokenizer, prompts, summaries) if options.judged else None
+    write = partial(_ours, model, tokenizer, prompts, judged, options)
+    script = partial(_script, model, tokenizer, prompts, options)
     for against in options.against:
-        other = _way(against, model, tokenizer, prompts, options)
+        other = _way(against, write, script)
         pairs = [(_timed(write), _timed(other)) for _ in range(options.runs)]
         _report(against, pairs)
 
@@ -87,28 +89,34 @@ def _timed(write: Callable[[], Texts]) -> tuple[float, Texts]:
 
 
 def _ours(
-    model: Any, tokenizer: Any, prompts: EncodedRows, options: argparse.Namespace, batch: int = 64, **more: Any
+    model: Any,
+    tokenizer: Any,
+    prompts: EncodedRows,
+    judged: EncodedRows | None,
+    options: argparse.Namespace,
+    batch: int = 64,
+    **more: Any,
 ) -> Texts:
     arguments = {"max_new_tokens": LIMIT, "num_beams": options.beams, **more}
     where = {"device": "cpu", "precision": options.precision, "batch_size": batch}
     writer = Writer(model, tokenizer, prompts, arguments, **where)
-    if options.judged:
+    if judged is not None:
         task = tasks.get("summarization")
-        labels = tokenizer(_texts(len(prompts))[1][: len(prompts)])["input_ids"]
-        features = replace(prompts, ragged={"labels": Ragged.of([np.array(ids) for ids in labels])})
-        on_read = writer.take if writer.reads(features) else None
-        predict.run(model, features, task.collator(tokenizer, None), task, **where, on_read=on_read)
+        on_read = writer.take if writer.reads(judged) else None
+        predict.run(model, judged, task.collator(tokenizer, None), task, **where, on_read=on_read)
     return writer.finish().texts
 
 
-def _way(
-    name: str, model: Any, tokenizer: Any, prompts: EncodedRows, options: argparse.Namespace
-) -> Callable[[], Texts]:
-    ours = partial(_ours, model, tokenizer, prompts, options)
+def _with_labels(tokenizer: Any, prompts: EncodedRows, summaries: list[str]) -> EncodedRows:
+    """The prompts, each with the summary whose likelihood is asked for."""
+    labels = tokenizer(summaries[: len(prompts)])["input_ids"]
+    return replace(prompts, ragged={"labels": Ragged.of([np.array(ids) for ids in labels])})
+
+
+def _way(name: str, ours: Callable[..., Texts], script: Callable[..., Texts]) -> Callable[[], Texts]:
     kind, _, number = name.partition(":")
     if kind in SCRIPTS:
-        size, is_sorted = SCRIPTS[kind]
-        return partial(_script, model, tokenizer, prompts, options, size, is_sorted)
+        return partial(script, *SCRIPTS[kind])
     if kind == "batch":
         return partial(ours, batch=int(number))
     if kind == "static":

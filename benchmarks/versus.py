@@ -101,7 +101,7 @@ def main() -> None:
             theirs = (_example if against == "example" else _script)(subject, options, *files, against)
             pairs = [(run(ours, env=env), run(theirs, env=env)) for _ in range(options.runs)]
             _report(against, pairs)
-            _report_metrics(against, pairs[-1], subject, folder / "out")
+            _report_metrics(against, pairs[-1][1], subject, folder)
 
 
 def _ours(subject: Subject, options: argparse.Namespace, train: Path, test: Path) -> list[str]:
@@ -170,15 +170,15 @@ def _report(against: str, pairs: list[tuple[Sample, Sample]]) -> None:
         print(f"  script / ftcheck: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
 
 
-def _report_metrics(against: str, pair: tuple[Sample, Sample], subject: Subject, out: Path) -> None:
-    ours, theirs = pair
+def _report_metrics(against: str, theirs: Sample, subject: Subject, folder: Path) -> None:
+    (result,) = json.loads((folder / "results.json").read_text())["results"]
+    ours = {metric["name"]: metric["value"] for metric in result["metrics"]}
     if against == "example":
-        found, names = json.loads((out / "eval_results.json").read_text()), subject.example.metrics
+        found, names = json.loads((folder / "out/eval_results.json").read_text()), subject.example.metrics
     else:
         found, names = json.loads(theirs.output.strip().splitlines()[-1]), subject.metrics
-    shown = (f"{name} {found[name]:.4f}" for name in names.values())
-    print(f"  the script's metrics: {', '.join(shown)}; ftcheck's last table:")
-    print("   ", "\n    ".join(line for line in ours.output.splitlines() if "versus" in line))
+    for mine, name in names.items():
+        print(f"  {mine} of the last pair: ftcheck {ours[mine]:.4f}; script {found[name]:.4f}")
 
 
 def _cut_csv(source: Path, target: Path, rows: int) -> None:
