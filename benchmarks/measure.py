@@ -11,8 +11,11 @@ import platform
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,14 +44,30 @@ def run(
         command, cwd=cwd, env={**os.environ, **(env or {})}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         assert process.stdout is not None
-        output = process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)
+        ended = threading.Event()
+        with ThreadPoolExecutor(1) as pool:
+            marks = pool.submit(_highest_mark, process.pid, ended)
+            output = process.stdout.read()
+            _, status, usage = os.wait4(process.pid, 0)
+            ended.set()
         process.returncode = os.waitstatus_to_exitcode(status)
     seconds = time.perf_counter() - started
     if process.returncode not in ok:
         sys.exit(f"{' '.join(command)} exited with {process.returncode}:\n{output[-4000:]}")
     peak_bytes = usage.ru_maxrss * (1 if platform.system() == "Darwin" else 1024)
-    return Sample(seconds, usage.ru_utime + usage.ru_stime, peak_bytes, output)
+    return Sample(seconds, usage.ru_utime + usage.ru_stime, max(peak_bytes, marks.result()), output)
+
+
+def _highest_mark(pid: int, ended: threading.Event) -> int:
+    """Bytes of the high-water mark of a process's memory, looked at every 50 ms. A training resets it as each of its
+    phases begins, and what the kernel tells in the end is only the mark since the last time."""
+    highest = 0
+    while not ended.wait(0.05):
+        with suppress(OSError):
+            for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+                if line.startswith("VmHWM:"):
+                    highest = max(highest, int(line.split()[1]) * 1024)
+    return highest
 
 
 def median_and_range(values: Sequence[float], unit: str, digits: int = 2) -> str:
