@@ -75,7 +75,7 @@ def main() -> None:
         "--padding", choices=["batch", "parts", "groups"], default="batch", help="what ftcheck's case says"
     )
     parser.add_argument("--dropout", choices=["torch", "fast"], default="torch", help="the same")
-    parser.add_argument("--sampling", choices=["random", "group_by_length"], default="random", help="the same")
+    parser.add_argument("--attention", choices=["auto", "eager"], default="auto", help="the same")
     parser.add_argument("--against", nargs="+", default=["good", "guide:128"])
     parser.add_argument("--transformers", type=Path, help="a checkout, for --against example")
     options = parser.parse_args()
@@ -83,11 +83,8 @@ def main() -> None:
         parser.error("--against example needs --transformers CHECKOUT")
     subject = SUBJECTS[options.data]
     print(machine(), f"- {options.data}, rows {options.rows or 'all'}, judged {options.judged or 'all'},", end=" ")
-    print(
-        f"{options.epochs:g} epochs, {options.precision}, padding: {options.padding}, dropout: {options.dropout}",
-        end=", ",
-    )
-    print(f"train_sampling_strategy: {options.sampling}")
+    print(f"{options.epochs:g} epochs, {options.precision},", end=" ")
+    print(f"padding: {options.padding}, dropout: {options.dropout}, attention: {options.attention}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         files = []
@@ -108,14 +105,11 @@ def _ours(subject: Subject, options: argparse.Namespace, train: Path, test: Path
     case = {
         "checkpoint": os.environ["FTCHECK_REAL_CHECKPOINT"],
         **subject.suite(str(train), str(test)),
-        "training": {
-            "num_train_epochs": options.epochs,
-            "train_sampling_strategy": options.sampling,
-            **subject.training,
-        },
+        "training": {"num_train_epochs": options.epochs, **subject.training},
         "precision": options.precision,
         "padding": options.padding,
         "dropout": options.dropout,
+        "attention": options.attention,
     }
     suite = train.with_name("versus.ft.yaml")
     suite.write_text(json.dumps({"cases": {"versus": case}}))

@@ -8,6 +8,8 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ftcheck.importing import uncollected
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
@@ -34,6 +36,7 @@ def write(records: Sequence[dict[str, Any]], path: Path) -> None:
     pq.write_table(table, path, compression="zstd")
 
 
+@uncollected()
 def read(content: bytes) -> list[dict[str, Any]]:
     """The records in the order they were written; lists of floats are `array("d")`, a fifth of the size. Raises
     StoreError for bytes that are no such table."""

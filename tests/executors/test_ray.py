@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -103,8 +104,8 @@ def test_where_a_run_is_is_told_each_time_and_all_else_once() -> None:
 def test_a_mailbox_that_is_gone_keeps_no_run_from_being_sent(
     on_ray: Project, nodes: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another takes its place while the run is under way, as often as Ray loses one: on a busy machine it may lose the
-    second by itself."""
+    """Another takes its place while the run is under way, as often as Ray loses one: on a busy machine it may lose any
+    of them by itself, also the first."""
     import ray as library
 
     from ftcheck.executors import ray
@@ -114,7 +115,8 @@ def test_a_mailbox_that_is_gone_keeps_no_run_from_being_sent(
     def gone_at_first() -> Any:
         made.append(new())
         if len(made) == 1:
-            library.get(made[0].heard.remote())
+            with suppress(library.exceptions.RayError):
+                library.get(made[0].heard.remote())
             library.kill(made[0])
         else:
             on_ray.log.with_name("a").touch()

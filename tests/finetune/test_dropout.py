@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from ftcheck.finetune.session import FineTuning
-from ftcheck.finetune.techniques.dropout import Dropout, draw, fast_masks
+from ftcheck.finetune.techniques.dropout import BLOCK, Dropout, draw, fast_masks
 from tests.finetune.jobs import TEXTS, job, loaded
 
 
@@ -42,6 +43,22 @@ def test_the_generator_that_is_given_decides() -> None:
     masks = [draw(torch.empty(1000), 0.5, generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
     assert torch.equal(masks[0], masks[1])
     assert not torch.equal(masks[0], masks[2])
+
+
+def test_a_mask_is_the_same_however_many_threads_draw_it() -> None:
+    def backwards(fill: Any, lows: Any) -> Any:
+        return [fill(low) for low in reversed(list(lows))]
+
+    masks = []
+    with ThreadPoolExecutor(3) as pool:
+        for each in (map, pool.map, backwards):
+            masks.append(draw(torch.empty(3, BLOCK), 0.9, generator=torch.Generator().manual_seed(1), each=each))
+    assert torch.equal(masks[0], masks[1])
+    assert torch.equal(masks[0], masks[2])
+    first, second, third = masks[0]
+    assert torch.corrcoef(masks[0])[~torch.eye(3, dtype=torch.bool)].abs().max() < 5 / BLOCK**0.5
+    assert not torch.equal(first, second)
+    assert not torch.equal(second, third)
 
 
 def test_torchs_dropout_takes_the_masks_and_scales_as_ever() -> None:

@@ -83,6 +83,7 @@ cases:
     training: {{max_steps: 100, learning_rate: 1.0e-4}}
     resources: {{gpus: 4, nodes: 2, memory: 8GB, cpus: 2}}
     dropout: fast
+    attention: eager
     vs: git:main
     cluster: customer
     gates: {{accuracy: {{min: 0.5, max_regression: 2%, max_drift: 0.1, fail: proven, slices: {{by: length}}}}}}

@@ -21,6 +21,7 @@ ALONE = {
 TOGETHER = {
     "focal": "2.0",
     "dropout": "fast",
+    "attention": "eager",
     "sampling": "sqrt",
     "augment": "{method: swap}",
     "folds": "2",

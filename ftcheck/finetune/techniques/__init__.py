@@ -368,6 +368,7 @@ BUILT_IN: Mapping[str, str] = {
     "parameter_groups": "ftcheck.finetune.techniques.parameter_groups:ParameterGroups",
     "padding": "ftcheck.finetune.techniques.padding:Padding",
     "dropout": "ftcheck.finetune.techniques.dropout:Dropout",
+    "attention": "ftcheck.finetune.techniques.attention:Attention",
     "prune": "ftcheck.finetune.techniques.prune:Prune",
     "lr_finder": "ftcheck.finetune.techniques.lr_finder:LrFinder",
     "callbacks": "ftcheck.finetune.techniques.callbacks:Callbacks",
