@@ -1,12 +1,12 @@
 """A training step by ways of taking it, and the operations that it spends most time in:
 `python benchmarks/training_step.py [--ways dropout memory bf16-attention eager used-rows grouped token-budget]
-[--epochs 4] [--batches 12]`,
+[--epochs 4] [--batches 12] [--batch 32] [--tokens 192]`,
 with FTCHECK_REAL_DATA and FTCHECK_REAL_CHECKPOINT set (docs/real-data.md).
 
-Batches of 32 questions of BANKING77 in bf16, each way in a process of its own, in turn with the plain one. Told are
-seconds of an epoch over the same questions, without the first, which warms up. `grouped` has batches of questions of
-like length, `token-budget` as many as have room in so many tokens that there are as many steps. Ways joined by `+` are
-taken together.
+Batches of questions of BANKING77 in bf16, or with `--tokens` of as many of them in a row as make so many tokens; each
+way in a process of its own, in turn with the plain one. Told are seconds of an epoch over the same rows, without the
+first, which warms up. `grouped` has batches of rows of like length, `token-budget` as many as have room in so many
+tokens that there are as many steps. Ways joined by `+` are taken together.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from measure import machine, median_and_range
 
-BATCH = 32
 WAYS = ("plain", "dropout", "memory", "bf16-attention", "eager", "used-rows", "grouped", "token-budget")
 
 
@@ -36,13 +36,18 @@ def main() -> None:
     parser.add_argument("--ways", nargs="+", default=["dropout", "memory", "dropout+memory"])
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--batches", type=int, default=12)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--tokens", type=int, help="of each row, default those of a question")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--one", help="take this way in this process")
     options = parser.parse_args()
     if options.one:
-        train(set(options.one.split("+")), options.epochs, options.batches)
+        train(set(options.one.split("+")), options)
         return
-    print(machine(), f"- {options.batches} steps of {BATCH} questions, {options.epochs - 1} epochs of each process")
+    rows = f"rows of {options.tokens} tokens" if options.tokens else "questions"
+    print(
+        machine(), f"- {options.batches} steps of {options.batch} {rows}, {options.epochs - 1} epochs of each process"
+    )
     for way in options.ways:
         pairs = [(of("plain", options), of(way, options)) for _ in range(options.runs)]
         ratios = [plain / other for plain, other in pairs]
@@ -54,22 +59,15 @@ def main() -> None:
 
 def of(way: str, options: argparse.Namespace, *, profiled: bool = False) -> Any:
     """The median epoch's seconds; or the table of operations."""
-    command = [
-        sys.executable,
-        __file__,
-        "--one",
-        way,
-        "--epochs",
-        str(options.epochs),
-        "--batches",
-        str(options.batches),
-    ]
+    given = {"epochs": options.epochs, "batches": options.batches, "batch": options.batch, "tokens": options.tokens}
+    command = [sys.executable, __file__, "--one", way]
+    command += [part for name, value in given.items() if value is not None for part in (f"--{name}", str(value))]
     env = {**os.environ, **({"PROFILED": "1"} if profiled else {})}
     said = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
     return said if profiled else statistics.median(map(float, said.split()))
 
 
-def train(ways: set[str], epochs: int, batches: int) -> None:
+def train(ways: set[str], options: argparse.Namespace) -> None:
     """Print the seconds of each epoch but the first."""
     import torch
     from torch.profiler import ProfilerActivity, profile
@@ -91,11 +89,13 @@ def train(ways: set[str], epochs: int, batches: int) -> None:
     with (Path(os.environ["FTCHECK_REAL_DATA"]) / "banking77/train.csv").open(encoding="utf-8", newline="") as file:
         texts = [row["text"] for row in csv.DictReader(file)]
     random.Random(0).shuffle(texts)
-    texts = texts[: BATCH * batches]
-    lengths = {text: len(ids) for text, ids in zip(texts, tokenizer(texts)["input_ids"], strict=True)}
-    parts = _parts(texts, lengths, ways)
+    rows = options.batch * options.batches
+    texts = [" ".join(texts[row : row + (options.tokens or 8) // 8]) for row in range(rows)]
+    tokenized = partial(tokenizer, truncation=True, max_length=options.tokens)
+    lengths = {text: len(ids) for text, ids in zip(texts, tokenized(texts)["input_ids"], strict=True)}
+    parts = _parts(texts, lengths, ways, options.batch)
     if "used-rows" in ways:
-        _only_used_rows(model, sorted({token for ids in tokenizer(texts)["input_ids"] for token in ids}))
+        _only_used_rows(model, sorted({token for ids in tokenized(texts)["input_ids"] for token in ids}))
     if "bf16-attention" in ways:
         torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-4, fused=True)
@@ -104,7 +104,7 @@ def train(ways: set[str], epochs: int, batches: int) -> None:
     def epoch() -> float:
         began = time.perf_counter()
         for part in parts:
-            batch = tokenizer(part, padding=True, return_tensors="pt")
+            batch = tokenized(part, padding=True, return_tensors="pt")
             with torch.autocast("cpu", torch.bfloat16):
                 loss = model(**batch, labels=torch.arange(len(part)) % 77).loss
             loss.item()
@@ -125,14 +125,14 @@ def train(ways: set[str], epochs: int, batches: int) -> None:
                 epoch()
             print(found.key_averages().table(sort_by="self_cpu_time_total", row_limit=10, max_name_column_width=40))
         else:
-            print(*(epoch() for _ in range(epochs - 1)))
+            print(*(epoch() for _ in range(options.epochs - 1)))
 
 
-def _parts(texts: list[str], lengths: Mapping[str, int], ways: set[str]) -> list[list[str]]:
+def _parts(texts: list[str], lengths: Mapping[str, int], ways: set[str], size: int) -> list[list[str]]:
     """The batches of an epoch."""
     if {"grouped", "token-budget"} & ways:
         texts = sorted(texts, key=lambda text: -lengths[text])
-    parts = [texts[low : low + BATCH] for low in range(0, len(texts), BATCH)]
+    parts = [texts[low : low + size] for low in range(0, len(texts), size)]
     if "token-budget" not in ways:
         return parts
     budget = math.ceil(sum(len(part) * lengths[part[0]] for part in parts) / len(parts))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import tracemalloc
 from array import array
@@ -36,6 +37,24 @@ def written(records: list[dict[str, Any]], folder: Path) -> bytes:
 def test_records_are_read_as_they_were_written(tmp_path: Path) -> None:
     found = examples.read(written(RECORDS, tmp_path))
     assert repr(found) == repr(RECORDS)  # which tells -0.0 from 0.0
+
+
+def test_the_collector_waits_while_many_records_are_made(tmp_path: Path) -> None:
+    """It would look through all of them again and again: half of the time of a million."""
+    content = written([{"index": row} for row in range(10 * gc.get_threshold()[0])], tmp_path)
+    collections: list[str] = []
+
+    def collected(phase: str, info: Any) -> None:
+        if phase == "start":
+            collections.append(phase)
+
+    gc.callbacks.append(collected)
+    try:
+        found = examples.read(content)
+    finally:
+        gc.callbacks.remove(collected)
+    assert len(found) == 10 * gc.get_threshold()[0]
+    assert len(collections) <= 1  # the one that was put off
 
 
 @pytest.mark.parametrize("rows", [1, examples.AT_ONCE, 2 * examples.AT_ONCE + 1])

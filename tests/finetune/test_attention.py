@@ -31,16 +31,18 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, bool]]:
 
     found: set[tuple[str, bool]] = set()
     functions = modeling_bert.ALL_ATTENTION_FUNCTIONS
-    for name, usual in {"eager": modeling_bert.eager_attention_forward, "sdpa": functions["sdpa"]}.items():
 
-        def watched(module: Any, *args: Any, name: str = name, usual: Any = usual, **kwargs: Any) -> Any:
+    def watched(name: str, compute: Any) -> Any:
+        def watching(module: Any, *args: Any, **kwargs: Any) -> Any:
             found.add((name, module.training))
-            return usual(module, *args, **kwargs)
+            return compute(module, *args, **kwargs)
 
-        if name == "eager":
-            monkeypatch.setattr(modeling_bert, "eager_attention_forward", watched)
-        else:
-            monkeypatch.setitem(functions._local_mapping, name, watched)
+        return watching
+
+    monkeypatch.setattr(
+        modeling_bert, "eager_attention_forward", watched("eager", modeling_bert.eager_attention_forward)
+    )
+    monkeypatch.setitem(functions, "sdpa", watched("sdpa", functions["sdpa"]))
     return found
 
 
@@ -74,9 +76,9 @@ def test_all_parts_of_a_model_are_told(seq2seq: Mapping[str, Path]) -> None:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForSeq2SeqLM, PreTrainedModel
 
-    model = get_peft_model(
-        AutoModelForSeq2SeqLM.from_pretrained(seq2seq["bart"]), LoraConfig(target_modules="all-linear")
-    )
+    with quiet():
+        bart = AutoModelForSeq2SeqLM.from_pretrained(seq2seq["bart"])
+        model = get_peft_model(bart, LoraConfig(target_modules="all-linear"))
     parts = [part for part in model.modules() if isinstance(part, PreTrainedModel)]
 
     def found() -> set[str]:

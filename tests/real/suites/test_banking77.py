@@ -9,7 +9,7 @@ from tests.real import where
 
 where.skip_without_real_input()
 
-RUNS: dict[str, Any] = where.sized(ci={"few_shot": {"per_class": 16, "sets": 1}}, full={"seeds": 3})
+RUNS: dict[str, Any] = where.sized(ci={"few_shot": {"per_class": 16, "sets": 1}, "dropout": "fast"}, full={"seeds": 3})
 
 
 @ftcheck.case(

@@ -27,6 +27,7 @@ def short_v2() -> Any:
     ),
     training=squad.TRAINING,
     dropout=where.sized(ci="fast", full="torch"),
+    attention=where.sized(ci="eager", full="auto"),
     metrics=["exact_match[HasAns]", "answer_f1[HasAns]", "exact_match[NoAns]"],
     seeds=1,
     keep_model="none",

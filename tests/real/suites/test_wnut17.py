@@ -28,6 +28,7 @@ where.skip_without_real_input()
         "train_sampling_strategy": "group_by_length",
     },
     dropout=where.sized(ci="fast", full="torch"),
+    attention=where.sized(ci="eager", full="auto"),
     metrics=["strict_entity_f1", "token_accuracy"],
     seeds=where.sized(ci=1, full=3),
     keep_model="none",
